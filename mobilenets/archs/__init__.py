@@ -1,0 +1,97 @@
+"""What a network is. No torch here: names, tables, costs and edits answer at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from difflib import get_close_matches
+
+from mobilenets.archs.budget import Budget as Budget
+from mobilenets.archs.codec import digest as digest
+from mobilenets.archs.codec import from_json as from_json
+from mobilenets.archs.codec import to_json as to_json
+from mobilenets.archs.cost import Cost as Cost
+from mobilenets.archs.cost import cost as cost
+from mobilenets.archs.cost import memory_by_size as memory_by_size
+from mobilenets.archs.ops import Op as Op
+from mobilenets.archs.ops import ops as ops
+from mobilenets.archs.published import expected_top1 as expected_top1
+from mobilenets.archs.rows import RULES as RULES
+from mobilenets.archs.rows import Arch as Arch
+from mobilenets.archs.scale import at_resolution as at_resolution
+from mobilenets.archs.scale import keep_resolution as keep_resolution
+from mobilenets.archs.scale import widen as widen
+from mobilenets.archs.v1 import MOBILENET_V1, MOBILENET_V1_CONV, MOBILENET_V1_SHALLOW
+from mobilenets.archs.v2 import MOBILENET_V2
+from mobilenets.archs.v3 import (
+    MOBILENET_V3_LARGE,
+    MOBILENET_V3_LARGE_MINIMALISTIC,
+    MOBILENET_V3_SMALL,
+    MOBILENET_V3_SMALL_MINIMALISTIC,
+)
+from mobilenets.errors import ArchError
+
+ARCHS: dict[str, Arch] = {
+    arch.name: arch
+    for arch in (
+        MOBILENET_V1,
+        MOBILENET_V1_CONV,
+        MOBILENET_V1_SHALLOW,
+        MOBILENET_V2,
+        MOBILENET_V3_LARGE,
+        MOBILENET_V3_SMALL,
+        MOBILENET_V3_LARGE_MINIMALISTIC,
+        MOBILENET_V3_SMALL_MINIMALISTIC,
+    )
+}
+
+# Three dialects: ours and TF's, mobilenet_v2_1.0_224; timm's, mobilenetv3_small_050 (tf_: with
+# TensorFlow's padding); Keras', MobileNetV3Small. The width follows the family, then the size.
+_NAME = re.compile(
+    r"(?P<tf>tf_)?(?:mobilenet_?)?v(?P<generation>[123])_?(?P<size>large|small)?"
+    r"(?:_?(?P<variant>minimal|minimalistic|conv|shallow))?"
+    r"(?:_(?P<percent>\d{3})|_(?P<width>\d+\.\d*(?:e-?\d+)?))?(?:_(?P<resolution>\d+))?"
+    r"(?:_(?P<rule>paper|timm|keras|torchvision))?(?:_os(?P<stride>\d+))?"
+)
+
+
+def get_arch(
+    name: str,
+    *,
+    width: float | None = None,
+    rule: str | None = None,
+    resolution: int | None = None,
+    classes: int | None = None,
+) -> Arch:
+    """The network called `name`, at the given width, resolution and number of classes.
+
+    Accepts the canonical names (`ARCHS`), the full names we print, and the well-known spellings of
+    timm, Keras and TensorFlow: `mobilenetv3_small_050`, `mobilenet_v2_1.0_224`. What is given as an
+    argument wins over what the name says. Raises `ArchError` for a name nobody knows.
+    """
+    match = _NAME.fullmatch(name.strip().lower().replace("-", "_"))
+    base = ARCHS.get(_family(match)) if match else None
+    if match is None or base is None:
+        raise _unknown(name)
+    said = match["percent"], match["width"]
+    named_width = int(said[0]) / 100 if said[0] else float(said[1]) if said[1] else 1.0
+    arch = widen(base, named_width if width is None else width, rule or match["rule"] or "paper")
+    if resolution is not None or match["resolution"]:
+        arch = at_resolution(arch, resolution or int(match["resolution"]))
+    if match["stride"]:
+        arch = keep_resolution(arch, int(match["stride"]))
+    if match["tf"]:
+        arch = replace(arch, padding="same")
+    return arch if classes is None else arch.with_classes(classes)
+
+
+def _family(match: re.Match[str]) -> str:
+    variant = "minimalistic" if match["variant"] == "minimal" else match["variant"]
+    words = ("mobilenet", f"v{match['generation']}", match["size"], variant)
+    return "_".join(word for word in words if word)
+
+
+def _unknown(name: str) -> ArchError:
+    close = get_close_matches(name.lower(), ARCHS, n=1, cutoff=0.3)
+    nearest = f"; the nearest name is {close[0]!r}" if close else ""
+    return ArchError(f"no network is called {name!r}{nearest}; `mobilenets list` shows them all")

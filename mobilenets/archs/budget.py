@@ -1,0 +1,118 @@
+"""What may be spent, and whether a network fits in it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any, NamedTuple
+
+from mobilenets.errors import BudgetError
+
+_UNITS = {
+    "latency_ms": {"ms": 1.0, "us": 1e-3, "s": 1e3},
+    "macs": {"": 1, "k": 1e3, "m": 1e6, "g": 1e9},
+    "params": {"": 1, "k": 1e3, "m": 1e6, "g": 1e9},
+    "size_bytes": {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20},
+    "memory_bytes": {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20},
+}
+_EXAMPLES = {
+    "latency_ms": "5ms",
+    "macs": "100M",
+    "params": "2M",
+    "size_bytes": "4MB",
+    "memory_bytes": "1.5MB",
+}
+# The limit's field in `Budget` -> the command's option.
+LIMIT_NAMES = {
+    "latency_ms": "latency",
+    "macs": "macs",
+    "params": "params",
+    "size_bytes": "size",
+    "memory_bytes": "memory",
+}
+
+
+class Use(NamedTuple):
+    """How much of one limit a network uses."""
+
+    limit: str
+    spent: float
+    allowed: float
+
+    @property
+    def fraction(self) -> float:
+        return self.spent / self.allowed
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """Limits for one network; None does not limit. All must be met.
+
+    Budget(latency_ms=5)                  # p50, batch 1, on the measured runtime and threads
+    Budget(macs=100e6, params=2e6)        # by arithmetic
+    Budget(size_bytes=4e6)                # the artefact's file
+    Budget(memory_bytes=1.5e6)            # peak activations, fp32 (`mobilenets.cost`)
+    """
+
+    latency_ms: float | None = None
+    macs: float | None = None
+    params: float | None = None
+    size_bytes: float | None = None
+    memory_bytes: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, limit in self.limits().items():
+            if not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0:
+                raise BudgetError(f"{LIMIT_NAMES[name]} must be a positive number, got {limit!r}")
+
+    @classmethod
+    def parse(cls, **texts: str | None) -> Budget:
+        """A budget from texts with units, by option name: `Budget.parse(latency="5ms")`."""
+        field_of = {option: field for field, option in LIMIT_NAMES.items()}
+        return cls(
+            **{
+                field_of[option]: _parse(field_of[option], text)
+                for option, text in texts.items()
+                if text is not None
+            }
+        )
+
+    def limits(self) -> dict[str, float]:
+        """The limits that are set."""
+        return {name: limit for name, limit in asdict(self).items() if limit is not None}
+
+    def uses(self, **spent: float) -> tuple[Use, ...]:
+        """Each limit against what is spent on it; what is not given is not judged."""
+        return tuple(
+            Use(name, spent[name], limit) for name, limit in self.limits().items() if name in spent
+        )
+
+    def fits(self, **spent: float) -> bool:
+        """Whether everything given is within its limit."""
+        return all(use.spent <= use.allowed for use in self.uses(**spent))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def describe(limit: str, value: float) -> str:
+    """A limit or cost in a reader's units: 4.2 ms, 155 M, 3.9 MB."""
+    if limit == "latency_ms":
+        return f"{value:.3g} ms"
+    unit = "B" if limit.endswith("_bytes") else ""
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= factor:
+            return f"{value / factor:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}".strip()
+
+
+def _parse(limit: str, text: str) -> float:
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    units = _UNITS[limit]
+    if match is None or match[2].lower() not in units:
+        known = ", ".join(unit for unit in units if unit)
+        raise BudgetError(
+            f"--{LIMIT_NAMES[limit]} takes a number with a unit ({known}), "
+            f"such as {_EXAMPLES[limit]}, got {text!r}"
+        )
+    return float(match[1]) * units[match[2].lower()]

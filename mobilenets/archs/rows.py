@@ -1,0 +1,167 @@
+"""The rows of an architecture, and `Arch`: the paper's table as a frozen value.
+
+A row is one line of a paper's table. Nothing here computes: what the rows cost, run or become is
+a function of them (`ops`, `cost`, `scale`, `mobilenets.nn`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+
+from mobilenets.errors import ArchError
+
+ACTIVATIONS = ("relu", "relu6", "hswish")
+PADDINGS = ("symmetric", "same")
+RULES = ("paper", "torchvision", "timm", "keras")
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """A full convolution with batch norm and activation."""
+
+    kernel: int
+    out: int
+    act: str
+    stride: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Separable:
+    """A depthwise separable convolution: depthwise, then pointwise, each with batch norm and
+    activation (arXiv:1704.04861, fig. 3)."""
+
+    kernel: int
+    out: int
+    act: str
+    stride: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Bottleneck:
+    """An inverted residual with a linear bottleneck: expand, depthwise, project (arXiv:1801.04381,
+    fig. 4), with squeeze-and-excite after the depthwise where `se` (arXiv:1905.02244, fig. 4).
+
+    `expand` is the number of expanded channels; where it equals the input's, there is no expansion
+    layer. The input is added where stride is 1 and the channels agree.
+    """
+
+    kernel: int
+    expand: int
+    out: int
+    se: bool
+    act: str
+    stride: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """Global average pooling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dense:
+    """A fully connected layer with bias and activation, no batch norm ("conv2d 1x1, NBN")."""
+
+    out: int
+    act: str
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """Dropout and the last fully connected layer, to `Arch.classes` logits."""
+
+
+Row = Conv | Separable | Bottleneck | Pool | Dense | Classifier
+
+
+@dataclass(frozen=True, slots=True)
+class Arch:
+    """A network as a value: hashable, comparable, JSON-able (`archs.json`).
+
+    `name` is the table it came from; `width` and `rule` say how its channels were scaled, for the
+    reader: the rows are the truth. `generation` is the paper, 1, 2 or 3, whose conventions the
+    width rules follow. `bn_momentum` is PyTorch's: the weight of the new batch. `padding` is
+    "symmetric" (PyTorch) or "same" (TensorFlow). Raises `ArchError` for a network that cannot be.
+    """
+
+    name: str
+    generation: int
+    rows: tuple[Row, ...]
+    resolution: int = 224
+    classes: int = 1000
+    in_channels: int = 3
+    width: float = 1.0
+    rule: str = "paper"
+    bn_eps: float = 1e-3
+    bn_momentum: float = 0.1
+    padding: str = "symmetric"
+    dropout: float = 0.2
+
+    def __post_init__(self) -> None:
+        for field in ("generation", "resolution", "classes", "in_channels"):
+            _check_count(f"{self.name}: {field}", getattr(self, field))
+        check_choice(f"{self.name}: padding", self.padding, PADDINGS)
+        check_choice(f"{self.name}: rule", self.rule, RULES)
+        for index, row in enumerate(self.rows):
+            _check_row(f"{self.name}: row {index}", row)
+        _check_order(self.name, self.rows)
+
+    @property
+    def output_stride(self) -> int:
+        """Input pixels per pixel of the last feature map: 32 in all the papers' networks."""
+        return prod(getattr(row, "stride", 1) for row in self.rows)
+
+    @property
+    def full_name(self) -> str:
+        """Name, width and resolution in one word, with the width rule and the output stride where
+        they are not the paper's; `get_arch` reads it back."""
+        word = f"{self.name}_{_decimal(self.width)}_{self.resolution}"
+        if self.rule != "paper":
+            word += f"_{self.rule}"
+        return word if self.output_stride == 32 else f"{word}_os{self.output_stride}"
+
+    def with_classes(self, classes: int) -> Arch:
+        """The same network with another number of classes."""
+        return replace(self, classes=classes)
+
+
+def _decimal(width: float) -> str:
+    text = f"{width:g}"
+    return text if "." in text or "e" in text else f"{text}.0"
+
+
+def _check_count(what: str, value: object) -> None:
+    if type(value) is not int or value < 1:
+        raise ArchError(f"{what} must be a whole number of at least 1, got {value!r}")
+
+
+def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise `ArchError` unless `value` is one of `choices`."""
+    if value not in choices:
+        raise ArchError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
+
+
+def _check_row(where: str, row: Row) -> None:
+    if isinstance(row, Pool | Classifier):
+        return
+    check_choice(f"{where}: act", row.act, ACTIVATIONS)
+    _check_count(f"{where}: out", row.out)
+    if isinstance(row, Dense):
+        return
+    if type(row.kernel) is not int or row.kernel < 1 or row.kernel % 2 == 0:
+        raise ArchError(f"{where}: kernel must be odd (1, 3, 5, ...), got {row.kernel!r}")
+    if row.stride not in (1, 2):
+        raise ArchError(f"{where}: stride must be 1 or 2, got {row.stride!r}")
+    if isinstance(row, Bottleneck):
+        _check_count(f"{where}: expand", row.expand)
+
+
+def _check_order(name: str, rows: tuple[Row, ...]) -> None:
+    """Feature rows, one Pool, any Dense rows, one Classifier."""
+    kinds = [type(row) for row in rows]
+    if kinds.count(Pool) != 1 or kinds.count(Classifier) != 1 or kinds[-1] is not Classifier:
+        raise ArchError(f"{name}: rows need one Pool and, last, one Classifier")
+    pool = kinds.index(Pool)
+    if Dense in kinds[:pool] or any(kind is not Dense for kind in kinds[pool + 1 : -1]):
+        raise ArchError(f"{name}: convolutions and blocks stand before Pool, Dense rows after it")

@@ -1,0 +1,58 @@
+"""The errors a user can meet, as a tree.
+
+MobileNetsError
+├── ArchError         an architecture, name, width or resolution that cannot be
+├── BudgetError       a limit that cannot be read
+│   └── NoFitError    no network fits the budget; names the binding limit and the nearest network
+├── DataError         images, labels or folders
+├── FileError         a checkpoint or artefact that cannot be read
+├── RuntimeMissing    a runtime that is not installed or not known
+└── MeasureError      a measurement that failed
+
+Every message is one sentence: what, what we got, what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class MobileNetsError(Exception):
+    """A user's mistake or a broken input; the message is meant to be read."""
+
+
+class ArchError(MobileNetsError):
+    """An architecture that cannot be built."""
+
+
+class BudgetError(MobileNetsError):
+    """A limit that cannot be read."""
+
+
+class NoFitError(BudgetError):
+    """No network fits the budget.
+
+    `binding_limit` is the name of the limit that binds (as in `Budget`), `nearest` describes the
+    network that misses it by least.
+    """
+
+    def __init__(self, message: str, *, binding_limit: str, nearest: dict[str, Any]):
+        super().__init__(message)
+        self.binding_limit = binding_limit
+        self.nearest = nearest
+
+
+class DataError(MobileNetsError):
+    """Images, labels or folders that cannot be used."""
+
+
+class FileError(MobileNetsError):
+    """A checkpoint or artefact that cannot be read."""
+
+
+class RuntimeMissing(MobileNetsError):
+    """A runtime that is not known or not installed."""
+
+
+class MeasureError(MobileNetsError):
+    """A measurement that failed."""

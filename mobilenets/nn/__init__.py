@@ -1,0 +1,5 @@
+"""The network itself: modules built from an `Arch`, and checkpoints that carry theirs."""
+
+from mobilenets.nn.checkpoint import Checkpoint as Checkpoint
+from mobilenets.nn.deploy import Deployed as Deployed
+from mobilenets.nn.model import MobileNet as MobileNet

@@ -1,0 +1,162 @@
+"""The blocks of the papers, as plain modules. Feature maps are (N, C, H, W)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from mobilenets.archs.ops import squeeze_channels
+from mobilenets.archs.rows import Arch, Bottleneck, Conv, Separable
+
+
+class Convention(NamedTuple):
+    """What a checkpoint family decides for every convolution: batch norm's constants, padding."""
+
+    bn_eps: float
+    bn_momentum: float
+    padding: str
+
+    @classmethod
+    def of(cls, arch: Arch) -> Convention:
+        return cls(arch.bn_eps, arch.bn_momentum, arch.padding)
+
+
+def activation(name: str) -> nn.Module:
+    """relu, relu6, hswish (x ReLU6(x + 3) / 6, arXiv:1905.02244, section 5.2), or "" for none."""
+    return {
+        "": nn.Identity,
+        "relu": nn.ReLU,
+        "relu6": nn.ReLU6,
+        "hswish": nn.Hardswish,
+    }[name]()
+
+
+class ConvNormAct(nn.Module):
+    """Convolution, batch norm, activation."""
+
+    def __init__(self, c_in: int, row: Conv, convention: Convention, *, groups: int = 1):
+        super().__init__()
+        same = convention.padding == "same" and row.stride > 1
+        padding = 0 if same else row.kernel // 2
+        self.pad = SamePad(row.kernel, row.stride) if same else nn.Identity()
+        self.conv = nn.Conv2d(
+            c_in, row.out, row.kernel, row.stride, padding, groups=groups, bias=False
+        )
+        self.norm: nn.Module = nn.BatchNorm2d(row.out, convention.bn_eps, convention.bn_momentum)
+        self.act = activation(row.act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.conv(self.pad(x))))
+
+
+def depthwise(channels: int, row: Separable | Bottleneck, convention: Convention) -> ConvNormAct:
+    """The depthwise convolution of `row`: one filter per channel."""
+    spec = Conv(row.kernel, channels, row.act, row.stride)
+    return ConvNormAct(channels, spec, convention, groups=channels)
+
+
+class SamePad(nn.Module):
+    """TensorFlow's SAME padding for a strided convolution: the odd pixel goes right and below.
+
+    For an even side and stride 2, a 3x3 kernel pads (0, 1) and a 5x5 (1, 2); PyTorch's symmetric
+    padding has the same output shape and other values.
+    """
+
+    def __init__(self, kernel: int, stride: int):
+        super().__init__()
+        self.kernel = kernel
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        return pad(x, [*self._before_after(x.shape[3]), *self._before_after(x.shape[2])])
+
+    def _before_after(self, size: int) -> tuple[int, int]:
+        total = max((-(-size // self.stride) - 1) * self.stride + self.kernel - size, 0)
+        return total // 2, total - total // 2
+
+
+class SeparableConv(nn.Module):
+    """Depthwise, then pointwise, each with batch norm and activation (arXiv:1704.04861, fig. 3)."""
+
+    def __init__(self, c_in: int, row: Separable, convention: Convention):
+        super().__init__()
+        self.depthwise = depthwise(c_in, row, convention)
+        self.pointwise = ConvNormAct(c_in, Conv(1, row.out, row.act), convention)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pointwise(self.depthwise(x))
+
+
+class SqueezeExcite(nn.Module):
+    """Scale each channel by a gate computed from all channels' means (arXiv:1905.02244, 5.3)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        squeeze = squeeze_channels(channels)
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Conv2d(channels, squeeze, 1)
+        self.act = nn.ReLU()
+        self.gate = nn.Conv2d(squeeze, channels, 1)
+        self.hsigmoid = nn.Hardsigmoid()  # ReLU6(x + 3) / 6
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.gate(self.act(self.reduce(self.pool(x))))  # (N, C, 1, 1)
+        return x * self.hsigmoid(gate)
+
+
+class InvertedResidual(nn.Module):
+    """Expand, depthwise, squeeze-and-excite, project; add the input if shapes agree
+    (arXiv:1801.04381, fig. 4; arXiv:1905.02244, fig. 4)."""
+
+    def __init__(self, c_in: int, row: Bottleneck, convention: Convention):
+        super().__init__()
+        self.residual = row.stride == 1 and c_in == row.out
+        self.expand = (
+            ConvNormAct(c_in, Conv(1, row.expand, row.act), convention)
+            if row.expand != c_in
+            else nn.Identity()
+        )
+        self.depthwise = depthwise(row.expand, row, convention)
+        self.se = SqueezeExcite(row.expand) if row.se else nn.Identity()
+        self.project = ConvNormAct(row.expand, Conv(1, row.out, act=""), convention)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.se(self.depthwise(self.expand(x))))
+        return x + y if self.residual else y
+
+
+class GlobalPool(nn.Module):
+    """The mean of each channel: (N, C, H, W) -> (N, C)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.pool(x).flatten(1)
+
+
+class DenseAct(nn.Module):
+    """A fully connected layer and its activation: (N, C) -> (N, out)."""
+
+    def __init__(self, c_in: int, c_out: int, act: str):
+        super().__init__()
+        self.linear = nn.Linear(c_in, c_out)
+        self.act = activation(act)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.linear(x))
+
+
+class ClassifierHead(nn.Module):
+    """Dropout and the last fully connected layer: (N, C) -> logits (N, classes)."""
+
+    def __init__(self, c_in: int, classes: int, dropout: float):
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(c_in, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.linear(self.dropout(x))

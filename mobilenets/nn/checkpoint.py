@@ -1,0 +1,97 @@
+"""A checkpoint: weights in safetensors, the arch and everything needed to use them as metadata."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from mobilenets.archs import Arch, from_json, to_json
+from mobilenets.errors import ArchError, FileError
+from mobilenets.files import write_bytes
+from mobilenets.nn.model import MobileNet
+
+# RGB in [0, 1]: what torchvision's and most of timm's weights were trained with.
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A trained network as a value.
+
+    `labels` are the classes in the order of the logits, `preprocess` is `data.Preprocess` as JSON,
+    `mean` and `std` normalise RGB in [0, 1], `training` says how the weights came about.
+    """
+
+    arch: Arch
+    weights: Mapping[str, Tensor]
+    labels: tuple[str, ...]
+    preprocess: dict[str, Any]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def fresh(cls, arch: Arch, *, seed: int = 0) -> Checkpoint:
+        """A random start for `arch`: for timing, where the weights' values do not matter."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            weights = MobileNet(arch).state_dict()
+        labels = tuple(str(index) for index in range(arch.classes))
+        preprocess = {"resolution": arch.resolution, "crop": 1.0}
+        return cls(arch, weights, labels, preprocess, MEAN, STD)
+
+    def about(self) -> dict[str, Any]:
+        """Everything but the weights, as JSON."""
+        return {
+            "arch": to_json(self.arch),
+            "labels": list(self.labels),
+            "preprocess": self.preprocess,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "training": self.training,
+        }
+
+    def network(self) -> MobileNet:
+        """The network with these weights, in eval mode."""
+        model = MobileNet(self.arch)
+        try:
+            model.load_state_dict(self.weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise FileError(f"the weights do not fit {self.arch.full_name}: {reason}") from error
+        return model.eval()
+
+    def save(self, path: Path) -> None:
+        """Write to `path` (.safetensors): to a temporary file first, then renamed."""
+        tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
+        write_bytes(path, save(tensors, {"mobilenets": json.dumps(self.about())}))
+
+    @classmethod
+    def load(cls, path: Path) -> Checkpoint:
+        """The checkpoint in `path`; raises `FileError` for a file that is not one of ours."""
+        try:
+            with safe_open(path, "pt") as file:
+                weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                about = json.loads((file.metadata() or {})["mobilenets"])
+            return cls(
+                arch=from_json(about["arch"]),
+                weights=weights,
+                labels=tuple(about["labels"]),
+                preprocess=about["preprocess"],
+                mean=tuple(about["mean"]),
+                std=tuple(about["std"]),
+                training=about["training"],
+            )
+        except (OSError, SafetensorError, KeyError, ValueError, ArchError) as error:
+            raise FileError(
+                f"{path} is not a checkpoint of mobilenets ({type(error).__name__}: {error})"
+            ) from error

@@ -1,0 +1,1 @@
+"""Published weights: other libraries' parameter names to ours, one file per source."""

@@ -1,0 +1,82 @@
+"""timm's names and conventions (timm.models: mobilenetv1_*, mobilenetv2_*, mobilenetv3_*, tf_*)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from mobilenets.archs import Arch
+from mobilenets.archs.rows import Bottleneck, Conv, Dense, Separable
+from mobilenets.nn.pretrained.names import rename
+
+_EXPANDED = (
+    ("expand.conv", "conv_pw"), ("expand.norm", "bn1"),
+    ("depthwise.conv", "conv_dw"), ("depthwise.norm", "bn2"),
+    ("se.reduce", "se.conv_reduce"), ("se.gate", "se.conv_expand"),
+    ("project.conv", "conv_pwl"), ("project.norm", "bn3"),
+)  # fmt: skip
+_NOT_EXPANDED = (
+    ("depthwise.conv", "conv_dw"), ("depthwise.norm", "bn1"),
+    ("se.reduce", "se.conv_reduce"), ("se.gate", "se.conv_expand"),
+    ("project.conv", "conv_pw"), ("project.norm", "bn2"),
+)  # fmt: skip
+_SEPARABLE = (
+    ("depthwise.conv", "conv_dw"), ("depthwise.norm", "bn1"),
+    ("pointwise.conv", "conv_pw"), ("pointwise.norm", "bn2"),
+)  # fmt: skip
+
+
+def convention(arch: Arch) -> Arch:
+    """`arch` with timm's batch norm constants: TensorFlow's eps where the padding is TensorFlow's
+    (the tf_ networks), PyTorch's elsewhere."""
+    return replace(arch, bn_eps=1e-3 if arch.padding == "same" else 1e-5, bn_momentum=0.1)
+
+
+def from_timm(arch: Arch, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our weights for `arch` from timm's state dict; raises `FileError` if they differ."""
+    return rename(arch, state, _pairs(arch, state), "timm")
+
+
+def _pairs(arch: Arch, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
+    blocks = iter(_blocks(state))
+    for index, row in enumerate(arch.rows):
+        ours = f"rows.{index}"
+        if isinstance(row, Separable | Bottleneck):
+            block = next(blocks, "blocks.missing")
+            for mine, theirs in _layers(row, block, state):
+                yield f"{ours}.{mine}", f"{block}.{theirs}"
+        elif isinstance(row, Conv):
+            block = "" if index == 0 else next(blocks, "")
+            yield from _conv(arch, index, block)
+        elif isinstance(row, Dense):
+            yield f"{ours}.linear", "conv_head"
+    yield f"rows.{len(arch.rows) - 1}.linear", "classifier"
+
+
+def _conv(arch: Arch, index: int, block: str) -> Iterator[tuple[str, str]]:
+    """The stem; V2's last convolution; V3's, which timm counts as a block."""
+    conv, norm = ("conv_head", "bn2") if arch.generation == 2 else (f"{block}.conv", f"{block}.bn1")
+    if index == 0:
+        conv, norm = "conv_stem", "bn1"
+    yield f"rows.{index}.conv", conv
+    yield f"rows.{index}.norm", norm
+
+
+def _layers(
+    row: Separable | Bottleneck, block: str, state: Mapping[str, Tensor]
+) -> tuple[tuple[str, str], ...]:
+    if isinstance(row, Separable):
+        return _SEPARABLE
+    return _EXPANDED if f"{block}.conv_pwl.weight" in state else _NOT_EXPANDED
+
+
+def _blocks(state: Mapping[str, Tensor]) -> list[str]:
+    """Their blocks in the order they run: blocks.STAGE.BLOCK."""
+    paths = {
+        (int(parts[1]), int(parts[2]))
+        for parts in (name.split(".") for name in state)
+        if parts[0] == "blocks"
+    }
+    return [f"blocks.{stage}.{block}" for stage, block in sorted(paths)]

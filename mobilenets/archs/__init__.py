@@ -50,7 +50,7 @@ ARCHS: dict[str, Arch] = {
 _NAME = re.compile(
     r"(?P<tf>tf_)?(?:mobilenet_?)?v(?P<generation>[123])_?(?P<size>large|small)?"
     r"(?:_?(?P<variant>minimal|minimalistic|conv|shallow))?"
-    r"(?:_(?P<percent>\d{3})|_(?P<width>\d+\.\d*(?:e-?\d+)?))?(?:_(?P<resolution>\d+))?"
+    r"(?:_(?P<percent>(?!096|128)[01][0-9][0-9])|_(?P<width>\d+\.\d*(?:e-?\d+)?))?(?:_(?P<resolution>\d+))?"
     r"(?:_(?P<rule>paper|timm|keras|torchvision))?(?:_os(?P<stride>\d+))?"
 )
 
@@ -66,18 +66,22 @@ def get_arch(
     """The network called `name`, at the given width, resolution and number of classes.
 
     Accepts the canonical names (`ARCHS`), the full names we print, and the well-known spellings of
-    timm, Keras and TensorFlow: `mobilenetv3_small_050`, `mobilenet_v2_1.0_224`. What is given as an
+    timm, Keras and TensorFlow: `mobilenetv3_small_050`, `mobilenet_v2_1.0_224`. A spelling does not
+    set the width rule: that is the paper's unless `rule` says otherwise. What is given as an
     argument wins over what the name says. Raises `ArchError` for a name nobody knows.
     """
-    match = _NAME.fullmatch(name.strip().lower().replace("-", "_"))
+    word = re.sub(r"\.[a-z]\w*$", "", name.strip().lower().replace("-", "_"))  # timm's weight tag
+    match = _NAME.fullmatch(word)
     base = ARCHS.get(_family(match)) if match else None
     if match is None or base is None:
         raise _unknown(name)
     said = match["percent"], match["width"]
     named_width = int(said[0]) / 100 if said[0] else float(said[1]) if said[1] else 1.0
     arch = widen(base, named_width if width is None else width, rule or match["rule"] or "paper")
-    if resolution is not None or match["resolution"]:
-        arch = at_resolution(arch, resolution or int(match["resolution"]))
+    if resolution is None and match["resolution"]:
+        resolution = int(match["resolution"])
+    if resolution is not None:
+        arch = at_resolution(arch, resolution)
     if match["stride"]:
         arch = keep_resolution(arch, int(match["stride"]))
     if match["tf"]:

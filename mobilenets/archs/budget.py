@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from math import inf
 from typing import Any, NamedTuple
 
 from mobilenets.errors import BudgetError
@@ -12,8 +13,24 @@ _UNITS = {
     "latency_ms": {"ms": 1.0, "us": 1e-3, "s": 1e3},
     "macs": {"": 1, "k": 1e3, "m": 1e6, "g": 1e9},
     "params": {"": 1, "k": 1e3, "m": 1e6, "g": 1e9},
-    "size_bytes": {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20},
-    "memory_bytes": {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20},
+    "size_bytes": {
+        "b": 1,
+        "kb": 1e3,
+        "mb": 1e6,
+        "gb": 1e9,
+        "kib": 2**10,
+        "mib": 2**20,
+        "gib": 2**30,
+    },
+    "memory_bytes": {
+        "b": 1,
+        "kb": 1e3,
+        "mb": 1e6,
+        "gb": 1e9,
+        "kib": 2**10,
+        "mib": 2**20,
+        "gib": 2**30,
+    },
 }
 _EXAMPLES = {
     "latency_ms": "5ms",
@@ -62,7 +79,7 @@ class Budget:
 
     def __post_init__(self) -> None:
         for name, limit in self.limits().items():
-            if not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0:
+            if not isinstance(limit, int | float) or isinstance(limit, bool) or not 0 < limit < inf:
                 raise BudgetError(f"{LIMIT_NAMES[name]} must be a positive number, got {limit!r}")
 
     @classmethod
@@ -98,16 +115,23 @@ class Budget:
 def describe(limit: str, value: float) -> str:
     """A limit or cost in a reader's units: 4.2 ms, 155 M, 3.9 MB."""
     if limit == "latency_ms":
-        return f"{value:.3g} ms"
+        return f"{_digits(value)} ms"
     unit = "B" if limit.endswith("_bytes") else ""
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= factor:
-            return f"{value / factor:.3g} {prefix}{unit}"
-    return f"{value:.3g} {unit}".strip()
+        if value >= 0.9995 * factor:
+            return f"{_digits(value / factor)} {prefix}{unit}"
+    return f"{_digits(value)} {unit}".strip()
+
+
+def _digits(value: float) -> str:
+    """Three digits, never in powers of ten."""
+    return f"{value:.0f}" if value >= 999.5 else f"{value:.3g}"
 
 
 def _parse(limit: str, text: str) -> float:
-    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)\s*", text)
+    match = re.fullmatch(
+        r"\s*((?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)\s*([a-zA-Z]*)\s*", text
+    )
     units = _UNITS[limit]
     if match is None or match[2].lower() not in units:
         known = ", ".join(unit for unit in units if unit)

@@ -27,6 +27,7 @@ def to_json(arch: Arch) -> dict[str, Any]:
     return {
         **{field.name: getattr(arch, field.name) for field in fields(Arch)},
         "rows": rows,
+        "width": float(arch.width),  # 1 and 1.0 are one network, with one digest
     }
 
 
@@ -46,7 +47,7 @@ def digest(arch: Arch) -> str:
 
 
 def _row(index: int, value: Any) -> Row:
-    if not isinstance(value, dict) or value.get("row") not in _ROWS:
+    if not isinstance(value, dict) or str(value.get("row")) not in _ROWS:
         raise ArchError(
             f"architecture: row {index} must be one of {', '.join(_ROWS)}, got {value!r}"
         )

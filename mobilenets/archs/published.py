@@ -7,6 +7,7 @@ accuracy on the user's images is another number, and is measured.
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import cache
 from math import exp, log
 from typing import NamedTuple
 
@@ -55,37 +56,50 @@ def expected_top1(arch: Arch) -> Expected | None:
     """The published accuracy of `arch`'s family, width and resolution, or one derived from it; None
     for a family with no published grid.
 
-    The logit of the accuracy is taken as one curve in log width (at 224 pixels) plus one in log
-    resolution (at width 1.0), each piecewise linear through the published points and straight
-    beyond them. A network whose first strides are 1 computes the feature maps of a larger image:
-    it counts as that resolution.
+    Between published points, and beyond them, the logit of the accuracy is bilinear in log width
+    and log resolution. A cell of the grid that nobody published is filled by adding the two curves
+    that everybody did: over width at 224 pixels, over resolution at width 1.0. A network whose
+    first strides are 1 computes the feature maps of a larger image: it counts as that resolution.
     """
     grid = PUBLISHED_TOP1.get(arch.name)
     if grid is None:
         return None
     resolution = arch.resolution * 32 / arch.output_stride
-    if (arch.width, resolution) in grid:
-        return Expected(grid[arch.width, int(resolution)], "published")
-    by_width = {log(w): _logit(top1) for (w, r), top1 in grid.items() if r == 224}
-    by_resolution = {log(r): _logit(top1) for (w, r), top1 in grid.items() if w == 1.0}
-    logit = (
-        _piecewise(by_width, log(arch.width))
-        + _piecewise(by_resolution, log(resolution))
-        - _logit(grid[1.0, 224])
+    as_published = arch.rule == "paper" and arch.output_stride == 32
+    if as_published and (arch.width, arch.resolution) in grid:
+        return Expected(grid[arch.width, arch.resolution], "published")
+    widths, resolutions, cells = _full_grid(arch.name)
+    curve = [_piecewise(resolutions, row, log(resolution)) for row in cells]
+    logit = _piecewise(widths, curve, log(arch.width))
+    inside = (
+        widths[0] <= log(arch.width) <= widths[-1]
+        and resolutions[0] <= log(resolution) <= resolutions[-1]
     )
-    inside = min(by_width) <= log(arch.width) <= max(by_width) and min(by_resolution) <= log(
-        resolution
-    ) <= max(by_resolution)
     return Expected(100 / (1 + exp(-logit)), "interpolated" if inside else "extrapolated")
+
+
+@cache
+def _full_grid(name: str) -> tuple[list[float], list[float], list[list[float]]]:
+    """Log widths, log resolutions, and the logit of each cell (a row per width)."""
+    grid = PUBLISHED_TOP1[name]
+    widths = sorted({width for width, _ in grid})
+    resolutions = sorted({resolution for _, resolution in grid})
+
+    def cell(width: float, resolution: int) -> float:
+        if (width, resolution) in grid:
+            return _logit(grid[width, resolution])
+        return _logit(grid[width, 224]) + _logit(grid[1.0, resolution]) - _logit(grid[1.0, 224])
+
+    cells = [[cell(width, resolution) for resolution in resolutions] for width in widths]
+    return [log(width) for width in widths], [log(side) for side in resolutions], cells
 
 
 def _logit(percent: float) -> float:
     return log(percent / (100 - percent))
 
 
-def _piecewise(points: dict[float, float], x: float) -> float:
+def _piecewise(xs: list[float], ys: list[float], x: float) -> float:
     """Linear between the points, the end segments continued."""
-    xs = sorted(points)
     right = min(max(bisect_right(xs, x), 1), len(xs) - 1)
-    x0, x1 = xs[right - 1], xs[right]
-    return points[x0] + (points[x1] - points[x0]) * (x - x0) / (x1 - x0)
+    x0, x1, y0, y1 = xs[right - 1], xs[right], ys[right - 1], ys[right]
+    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)

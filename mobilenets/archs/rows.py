@@ -7,7 +7,7 @@ a function of them (`ops`, `cost`, `scale`, `mobilenets.nn`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import prod
+from math import inf, prod
 
 from mobilenets.errors import ArchError
 
@@ -99,8 +99,14 @@ class Arch:
     dropout: float = 0.2
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ArchError(f"an architecture's name must be a word, got {self.name!r}")
         for field in ("generation", "resolution", "classes", "in_channels"):
             _check_count(f"{self.name}: {field}", getattr(self, field))
+        for field in ("width", "bn_eps", "bn_momentum"):
+            _check_number(f"{self.name}: {field}", getattr(self, field), above=0)
+        if self.dropout != 0:
+            _check_number(f"{self.name}: dropout", self.dropout, above=0, below=1)
         check_choice(f"{self.name}: padding", self.padding, PADDINGS)
         check_choice(f"{self.name}: rule", self.rule, RULES)
         for index, row in enumerate(self.rows):
@@ -115,7 +121,8 @@ class Arch:
     @property
     def full_name(self) -> str:
         """Name, width and resolution in one word, with the width rule and the output stride where
-        they are not the paper's; `get_arch` reads it back."""
+        they are not the paper's; `get_arch` reads it back (width to six digits; classes, padding
+        and edited rows are not in the name)."""
         word = f"{self.name}_{_decimal(self.width)}_{self.resolution}"
         if self.rule != "paper":
             word += f"_{self.rule}"
@@ -136,6 +143,12 @@ def _check_count(what: str, value: object) -> None:
         raise ArchError(f"{what} must be a whole number of at least 1, got {value!r}")
 
 
+def _check_number(what: str, value: object, *, above: float, below: float = inf) -> None:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not above < value < below:  # type: ignore[operator]
+        raise ArchError(f"{what} must be a number above {above} and below {below}, got {value!r}")
+
+
 def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
     """Raise `ArchError` unless `value` is one of `choices`."""
     if value not in choices:
@@ -151,10 +164,12 @@ def _check_row(where: str, row: Row) -> None:
         return
     if type(row.kernel) is not int or row.kernel < 1 or row.kernel % 2 == 0:
         raise ArchError(f"{where}: kernel must be odd (1, 3, 5, ...), got {row.kernel!r}")
-    if row.stride not in (1, 2):
+    if type(row.stride) is not int or row.stride not in (1, 2):
         raise ArchError(f"{where}: stride must be 1 or 2, got {row.stride!r}")
     if isinstance(row, Bottleneck):
         _check_count(f"{where}: expand", row.expand)
+        if type(row.se) is not bool:
+            raise ArchError(f"{where}: se must be true or false, got {row.se!r}")
 
 
 def _check_order(name: str, rows: tuple[Row, ...]) -> None:

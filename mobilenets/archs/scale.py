@@ -118,13 +118,14 @@ def keep_resolution(arch: Arch, output_stride: int) -> Arch:
     """
     rows = list(arch.rows)
     stride = arch.output_stride
+    wanted = output_stride if type(output_stride) is int else 0
     for index, row in enumerate(rows):
-        if stride <= output_stride:
+        if stride <= wanted:
             break
         if isinstance(row, Conv | Separable | Bottleneck) and row.stride == 2:
             rows[index] = replace(row, stride=1)
             stride //= 2
-    if stride != output_stride:
+    if stride != wanted:
         raise ArchError(
             f"{arch.full_name} can have an output stride of {arch.output_stride} divided by a "
             f"power of two, got {output_stride!r}"

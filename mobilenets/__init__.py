@@ -20,10 +20,10 @@ from mobilenets.errors import MobileNetsError as MobileNetsError
 
 if TYPE_CHECKING:
     from mobilenets.deliver.verify import verify as verify
-    from mobilenets.fit import fit as fit
-    from mobilenets.measure.choose import choose as choose
-    from mobilenets.measure.latency import measure as measure
+    from mobilenets.measurement.choose import choose as choose
+    from mobilenets.measurement.latency import measure as measure
     from mobilenets.nn import MobileNet as MobileNet
+    from mobilenets.pipeline import fit as fit
 
 __version__ = "0.1.0"
 __all__ = [
@@ -44,9 +44,9 @@ __all__ = [
 # Loaded on first use: torch takes seconds, and a cost needs none of it.
 _LAZY = {
     "MobileNet": "mobilenets.nn",
-    "choose": "mobilenets.measure.choose",
-    "fit": "mobilenets.fit",
-    "measure": "mobilenets.measure.latency",
+    "choose": "mobilenets.measurement.choose",
+    "fit": "mobilenets.pipeline",
+    "measure": "mobilenets.measurement.latency",
     "verify": "mobilenets.deliver.verify",
 }
 

@@ -45,6 +45,11 @@ PUBLISHED_TOP1: dict[str, dict[tuple[float, int], float]] = {
 # fmt: on
 
 
+# Half the second derivative of the logit over log resolution in V2's row of width 1.0: its slope
+# grows from 0.35 (224 to 192 pixels) to 0.74 (128 to 96).
+_CURVATURE = 0.31
+
+
 class Expected(NamedTuple):
     """Expected ImageNet top-1 in percent; `source` is published, interpolated or extrapolated."""
 
@@ -58,8 +63,9 @@ def expected_top1(arch: Arch) -> Expected | None:
 
     Between published points, and beyond them, the logit of the accuracy is bilinear in log width
     and log resolution. A cell of the grid that nobody published is filled by adding the two curves
-    that everybody did: over width at 224 pixels, over resolution at width 1.0. A network whose
-    first strides are 1 computes the feature maps of a larger image: it counts as that resolution.
+    that everybody did: over width at 224 pixels, over resolution at width 1.0. Below the smallest
+    published resolution the curve bends down as it does above (`_CURVATURE`). A network whose first
+    strides are 1 computes the feature maps of a larger image: it counts as that resolution.
     """
     grid = PUBLISHED_TOP1.get(arch.name)
     if grid is None:
@@ -70,7 +76,8 @@ def expected_top1(arch: Arch) -> Expected | None:
         return Expected(grid[arch.width, arch.resolution], "published")
     widths, resolutions, cells = _full_grid(arch.name)
     curve = [_piecewise(resolutions, row, log(resolution)) for row in cells]
-    logit = _piecewise(widths, curve, log(arch.width))
+    below = max(resolutions[0] - log(resolution), 0.0)
+    logit = _piecewise(widths, curve, log(arch.width)) - _CURVATURE * below**2
     inside = (
         widths[0] <= log(arch.width) <= widths[-1]
         and resolutions[0] <= log(resolution) <= resolutions[-1]

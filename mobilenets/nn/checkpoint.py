@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mobilenets.archs import Arch, from_json, to_json
+from mobilenets.archs import Arch, digest, from_json, to_json
 from mobilenets.errors import ArchError, FileError
 from mobilenets.files import write_bytes
 from mobilenets.nn.model import MobileNet
@@ -69,6 +70,11 @@ class Checkpoint:
             reason = " ".join(str(error).split())[:300]
             raise FileError(f"the weights do not fit {self.arch.full_name}: {reason}") from error
         return model.eval()
+
+    def digest(self) -> str:
+        """A hash of the arch and the weights."""
+        tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
+        return hashlib.sha256(save(tensors) + digest(self.arch).encode()).hexdigest()[:16]
 
     def save(self, path: Path) -> None:
         """Write to `path` (.safetensors): to a temporary file first, then renamed."""

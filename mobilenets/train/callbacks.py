@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from mobilenets.files import write_bytes, write_text
 
+log = logging.getLogger(__name__)
 _COLUMNS = ("epoch", "train_loss", "holdout_loss", "holdout_top1", "learning_rate", "seconds")
 
 
@@ -57,7 +59,7 @@ class Metrics(pl.Callback):
             }
         )
         if not sys.stderr.isatty():
-            print(f"epoch {_words(self._rows[-1], trainer.max_epochs)}", file=sys.stderr)
+            log.info("epoch %s", _words(self._rows[-1], trainer.max_epochs))
         lines = [",".join(_COLUMNS), *(_line(row) for row in self._rows)]
         write_text(self._path, "\n".join(lines) + "\n")
 

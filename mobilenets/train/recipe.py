@@ -42,14 +42,17 @@ class Recipe:
         if self.minutes is not None and not self.minutes > 0:
             raise MobileNetsError(f"minutes must be a positive number, got {self.minutes!r}")
 
-    def limited(self, *, epochs: int | None, minutes: float | None) -> Recipe:
+    def limited(self, limits: Limits) -> Recipe:
         """The recipe with the user's own limit: exactly `epochs`, or at most `minutes`; with
         neither, as it is."""
-        if epochs is not None and minutes is not None:
+        if limits.epochs is not None and limits.minutes is not None:
             raise MobileNetsError("epochs and minutes are both given; give one of them")
-        if epochs is not None:
-            return replace(self, epochs=epochs, patience=epochs, minutes=None)
-        return self if minutes is None else replace(self, minutes=minutes)
+        recipe = self
+        if limits.flip is not None:
+            recipe = replace(recipe, augment=replace(recipe.augment, flip=limits.flip))
+        if limits.epochs is not None:
+            return replace(recipe, epochs=limits.epochs, patience=limits.epochs, minutes=None)
+        return recipe if limits.minutes is None else replace(recipe, minutes=limits.minutes)
 
     def for_images(self, count: int) -> Recipe:
         """The recipe for `count` training images: small sets get smaller batches, so that an epoch
@@ -59,6 +62,16 @@ class Recipe:
             batch //= 2
         rate = self.learning_rate * (batch / self.batch_size) ** 0.5
         return replace(self, batch_size=batch, learning_rate=rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the user decides of a recipe: exactly so many epochs or at most so many minutes, and
+    whether mirrored images mean the same (None: as the recipe says)."""
+
+    epochs: int | None = None
+    minutes: float | None = None
+    flip: bool | None = None
 
 
 def rate_factor(step: int, total: int, warmup: float) -> float:

@@ -190,7 +190,7 @@ def _seconds_per_epoch(
     for (pixels, labels), _ in zip(_forever(loaders[0]), range(steps + 3), strict=False):
         begin = time.perf_counter()
         optimiser.zero_grad()
-        trial.loss(pixels, labels).backward()
+        trial.loss(pixels, labels).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         times.append(time.perf_counter() - begin)
     step = sorted(times[3:])[steps // 2]

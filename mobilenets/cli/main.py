@@ -1,0 +1,245 @@
+"""`mobilenets VERB`: parse, call one library function, print.
+
+Exit status: 0 done (and verified and within budget), 1 a user's mistake, 2 no network fits,
+3 the finished artefact misses a limit or fails verification.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import click
+import typer
+
+from mobilenets.archs import ARCHS, Budget, cost, get_arch
+from mobilenets.cli.show import show_json, show_progress, show_table
+from mobilenets.errors import MobileNetsError, NoFitError
+
+NO_FIT, MISSED = 2, 3
+_HELP = """Images and a budget in; the right-sized MobileNet out: chosen, trained, exported and
+checked on your data and your device."""
+
+app = typer.Typer(
+    help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+Name = Annotated[str, typer.Argument(help="A network, such as mobilenet_v3_small.")]
+Width = Annotated[float | None, typer.Option(help="Channel multiplier.  [default: 1]")]
+Resolution = Annotated[int | None, typer.Option(help="Image side in pixels.  [default: 224]")]
+Classes = Annotated[int | None, typer.Option(help="Number of classes.  [default: 1000]")]
+Threads = Annotated[int, typer.Option(help="Threads the network runs on.")]
+Latency = Annotated[str | None, typer.Option(help="Limit on the p50 latency: 5ms.")]
+Macs = Annotated[str | None, typer.Option(help="Limit on the multiply-adds: 100M.")]
+Params = Annotated[str | None, typer.Option(help="Limit on the parameters: 2M.")]
+Size = Annotated[str | None, typer.Option(help="Limit on the artefact's file: 4MB.")]
+Memory = Annotated[str | None, typer.Option(help="Limit on peak activations, fp32: 1.5MB.")]
+
+
+@app.command("list")
+def list_networks(json: Json = False) -> None:
+    """List the networks.  Example: mobilenets list"""
+    records = []
+    for arch in ARCHS.values():
+        costs = cost(arch)
+        record = {"name": arch.name, "resolution": arch.resolution, "macs": costs.macs}
+        records.append(record | {"params": costs.params})
+    if json:
+        return show_json(records)
+    return show_table(list(records[0]), [list(record.values()) for record in records])
+
+
+@app.command("cost")
+def print_cost(
+    name: Name,
+    width: Width = None,
+    rule: Annotated[
+        str, typer.Option(help="Whose width rule: paper, torchvision, timm, keras.")
+    ] = "paper",
+    resolution: Resolution = None,
+    classes: Classes = None,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Every layer.")] = False,
+    json: Json = False,
+) -> None:
+    """Print the MACs, parameters, bytes and peak memory of NAME.
+
+    Example: mobilenets cost mobilenet_v3_large --width 0.75
+    """
+    from mobilenets.cli import costs
+
+    arch = get_arch(name, width=width, rule=rule, resolution=resolution, classes=classes)
+    if json:
+        return show_json(costs.record(arch))
+    return costs.show(arch, per_layer=per_layer)
+
+
+@app.command()
+def latency(
+    target: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A network or its file.")],
+    width: Width = None,
+    resolution: Resolution = None,
+    runtime: Annotated[str, typer.Option(help="The runtime to measure in.")] = "onnxruntime",
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
+    """Measure a network on this machine, in a process of its own.
+
+    Example: mobilenets latency mobilenet_v3_small --threads 1
+    """
+    from mobilenets.measurement.target import measure_target
+
+    found = measure_target(
+        target, width=width, resolution=resolution, runtime=runtime, threads=threads
+    )
+    if json:
+        return show_json(found.to_json())
+    record = found.to_json()
+    return show_table(["", target], [[key, value] for key, value in record.items()])
+
+
+@app.command()
+def choose(
+    latency: Latency = None,
+    macs: Macs = None,
+    params: Params = None,
+    size: Size = None,
+    memory: Memory = None,
+    threads: Threads = 1,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
+    image_size: Annotated[
+        int | None, typer.Option(help="Short side of your images, if below 224 pixels.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Choose the network that meets a budget on this machine.
+
+    Example: mobilenets choose --latency 5ms --params 4M
+    """
+    from mobilenets.measurement.choose import choose as choose_network
+
+    budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    choice = choose_network(budget, classes=classes, image_size=image_size, threads=threads)
+    if json:
+        return show_json(choice.to_json())
+    header = ["network", "expected top-1", "p50 ms", "MACs", "params", "file bytes"]
+    rows = [
+        [
+            one.arch.full_name, one.expected.top1, one.latency and one.latency.p50_ms, one.macs,
+            one.params, one.file_bytes,
+        ]
+        for one in choice.shortlist()
+    ]  # fmt: skip
+    show_table(header, rows)
+    return print(f"\nchosen: {choice.chosen.arch.full_name}; {choice.binding_limit} binds")
+
+
+@app.command()
+def fit(
+    data: Annotated[str, typer.Argument(help="Folder, CSV, or: digits, fashion-mnist.")],
+    latency: Latency = None,
+    macs: Macs = None,
+    params: Params = None,
+    size: Size = None,
+    memory: Memory = None,
+    threads: Threads = 1,
+    epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train for at most so long.  [default: 15]")
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Mirrored images mean the same.  [default: by data]"),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder.  [default: runs/NAME]")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
+    json: Json = False,
+) -> None:
+    """Choose, train, export, verify and report; the same command resumes a killed run.
+
+    Example: mobilenets fit photos/ --latency 5ms
+    """
+    from mobilenets.pipeline import fit as fit_network
+    from mobilenets.train import Limits
+
+    budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    run = fit_network(
+        data, budget, out=out, threads=threads, seed=seed,
+        limits=Limits(epochs=epochs, minutes=minutes, flip=flip),
+    )  # fmt: skip
+    if json:
+        show_json(run.summary)
+    else:
+        print(run.verdict())
+    if not run.accepted:
+        print("; ".join(run.summary["complaints"]), file=sys.stderr)
+        raise typer.Exit(MISSED)
+
+
+@app.command("eval")
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="An artefact (.onnx) or checkpoint.")],
+    data: Annotated[str, typer.Argument(help="Folder, CSV, or built-in name.")],
+    json: Json = False,
+) -> None:
+    """Print the accuracy of FILE on DATA; on the data it was trained on, the validation images.
+
+    Example: mobilenets eval runs/digits/model.onnx digits
+    """
+    from mobilenets.deliver import predictor as networks
+
+    network = networks.load(file)
+    score = networks.evaluate(network, networks.images_for(network, data))
+    if json:
+        return show_json(score._asdict())
+    return print(f"top-1 {score.top1:.2f} %, top-5 {score.top5:.2f} % of {score.images:,} images")
+
+
+@app.command()
+def predict(
+    file: Annotated[Path, typer.Argument(help="An artefact (.onnx) or checkpoint.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    json: Json = False,
+) -> None:
+    """Print the most likely label of each image.
+
+    Example: mobilenets predict runs/digits/model.onnx photo.png
+    """
+    from mobilenets.deliver import load
+
+    found = load(file).predict(images)
+    if json:
+        return show_json([one._asdict() for one in found])
+    return show_table(["image", "label", "probability"], [list(one) for one in found])
+
+
+@app.command("report")
+def write_report(run: Annotated[Path, typer.Argument(help="A run folder of `fit`.")]) -> None:
+    """Write report.html and README.md of a finished run anew.
+
+    Example: mobilenets report runs/digits
+    """
+    from mobilenets.deliver.report import report
+
+    print(report(run))
+
+
+def main() -> None:
+    """Run the command line; every user's mistake is one sentence on stderr."""
+    show_progress()
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except NoFitError as error:
+        _complain(str(error), NO_FIT)
+    except MobileNetsError as error:
+        _complain(str(error), 1)
+    except click.ClickException as error:
+        _complain(f"{error.format_message()} (see mobilenets --help)", 1)
+    except (click.Abort, KeyboardInterrupt):
+        _complain("stopped; the same command goes on where it was", 1)
+
+
+def _complain(sentence: str, status: int) -> None:
+    print(f"mobilenets: {sentence}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,50 @@
+"""How commands print: JSON on stdout when asked, else a table; progress always on stderr."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def show_json(value: Any) -> None:
+    """One JSON value on stdout, and nothing else there."""
+    print(json.dumps(value, indent=1))
+
+
+def show_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Aligned columns: text to the left, numbers to the right."""
+    texts = [[_text(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
+    numeric = [all(not isinstance(row[at], str) for row in rows) for at in range(len(header))]
+    for line in [header, *texts]:
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def _text(cell: Any) -> str:
+    if cell is None:
+        return "-"
+    if isinstance(cell, float):
+        return f"{cell:.4g}"
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+
+
+def show_progress() -> None:
+    """Send the library's progress to stderr, each line with the seconds since the start."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Seconds())
+    logger = logging.getLogger("mobilenets")
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+
+
+class _Seconds(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return f"{record.relativeCreated / 1000:7.1f} s  {record.getMessage()}"

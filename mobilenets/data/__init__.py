@@ -1,0 +1,42 @@
+"""Images: found, checked, split, decoded and varied."""
+
+from mobilenets.data.augment import Augment, augment
+from mobilenets.data.batches import (
+    EpochSampler,
+    MemoryPixels,
+    StreamedPixels,
+    decode,
+    physical_bytes,
+    train_pixels,
+    training_side,
+    whole,
+)
+from mobilenets.data.builtin import BUILT_IN
+from mobilenets.data.images import Images
+from mobilenets.data.load import load_images
+from mobilenets.data.preprocess import Preprocess
+from mobilenets.data.read import read_image
+from mobilenets.data.source import Arrays, Files, Source
+from mobilenets.data.split import SplitRule
+
+__all__ = [
+    "BUILT_IN",
+    "Arrays",
+    "Augment",
+    "EpochSampler",
+    "Files",
+    "Images",
+    "MemoryPixels",
+    "Preprocess",
+    "Source",
+    "SplitRule",
+    "StreamedPixels",
+    "augment",
+    "decode",
+    "load_images",
+    "physical_bytes",
+    "read_image",
+    "train_pixels",
+    "training_side",
+    "whole",
+]

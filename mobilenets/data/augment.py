@@ -1,0 +1,102 @@
+"""Random crops, flips and colour for a whole batch at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F  # noqa: N812  (its usual name)
+from torch import Tensor
+
+from mobilenets.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Augment:
+    """How training images are varied.
+
+    `scale` is the range of the crop's area as a part of the image, `ratio` of its width to its
+    height; `shift` is how far the crop may move over the edge, as a part of the image's side, the
+    outside being the image mirrored. `rotate_degrees` goes both ways. `flip` mirrors one image in
+    two. `colour` is the largest relative change of brightness and of contrast.
+    """
+
+    scale: tuple[float, float] = (0.35, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    shift: float = 0.0
+    rotate_degrees: float = 0.0
+    flip: bool = True
+    colour: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise DataError(f"scale must rise within 0..1, such as (0.35, 1), got {self.scale}")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise DataError(f"ratio must rise above 0, such as (0.75, 1.33), got {self.ratio}")
+        _check_range("shift", self.shift, 0.5)
+        _check_range("rotate_degrees", self.rotate_degrees, 180)
+        _check_range("colour", self.colour, 1)
+
+    @classmethod
+    def none(cls) -> Augment:
+        """Only the resize."""
+        return cls(scale=(1, 1), ratio=(1, 1), flip=False, colour=0)
+
+
+def _check_range(name: str, value: float, most: float) -> None:
+    if not 0 <= value <= most:
+        raise DataError(f"{name} must be at least 0 and at most {most}, got {value}")
+
+
+def augment(batch: Tensor, resolution: int, how: Augment, *, generator: torch.Generator) -> Tensor:
+    """float32 (B, 3, R, R) in [0, 1] from uint8 (B, 3, T, T).
+
+    Each image is varied by itself; the same generator state gives the same batch.
+    """
+    draws = torch.rand((9, len(batch)), generator=generator, device=generator.device)
+    draws = draws.to(batch.device)
+    pixels = _at_most(batch.float(), 2 * resolution)
+    size = [len(batch), 3, resolution, resolution]
+    grid = F.affine_grid(_crops(draws[:7], how), size, align_corners=False)
+    # Mirrored outside; inside half a pixel of the edge that is the edge itself, as in a resize.
+    crops = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
+    return _recolour(crops, draws[7:], how.colour)
+
+
+def _at_most(pixels: Tensor, side: int) -> Tensor:
+    """Shrunk with antialiasing where much larger: the crop samples only 2x2 pixels a point."""
+    if pixels.shape[-1] <= side:
+        return pixels
+    return F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
+
+
+def _crops(draws: Tensor, how: Augment) -> Tensor:
+    """Affine maps (B, 2, 3) from output to input, both in [-1, 1], for `affine_grid`.
+
+    A random resized crop: width and height are parts of the image's, at most all of it.
+    """
+    area = _between(draws[0], *how.scale)
+    root = _between(draws[1], math.log(how.ratio[0]), math.log(how.ratio[1])).div(2).exp()
+    width, height = (area.sqrt() * root).clamp(max=1), (area.sqrt() / root).clamp(max=1)
+    x = _between(draws[2], -1, 1) * (1 - width + 2 * how.shift)
+    y = _between(draws[3], -1, 1) * (1 - height + 2 * how.shift)
+    angle = _between(draws[4], -how.rotate_degrees, how.rotate_degrees).deg2rad()
+    mirror = torch.where(draws[5] < 0.5, -1.0, 1.0) if how.flip else torch.ones_like(x)
+    cos, sin = angle.cos(), angle.sin()
+    rows = [cos * width * mirror, -sin * height, x, sin * width * mirror, cos * height, y]
+    return torch.stack(rows, dim=1).view(-1, 2, 3)
+
+
+def _recolour(images: Tensor, draws: Tensor, colour: float) -> Tensor:
+    """0..255 to [0, 1], varied in contrast about each image's mean and in brightness."""
+    if colour == 0:
+        return images / 255
+    contrast, brightness = (_between(d, 1 - colour, 1 + colour).view(-1, 1, 1, 1) for d in draws)
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    gain, offset = contrast * brightness / 255, mean * (1 - contrast) * brightness / 255
+    return torch.addcmul(offset, images, gain).clamp_(0, 1)
+
+
+def _between(draws: Tensor, low: float, high: float) -> Tensor:
+    return low + (high - low) * draws

@@ -1,0 +1,170 @@
+"""Images as tensors: whole sets decoded once, and training batches without per-image Python."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar, final
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from mobilenets.data.images import Images
+from mobilenets.data.pool import Progress, each
+from mobilenets.data.preprocess import Preprocess
+from mobilenets.data.split import Indices
+
+T = TypeVar("T")
+Batch = tuple[Tensor, Tensor]  # uint8 (B, 3, S, S), int64 (B,)
+
+# How much larger than the network's input training images are kept, so that crops have room.
+ROOM = 1.15
+MEMORY_PART = 0.25
+
+
+def decode(
+    images: Images,
+    indices: Indices,
+    preprocess: Preprocess,
+    *,
+    progress: Progress | None = None,
+) -> Tensor:
+    """uint8 (N, 3, R, R): the images of these indices exactly as the artefact's rule makes them.
+
+    Raises `DataError` for an image that cannot be read.
+    """
+    return _decode(images, indices, preprocess, short_side=None, progress=progress)
+
+
+def _decode(
+    images: Images,
+    indices: Indices,
+    preprocess: Preprocess,
+    *,
+    short_side: int | None,
+    progress: Progress | None = None,
+) -> Tensor:
+    side = preprocess.resolution
+    pixels = torch.empty((len(indices), 3, side, side), dtype=torch.uint8)
+
+    def fill(at: int) -> None:
+        image = images.source.read(int(indices[at]), short_side=short_side)
+        pixels[at] = preprocess(image)
+
+    each(fill, len(indices), progress=progress)
+    return pixels
+
+
+def training_side(images: Images, resolution: int) -> int:
+    """Pixels a side of the training squares: 1.15 times the network's input, no more than is there.
+
+    Smaller images stay at their native size; the batch enlarges them (`augment`).
+    """
+    return min(images.native_size, round(ROOM * resolution))
+
+
+def train_pixels(
+    images: Images,
+    resolution: int,
+    *,
+    memory_bytes: int | None = None,
+    progress: Progress | None = None,
+) -> MemoryPixels | StreamedPixels:
+    """The training images as squares: in memory where they fit `memory_bytes`, else streamed.
+
+    By default a quarter of the machine's memory may be used.
+    """
+    square = Preprocess(training_side(images, resolution))
+    limit = memory_bytes if memory_bytes is not None else int(MEMORY_PART * physical_bytes())
+    streamed = StreamedPixels(images, images.train, square)
+    if len(streamed) * 3 * square.resolution**2 > limit:
+        return streamed
+    return MemoryPixels(streamed.decode(images.train, progress), streamed.labels)
+
+
+@final
+class MemoryPixels(Dataset[Batch]):
+    """Images (N, 3, S, S) and labels (N,) in memory.
+
+    Like `StreamedPixels`, it answers whole batches: give its `DataLoader` `collate_fn=whole`.
+    """
+
+    def __init__(self, pixels: Tensor, labels: Tensor) -> None:
+        self.pixels = pixels
+        self.labels = labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        chosen = torch.as_tensor(indices)
+        return self.pixels[chosen], self.labels[chosen]
+
+
+@final
+class StreamedPixels(Dataset[Batch]):
+    """Images decoded when they are asked for, in the `DataLoader`'s workers."""
+
+    def __init__(self, images: Images, indices: Indices, square: Preprocess) -> None:
+        self.images = images
+        self.indices = indices
+        self.square = square
+        self.labels = torch.from_numpy(images.labels[indices])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitems__(self, indices: Sequence[int]) -> Batch:
+        chosen = np.asarray(indices)
+        return self.decode(self.indices[chosen]), self.labels[torch.from_numpy(chosen)]
+
+    def decode(self, indices: Indices, progress: Progress | None = None) -> Tensor:
+        """The squares of these images of the source.
+
+        Large JPEGs are read at no less than twice the square's side: the difference after
+        resizing is below what augmentation adds, and photos decode several times faster.
+        """
+        side = 2 * self.square.resolution
+        return _decode(self.images, indices, self.square, short_side=side, progress=progress)
+
+
+def whole(batch: T) -> T:
+    """The batch as it is: the `collate_fn` for datasets that answer whole batches."""
+    return batch
+
+
+@final
+class EpochSampler(Sampler[int]):
+    """Every index once, in an order that depends on seed and epoch only, so runs can resume."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self.count = count
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[int]:
+        order = np.random.default_rng((self.seed, self.epoch)).permutation(self.count)
+        return iter(order.tolist())
+
+
+def physical_bytes() -> int:
+    """The machine's memory, or what a container leaves of it; 8 GB where neither can be told."""
+    names = getattr(os, "sysconf_names", {})
+    machine = 8 * 10**9
+    if {"SC_PAGE_SIZE", "SC_PHYS_PAGES"} <= set(names):
+        machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = [
+        Path("/sys/fs/cgroup/memory.max"),
+        Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+    ]
+    texts = [path.read_text().strip() for path in limits if path.is_file()]
+    return min([machine, *(int(text) for text in texts if text.isdecimal())])

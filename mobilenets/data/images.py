@@ -1,0 +1,74 @@
+"""`Images`: labelled images with their split, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.data.source import Source
+from mobilenets.data.split import SPLITS, Indices, SplitRule
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Images:
+    """Labelled images and which of them train, choose and report.
+
+    `train`, `holdout`, `val` and `test` index `source` and `labels`. `holdout` is a part of the
+    training images for whatever chooses (early stop, best checkpoint); `val` and `test` only
+    report, and `test` may be empty. `skipped` holds (name, reason) of the images that cannot be
+    read. `native_size` is the median short side in pixels. `flip` says whether a mirrored image
+    means the same. `origin` says where val and test come from.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    source: Source
+    labels: NDArray[np.int64]
+    train: Indices
+    holdout: Indices
+    val: Indices
+    test: Indices
+    skipped: tuple[tuple[str, str], ...]
+    ignored: int
+    native_size: int
+    fingerprint: str
+    flip: bool
+    rule: SplitRule
+    origin: dict[str, str]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the cuts that were made here."""
+        return self.rule.seed
+
+    def to_json(self) -> dict[str, Any]:
+        """The record of what was read, what was skipped and why, and how it was split."""
+        return {
+            "name": self.name,
+            "classes": list(self.classes),
+            "counts": {split: len(getattr(self, split)) for split in SPLITS},
+            "class_counts": {split: self._class_counts(split) for split in SPLITS},
+            "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
+            "ignored": self.ignored,
+            "split": self._split_record(),
+            "native_size": self.native_size,
+            "flip": self.flip,
+            "fingerprint": self.fingerprint,
+        }
+
+    def _class_counts(self, split: str) -> dict[str, int]:
+        counts = np.bincount(self.labels[getattr(self, split)], minlength=len(self.classes))
+        return dict(zip(self.classes, counts.tolist(), strict=True))
+
+    def _split_record(self) -> dict[str, Any]:
+        cut = {"val_fraction": self.rule.val_fraction} if self.origin["val"] == "stratified" else {}
+        return {
+            **self.origin,
+            "holdout": "stratified",
+            **cut,
+            "holdout_fraction": self.rule.holdout_fraction,
+            "seed": self.seed,
+        }

@@ -1,0 +1,89 @@
+"""Labelled images as they were found, before any was opened or put into a split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.data.source import Arrays, Files, Source
+from mobilenets.errors import DataError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Listing:
+    """`labels` index `classes`; `given` is "train", "val" or "test" per image, "" where undecided.
+
+    `ignored` counts files that are no images; `fingerprint` changes with any name, size, time,
+    pixel or label.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    source: Source
+    labels: NDArray[np.int64]
+    given: NDArray[Any]
+    fingerprint: str
+    flip: bool
+    ignored: int = 0
+
+
+class Entry(NamedTuple):
+    """A file with its class and, where given, its split; size and time tell a changed file."""
+
+    path: str
+    label: str
+    split: str
+    size_bytes: int
+    time_ns: int
+
+
+def list_files(name: str, root: str, entries: list[Entry], *, ignored: int) -> Listing:
+    """The listing of image files; classes are those of the images that may train, sorted."""
+    classes = tuple(sorted({e.label for e in entries if e.split in ("train", "")}))
+    number = {label: index for index, label in enumerate(classes)}
+    for entry in entries:
+        _check_class(entry, classes, number)
+    return Listing(
+        name=name,
+        classes=classes,
+        source=Files(tuple(e.path for e in entries), root),
+        labels=np.array([number[e.label] for e in entries], dtype=np.int64),
+        given=np.array([e.split for e in entries], dtype=np.str_),
+        fingerprint=fingerprint(repr(tuple(entry)).encode() for entry in entries),
+        flip=True,
+        ignored=ignored,
+    )
+
+
+def _check_class(entry: Entry, classes: tuple[str, ...], number: dict[str, int]) -> None:
+    if entry.label not in number:
+        raise DataError(
+            f"{entry.split} has class {entry.label!r} ({entry.path}), which train lacks; train has "
+            f"{', '.join(classes) or 'no class'}; rename the class or add training images"
+        )
+
+
+def list_arrays(
+    source: Arrays,
+    labels: NDArray[np.int64],
+    *,
+    classes: tuple[str, ...],
+    given: NDArray[Any],
+    flip: bool,
+) -> Listing:
+    """The listing of images in memory."""
+    parts = (source.array.tobytes(), labels.tobytes(), repr((classes, given.tolist())).encode())
+    return Listing(source.title, classes, source, labels, given, fingerprint(parts), flip)
+
+
+def fingerprint(parts: Iterable[bytes]) -> str:
+    """16 hexadecimal digits of the SHA-256 over the parts in order."""
+    digest = sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,69 @@
+"""The rule from an image of any size to the network's input: what an artefact carries with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual name)
+
+from mobilenets.errors import DataError
+
+# What `Preprocess` does beside its two numbers, for whoever reads an artefact without this code.
+DESCRIPTION = {
+    "interpolation": "bilinear",
+    "antialias": True,
+    "value_range": [0, 1],
+    "colour": "RGB",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Preprocess:
+    """Resize the short side to `resolution / crop` (bilinear, antialiased), cut the centre square.
+
+    `crop` is the part of the short side that is kept: 0.875 is ImageNet's 256 to 224.
+    """
+
+    resolution: int
+    crop: float = 1.0
+
+    def __post_init__(self) -> None:
+        if type(self.resolution) is not int or self.resolution < 1:
+            raise DataError(
+                f"resolution must be a whole number of at least 1, got {self.resolution!r}"
+            )
+        if type(self.crop) not in (int, float) or not 0 < self.crop <= 1:
+            raise DataError(f"crop must be above 0 and at most 1, got {self.crop!r}")
+
+    @property
+    def short_side(self) -> int:
+        """Pixels of the short side before the centre is cut."""
+        return round(self.resolution / self.crop)
+
+    def __call__(self, image: Tensor) -> Tensor:
+        """uint8 (3, H, W) to uint8 (3, R, R); leading dimensions are kept."""
+        image = F.resize(image, [self.short_side], InterpolationMode.BILINEAR, antialias=True)
+        return F.center_crop(image, [self.resolution, self.resolution])
+
+    def to_json(self) -> dict[str, Any]:
+        """The rule as a record, with the parts that never change spelt out."""
+        return {"resolution": self.resolution, "crop": self.crop, **DESCRIPTION}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Preprocess:
+        """The rule that `to_json` wrote. Raises `DataError` for any other."""
+        if not isinstance(record, dict) or not {"resolution", "crop"} <= record.keys():
+            raise DataError(
+                f"a preprocessing record needs resolution and crop, got {record!r}; "
+                "export the artefact again"
+            )
+        for key, ours in DESCRIPTION.items():
+            if record.get(key, ours) != ours:
+                raise DataError(
+                    f"preprocessing with {key} {record[key]!r} is not known, only {ours!r}; "
+                    "export the artefact again"
+                )
+        return cls(record["resolution"], record["crop"])

@@ -1,0 +1,7 @@
+"""Handing over: use an artefact, verify it, report on the run."""
+
+from mobilenets.deliver.predictor import Prediction as Prediction
+from mobilenets.deliver.predictor import Predictor as Predictor
+from mobilenets.deliver.predictor import load as load
+from mobilenets.deliver.verify import Verdict as Verdict
+from mobilenets.deliver.verify import verify as verify

@@ -1,0 +1,158 @@
+"""A trained network ready to use, from an artefact or a checkpoint alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mobilenets.archs import Arch, from_json
+from mobilenets.data import Images, Preprocess, decode, load_images, read_image
+from mobilenets.errors import DataError, FileError
+from mobilenets.nn import Checkpoint, Deployed
+from mobilenets.runtimes import get_runtime
+from mobilenets.runtimes.onnx_file import about_onnx
+
+Floats = NDArray[np.float32]
+_BATCH = 256
+
+
+class Prediction(NamedTuple):
+    """What a network sees in one image; `probability` is of `label`, 0 to 1."""
+
+    image: str
+    label: str
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """A network with all it needs to be used: `run` takes float32 (N, 3, R, R) in [0, 1] and gives
+    logits (N, classes); `about` is what its file says of itself."""
+
+    path: Path
+    arch: Arch
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    about: dict[str, Any]
+    run: Callable[[Floats], Floats]
+
+    def predict(self, paths: Iterable[Path]) -> list[Prediction]:
+        """The most likely label of each image file; raises `DataError` for one that is none."""
+        predictions = []
+        for path in paths:
+            pixels = self.preprocess(read_image(path))
+            chances = softmax(self.logits(pixels[None]))[0]
+            best = int(chances.argmax())
+            predictions.append(Prediction(str(path), self.labels[best], float(chances[best])))
+        return predictions
+
+    def logits(self, pixels: torch.Tensor) -> Floats:
+        """Logits (N, classes) of uint8 images (N, 3, R, R)."""
+        parts = [
+            self.run(part.numpy().astype(np.float32) / np.float32(255))
+            for part in torch.split(pixels, _BATCH)
+        ]
+        return np.concatenate(parts)
+
+    def score(self, images: Images, indices: NDArray[np.int64]) -> Floats:
+        """Logits of these images of a data set, in order."""
+        return self.logits(decode(images, indices, self.preprocess))
+
+
+def load(path: str | Path, *, threads: int | None = None) -> Predictor:
+    """The network in an artefact (.onnx) or checkpoint (.safetensors), to run on `threads`
+    threads (None: all). Raises `FileError` for any other file."""
+    path = Path(path)
+    if path.suffix == ".onnx":
+        return _load_onnx(path, threads)
+    if path.suffix == ".safetensors":
+        return as_predictor(Checkpoint.load(path), path)
+    raise FileError(f"{path} is neither an artefact (.onnx) nor a checkpoint (.safetensors)")
+
+
+def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:
+    """A checkpoint, run by PyTorch."""
+    network = Deployed(checkpoint).to(memory_format=torch.channels_last)
+
+    def run(images: Floats) -> Floats:
+        batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            return network(batch).numpy()
+
+    return _predictor(path, checkpoint.about(), run)
+
+
+def _load_onnx(path: Path, threads: int | None) -> Predictor:
+    session = get_runtime("onnxruntime").load(path, threads or 0)
+    about = about_onnx(path, session.metadata)
+
+    def run(images: Floats) -> Floats:
+        return np.concatenate([session.run(image[None]) for image in images])
+
+    return _predictor(path, about, run)
+
+
+def _predictor(path: Path, about: dict[str, Any], run: Callable[[Floats], Floats]) -> Predictor:
+    return Predictor(
+        path=path,
+        arch=from_json(about["arch"]),
+        labels=tuple(about["labels"]),
+        preprocess=Preprocess.from_json(about["preprocess"]),
+        about=about,
+        run=run,
+    )
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities of logits (N, classes)."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def images_for(predictor: Predictor, data: str | Path) -> Images:
+    """The images in `data`, split as they were when this network was trained on them, if it was."""
+    return load_images(data, seed=int(predictor.about["training"].get("seed", 0)))
+
+
+class Score(NamedTuple):
+    """Accuracies in percent over `images` images; top-5 is 100 for at most five classes."""
+
+    top1: float
+    top5: float
+    images: int
+
+
+def accuracy(logits: Floats, labels: NDArray[np.int64]) -> Score:
+    """Top-1 and top-5 of logits (N, classes) against labels (N,)."""
+    ranks = np.argsort(-logits, axis=1, kind="stable")[:, :5]
+    hits = ranks == labels[:, None]
+    return Score(100 * float(hits[:, 0].mean()), 100 * float(hits.any(axis=1).mean()), len(labels))
+
+
+def evaluate(predictor: Predictor, images: Images) -> Score:
+    """The accuracy on `images`: all of them, but only the validation images where these are the
+    images the network was trained on. Raises `DataError` for classes it does not know."""
+    unknown = sorted(set(images.classes) - set(predictor.labels))
+    if unknown:
+        raise DataError(
+            f"{images.name} has classes the network was not trained for, "
+            f"{', '.join(unknown[:5])}; it knows {', '.join(predictor.labels[:10])}"
+        )
+    to_ours = np.array([predictor.labels.index(name) for name in images.classes])
+    indices = scored(predictor, images)
+    return accuracy(predictor.score(images, indices), to_ours[images.labels[indices]])
+
+
+def scored(predictor: Predictor, images: Images) -> NDArray[np.int64]:
+    """Which images `evaluate` scores; `images` must come from `images_for`, or the validation
+    images of another split would include trained ones."""
+    training = predictor.about["training"]
+    if training.get("fingerprint") != images.fingerprint:
+        return np.sort(np.concatenate([images.train, images.holdout, images.val, images.test]))
+    return images.val

@@ -1,0 +1,155 @@
+"""Is the file that is handed over the network that was trained, and does it fit the budget?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.archs import Budget, cost
+from mobilenets.archs.budget import LIMIT_NAMES, Use, describe
+from mobilenets.data import Images
+from mobilenets.deliver.predictor import Score, accuracy, as_predictor, load
+from mobilenets.measurement.latency import Latency, measure
+from mobilenets.nn import Checkpoint
+from mobilenets.runtimes.onnx_file import is_intact
+
+# fp32 against fp32: the runtime sums in another order, nothing more.
+MAX_RELATIVE_ERROR = 1e-3
+MAX_TOP1_LOSS = 0.1
+# A p50 within this part of its limit is measured again, and the middle one of three counts.
+_CLOSE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What verification found. Accuracies are percentages on the validation images.
+
+    `agreement` is the percentage of images that checkpoint and artefact give the same label;
+    `max_relative_error` is the largest difference of a logit over the largest logit.
+    """
+
+    checkpoint: Score
+    artefact: Score
+    agreement: float
+    max_relative_error: float
+    intact: bool
+    latency: Latency
+    uses: tuple[Use, ...]
+    size_bytes: int
+    macs: int
+    params: int
+
+    @property
+    def verified(self) -> bool:
+        """Whether the artefact is the network that was trained."""
+        return (
+            self.intact
+            and self.max_relative_error <= MAX_RELATIVE_ERROR
+            and self.checkpoint.top1 - self.artefact.top1 <= MAX_TOP1_LOSS
+        )
+
+    @property
+    def within_budget(self) -> bool:
+        """Whether the artefact meets every limit."""
+        return all(use.spent <= use.allowed for use in self.uses)
+
+    def complaints(self) -> list[str]:
+        """What is wrong, a sentence each."""
+        found = [
+            f"{LIMIT_NAMES[use.limit]} is {describe(use.limit, use.spent)}, "
+            f"{100 * (use.fraction - 1):.1f} % over the limit of {describe(use.limit, use.allowed)}"
+            for use in self.uses
+            if use.spent > use.allowed
+        ]
+        if not self.intact:
+            found.append("the artefact's graph is not the one that was written")
+        if not self.verified and self.intact:
+            found.append(
+                f"the artefact differs from the checkpoint: top-1 {self.artefact.top1:.2f} % "
+                f"against {self.checkpoint.top1:.2f} %, logits by up to "
+                f"{self.max_relative_error:.1e} of the largest"
+            )
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "verified": self.verified,
+            "within_budget": self.within_budget,
+            "complaints": self.complaints(),
+            "top1_checkpoint": self.checkpoint.top1,
+            "top5_checkpoint": self.checkpoint.top5,
+            "top1_artefact": self.artefact.top1,
+            "top5_artefact": self.artefact.top5,
+            "images": self.artefact.images,
+            "agreement": self.agreement,
+            "max_relative_error": self.max_relative_error,
+            "intact": self.intact,
+            "latency": self.latency.to_json(),
+            "limits": [
+                {**use._asdict(), "limit": LIMIT_NAMES[use.limit], "met": use.spent <= use.allowed}
+                for use in self.uses
+            ],
+            "size_bytes": self.size_bytes,
+            "macs": self.macs,
+            "params": self.params,
+        }
+
+
+def verify(
+    artefact: str | Path,
+    checkpoint: Checkpoint | str | Path,
+    images: Images,
+    budget: Budget,
+    *,
+    threads: int = 1,
+) -> Verdict:
+    """Score the artefact and the checkpoint on all validation images, time the artefact, weigh it.
+
+    Raises `FileError` for a file that cannot be read.
+    """
+    artefact = Path(artefact)
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint.load(Path(checkpoint))
+    reference = as_predictor(checkpoint, artefact).score(images, images.val)
+    logits = load(artefact).score(images, images.val)
+    labels = images.labels[images.val]
+    latency = time_artefact(artefact, budget, threads)
+    costs = cost(checkpoint.arch)
+    size = artefact.stat().st_size
+    return Verdict(
+        checkpoint=accuracy(reference, labels),
+        artefact=accuracy(logits, labels),
+        agreement=100 * float((logits.argmax(1) == reference.argmax(1)).mean()),
+        max_relative_error=relative_error(logits, reference),
+        intact=is_intact(artefact),
+        latency=latency,
+        uses=budget.uses(
+            latency_ms=latency.p50_ms,
+            macs=costs.macs,
+            params=costs.params,
+            size_bytes=size,
+            memory_bytes=costs.peak_activation_bytes.fp32,
+        ),
+        size_bytes=size,
+        macs=costs.macs,
+        params=costs.params,
+    )
+
+
+def relative_error(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """The largest difference over the largest value: a V3's logits may all be tiny."""
+    return float(np.abs(logits - reference).max() / np.abs(reference).max())
+
+
+def time_artefact(artefact: Path, budget: Budget, threads: int) -> Latency:
+    """The artefact's latency; where it is close to its limit, the middle one of three sessions."""
+    first = measure([artefact], threads=threads)[0]
+    limit = budget.latency_ms
+    if limit is None or abs(first.p50_ms / limit - 1) > _CLOSE:
+        return first
+    sessions = [first, *(measure([artefact], threads=threads)[0] for _ in range(2))]
+    return sorted(sessions, key=lambda latency: latency.p50_ms)[1]

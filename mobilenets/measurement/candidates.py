@@ -1,0 +1,190 @@
+"""Every network worth considering: families x widths x resolutions, priced by arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mobilenets.archs import (
+    Arch,
+    Budget,
+    Cost,
+    at_resolution,
+    cost,
+    expected_top1,
+    get_arch,
+    keep_resolution,
+    widen,
+)
+from mobilenets.archs.budget import Use
+from mobilenets.archs.published import Expected
+from mobilenets.errors import ArchError
+from mobilenets.measurement.latency import Latency
+
+# Hundredths of the width, over the range each paper publishes. V1's channels are not rounded to a
+# multiple of 8, and run up to five times slower where they are none: only the widths that are.
+_WIDTHS = {
+    "mobilenet_v1": range(25, 101, 25),
+    "mobilenet_v2": range(35, 141, 5),
+    "mobilenet_v3_large": range(35, 126, 5),
+    "mobilenet_v3_small": range(35, 126, 5),
+}
+FAMILIES = tuple(_WIDTHS)
+_RESOLUTIONS = (
+    16,
+    24,
+    32,
+    40,
+    48,
+    56,
+    64,
+    80,
+    96,
+    112,
+    128,
+    144,
+    160,
+    176,
+    192,
+    208,
+    224,
+    240,
+    256,
+)
+_SMALL, _FULL, _LARGEST = 96, 224, 256  # the papers' smallest, usual and largest
+_MAP_4X4 = 128  # pixels at output stride 32 whose last feature map is 4 x 4
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that may be chosen, and what is known of it so far.
+
+    `file_bytes` estimates the artefact's file; `moved_values` counts the feature map values that
+    its layers read and write, `weights` what they read beside; `latency` is measured,
+    `predicted_ms` guessed from the networks that were.
+    """
+
+    arch: Arch
+    expected: Expected
+    macs: int
+    params: int
+    file_bytes: int
+    memory_bytes: int
+    layers: int
+    moved_values: int
+    weights: int
+    latency: Latency | None = None
+    predicted_ms: float | None = None
+
+    def spent(self) -> dict[str, float]:
+        """What it spends on each limit of a `Budget`; latency only where it was measured."""
+        spent: dict[str, float] = {
+            "macs": self.macs,
+            "params": self.params,
+            "size_bytes": self.file_bytes,
+            "memory_bytes": self.memory_bytes,
+        }
+        return spent if self.latency is None else spent | {"latency_ms": self.latency.p50_ms}
+
+    def worst(self, budget: Budget) -> Use:
+        """The limit it comes nearest to, or misses by most."""
+        return max(budget.uses(**self.spent()), key=lambda use: use.fraction)
+
+    def to_json(self) -> dict[str, Any]:
+        latency = self.latency
+        return {
+            **describe_arch(self.arch),
+            "expected_imagenet_top1": round(self.expected.top1, 2),
+            "expected_source": self.expected.source,
+            "macs": self.macs,
+            "params": self.params,
+            "size_bytes": self.file_bytes,
+            "peak_activation_bytes": self.memory_bytes,
+            "predicted_ms": self.predicted_ms,
+            "latency": None if latency is None else latency.to_json(),
+        }
+
+
+def describe_arch(arch: Arch) -> dict[str, Any]:
+    """The words for one network in every command's JSON."""
+    return {
+        "full_name": arch.full_name,
+        "name": arch.name,
+        "width": arch.width,
+        "rule": arch.rule,
+        "resolution": arch.resolution,
+        "output_stride": arch.output_stride,
+    }
+
+
+def candidates(classes: int, image_size: int | None = None) -> list[Candidate]:
+    """All candidates for `classes` and images of `image_size` pixels (their short side; None:
+    large enough for any resolution)."""
+    shapes = list(_shapes(image_size))
+    return [
+        price(keep_resolution(at_resolution(arch, resolution), output_stride))
+        for arch in _widths(classes)
+        for resolution, output_stride in shapes
+    ]
+
+
+def price(arch: Arch) -> Candidate:
+    """`arch` with its costs by arithmetic; raises `ArchError` for one with nothing published."""
+    expected = expected_top1(arch)
+    if expected is None:
+        raise ArchError(
+            f"no accuracy is published for {arch.name}; choose among {', '.join(FAMILIES)}"
+        )
+    costs = cost(arch)
+    return Candidate(
+        arch=arch,
+        expected=expected,
+        macs=costs.macs,
+        params=costs.params,
+        file_bytes=file_bytes(costs),
+        memory_bytes=costs.peak_activation_bytes.fp32,
+        layers=len(costs.layers),
+        moved_values=sum(
+            op.in_channels * op.in_size**2 + op.out_channels * op.out_size**2
+            for op in (layer.op for layer in costs.layers)
+        ),
+        weights=costs.size_bytes.fp32 // 4,
+    )
+
+
+def file_bytes(costs: Cost) -> int:
+    """An upper estimate of the artefact's file: fp32 weights, the graph's nodes and names (at most
+    400 bytes a layer), and the description in its metadata."""
+    return costs.size_bytes.fp32 + 400 * len(costs.layers) + 10_000
+
+
+def with_latency(candidate: Candidate, latency: Latency) -> Candidate:
+    """The candidate, measured."""
+    return replace(candidate, latency=latency)
+
+
+def _widths(classes: int) -> Iterator[Arch]:
+    for name, hundredths in _WIDTHS.items():
+        for width in hundredths:
+            yield widen(get_arch(name, classes=classes), width / 100)
+
+
+def _shapes(image_size: int | None) -> Iterator[tuple[int, int]]:
+    """(resolution, output stride) worth trying.
+
+    Images of 224 pixels and more are only ever scaled down. Smaller ones are also scaled up, or
+    the network keeps their resolution for longer (its first strides become 1): a 32-pixel image at
+    output stride 8 costs what a 128-pixel image costs at 32, and ends in the same 4 x 4 map. Where
+    that map is 4 x 4, going beyond four times the image's own pixels buys no more of what is in it.
+    """
+    size = min(image_size or _LARGEST, _LARGEST)
+    smallest, largest = min(size, _SMALL), size if size >= _FULL else _LARGEST
+    for resolution in sorted({*_RESOLUTIONS, size}):
+        if not smallest <= resolution <= largest:
+            continue
+        yield resolution, 32
+        if size < _FULL and resolution <= 2 * size:
+            for output_stride in (16, 8, 4, 2):
+                if resolution * 32 // output_stride <= min(max(4 * size, _MAP_4X4), _LARGEST):
+                    yield resolution, output_stride

@@ -1,0 +1,445 @@
+"""Measuring: the loop on a fake clock, the statistics on literal times, one real child process."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from itertools import chain, count, cycle, repeat
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import pytest
+
+from mobilenets.errors import FileError, MeasureError, RuntimeMissing
+from mobilenets.measurement import Latency, compare, measure, worker
+from mobilenets.measurement import latency as latency_module
+from mobilenets.measurement.device import device, device_name, usable_cores
+from mobilenets.measurement.loop import half_width, interleave, interval_rank, warm_up
+from tests.test_runtimes import write_onnx
+
+
+class FakeMachine:
+    """A clock that only runs move; each run of a network takes the next of its times."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.ran: list[str] = []
+
+    def clock(self) -> int:
+        return self.now
+
+    def network(self, times_ms: Iterator[float], name: str = "") -> Callable[[], None]:
+        def run() -> None:
+            self.now += round(next(times_ms) * 1e6)
+            self.ran.append(name)
+
+        return run
+
+
+def latency(times_ms: list[float], *, burst: int = 1) -> Latency:
+    return Latency(
+        times_ms=tuple(times_ms),
+        burst=burst,
+        runtime="onnxruntime",
+        runtime_version="1.32.0",
+        threads=1,
+        precision="fp32",
+        batch=1,
+        device="a laptop",
+    )
+
+
+# The loop
+
+
+def test_the_slow_first_runs_are_not_counted():
+    machine = FakeMachine()
+    run = machine.network(chain([100.0, 30.0, 5.0], repeat(2.0)))
+
+    (timed,) = interleave([run], seconds=10, min_runs=50, clock=machine.clock)
+
+    assert set(timed.times_ms) == {2.0}
+
+
+def test_warm_up_goes_on_until_two_windows_of_five_agree():
+    machine = FakeMachine()
+    run = machine.network(chain([9.0, 8.0, 7.0, 6.0, 5.0, 4.0], repeat(2.0)))
+
+    # The first two windows with like medians are 5, 4, 2, 2, 2 and 2, 2, 2, 2, 2.
+    assert warm_up(run, seconds=10, clock=machine.clock) == 2.0
+    assert len(machine.ran) == 14
+
+
+@pytest.mark.parametrize(("second_window_ms", "runs"), [(9.6, 10), (10.4, 10), (9.0, 13)])
+def test_windows_within_five_percent_agree(second_window_ms: float, runs: int):
+    machine = FakeMachine()
+    run = machine.network(chain(repeat(10.0, 5), repeat(second_window_ms)))
+
+    warm_up(run, seconds=10, clock=machine.clock)
+
+    assert len(machine.ran) == runs
+
+
+def test_warm_up_gives_up_after_fifty_runs():
+    machine = FakeMachine()
+    run = machine.network(1.1**n for n in count())
+
+    warm_up(run, seconds=1e6, clock=machine.clock)
+
+    assert len(machine.ran) == 50
+
+
+def test_warm_up_of_a_slow_network_ends_with_the_time_after_five_runs():
+    machine = FakeMachine()
+
+    assert warm_up(machine.network(repeat(3000.0)), seconds=1, clock=machine.clock) == 3000.0
+    assert len(machine.ran) == 5
+
+
+def test_a_steady_network_is_measured_in_ten_bursts_of_twenty_milliseconds():
+    machine = FakeMachine()
+
+    (timed,) = interleave(
+        [machine.network(repeat(0.1))], seconds=10, min_runs=50, clock=machine.clock
+    )
+
+    assert (timed.burst, len(timed.times_ms)) == (200, 2000)
+
+
+def test_at_least_the_asked_number_of_runs_is_made():
+    machine = FakeMachine()
+
+    (timed,) = interleave(
+        [machine.network(repeat(30.0))], seconds=10, min_runs=50, clock=machine.clock
+    )
+
+    assert (timed.burst, len(timed.times_ms)) == (1, 50)
+
+
+def test_an_unsteady_network_is_measured_until_the_time_is_up():
+    machine = FakeMachine()
+    warm = repeat(25.0, 10)
+
+    (timed,) = interleave(
+        [machine.network(chain(warm, cycle([20.0, 30.0])))],
+        seconds=10,
+        min_runs=50,
+        clock=machine.clock,
+    )
+
+    assert len(timed.times_ms) == 400
+    assert sum(timed.times_ms) == 10_000.0
+
+
+def test_measuring_ends_when_the_median_is_known():
+    machine = FakeMachine()
+    # Of twenty turns five are slow, and the interval ends at the sixth.
+    times = chain(repeat(25.0, 10), cycle([25.0, 40.0, 25.0, 25.0]))
+
+    (timed,) = interleave([machine.network(times)], seconds=1000, min_runs=10, clock=machine.clock)
+
+    assert len(timed.times_ms) == 20
+
+
+def test_runs_of_one_burst_do_not_count_as_independent():
+    machine = FakeMachine()
+    bursts = cycle([1.0] * 60 + [1.1] * 40)
+
+    (timed,) = interleave(
+        [machine.network(chain(repeat(1.0, 10), bursts))],
+        seconds=1000,
+        min_runs=50,
+        clock=machine.clock,
+    )
+
+    # Three bursts in five are fast, which ten bursts do not tell; of 83 bursts 32 are slow, and the
+    # interval ends at the 33rd.
+    assert (timed.burst, len(timed.times_ms)) == (20, 83 * 20)
+
+
+def test_a_network_slower_than_the_limit_still_gets_ten_runs():
+    machine = FakeMachine()
+
+    (timed,) = interleave(
+        [machine.network(repeat(5000.0))], seconds=1, min_runs=50, clock=machine.clock
+    )
+
+    assert timed.times_ms == (5000.0,) * 10
+
+
+def test_targets_take_turns_and_settle_untimed_before_each_burst():
+    machine = FakeMachine()
+    small = machine.network(repeat(10.0), "small")
+    large = machine.network(repeat(20.0), "large")
+
+    timed = interleave([small, large], seconds=10, min_runs=10, clock=machine.clock)
+
+    assert [one.burst for one in timed] == [2, 1]
+    assert [len(one.times_ms) for one in timed] == [20, 10]
+    warm, turn = ["small"] * 10 + ["large"] * 10, ["small"] * 4 + ["large"] * 2
+    assert machine.ran == warm + 10 * turn
+
+
+def test_what_the_neighbour_did_to_the_caches_is_not_charged():
+    machine = FakeMachine()
+
+    def run() -> None:
+        behind = list(reversed(machine.ran[-4:]))
+        cold = behind.index("other") if "other" in behind else 4
+        machine.now += round([14.5, 13.7, 10.8, 10.2, 10.0][cold] * 1e6)
+        machine.ran.append("this")
+
+    other = machine.network(repeat(10.0), "other")
+    timed, _ = interleave([run, other], seconds=10, min_runs=10, clock=machine.clock)
+
+    assert max(timed.times_ms) < 11.0
+
+
+def test_a_run_shorter_than_the_clock_can_tell_is_measured_all_the_same():
+    machine = FakeMachine()
+    run = machine.network(chain(repeat(0.0, 10), repeat(1.0)))
+
+    (timed,) = interleave([run], seconds=10, min_runs=50, clock=machine.clock)
+
+    assert timed.burst == 20_000
+
+
+# The statistics
+
+
+def test_the_statistics_of_ten_times():
+    ten = latency([float(n) for n in range(1, 11)])
+
+    # numpy.percentile of 1 ... 10: 25 % 3.25, 50 % 5.5, 75 % 7.75, 90 % 9.1
+    assert (ten.runs, ten.min_ms, ten.p50_ms) == (10, 1.0, 5.5)
+    assert ten.p90_ms == pytest.approx(9.1, rel=1e-12)
+    assert ten.spread == pytest.approx(4.5 / 5.5, rel=1e-12)
+
+
+def test_one_time_has_statistics_but_is_noisy():
+    one = latency([2.0])
+
+    assert (one.p50_ms, one.p90_ms, one.spread, one.noisy) == (2.0, 2.0, 0.0, True)
+
+
+def test_the_turns_are_the_medians_of_bursts():
+    assert latency([1.0, 2.0, 9.0, 4.0, 5.0, 6.0], burst=3).turns_ms == (2.0, 5.0)
+
+
+# Ranks of the 95 % interval of a median: Conover, Practical Nonparametric Statistics, table A3.
+@pytest.mark.parametrize(("runs", "rank"), [(5, 0), (6, 1), (10, 2), (20, 6), (50, 18), (100, 40)])
+def test_the_interval_of_a_median_has_the_published_ranks(runs: int, rank: int):
+    assert interval_rank(runs) == rank
+
+
+def test_the_interval_covers_the_median_in_95_percent_of_cases():
+    def outside(runs: int) -> float:
+        return 2 * sum(math.comb(runs, below) for below in range(interval_rank(runs))) / 2**runs
+
+    assert max(outside(runs) for runs in range(6, 400)) <= 0.05
+
+
+def test_the_half_width_is_relative_to_the_median():
+    # Ranks 2 and 9 of ten: 102 and 109 around 105.5.
+    assert half_width([float(n) for n in range(110, 100, -1)]) == pytest.approx(3.5 / 105.5)
+
+
+def test_five_turns_tell_nothing_of_the_median():
+    assert half_width([1.0] * 5) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("times_ms", "noisy"),
+    [
+        pytest.param([1.0] * 50, False, id="steady"),
+        pytest.param([1.0] * 45 + [9.0] * 5, False, id="rare outliers"),
+        pytest.param([1.0, 1.01] * 25, False, id="one percent apart"),
+        pytest.param([1.0, 1.1] * 25, True, id="median known to 5 percent"),
+        pytest.param([1.0] * 35 + [1.5] * 15, True, id="runs differ by half"),
+        pytest.param([1.0] * 5, True, id="too few turns"),
+    ],
+)
+def test_the_verdict_on_noise(times_ms: list[float], noisy: bool):
+    assert latency(times_ms).noisy is noisy
+
+
+def test_runs_of_one_burst_are_no_independent_evidence():
+    # 200 runs, 120 of them fast; but that is six bursts of ten, which could be chance.
+    times_ms = ([1.0] * 60 + [1.1] * 40) * 2
+
+    assert not latency(times_ms, burst=1).noisy
+    assert latency(times_ms, burst=20).noisy
+
+
+def test_ratios_are_taken_turn_by_turn():
+    # The machine's speed changes from turn to turn; in the last, only the second was disturbed.
+    # The ratio of the medians would be 10 / 3.
+    first = latency([2.0, 2.0, 4.0, 4.0, 2.0, 2.0, 6.0, 6.0, 3.0, 3.0], burst=2)
+    second = latency([5.0, 10.0, 5.0, 15.0, 20.0])
+
+    assert compare([first, second]) == [1.0, 2.5]
+
+
+def test_latencies_of_different_calls_are_not_compared():
+    with pytest.raises(MeasureError, match="of 3, 2 turns cannot be compared; measure them in one"):
+        compare([latency([1.0] * 3), latency([1.0] * 2)])
+
+
+def test_the_record_of_a_latency():
+    assert latency([1.0, 2.0, 3.0]).to_json() == {
+        "p50_ms": 2.0,
+        "p90_ms": 2.8,
+        "min_ms": 1.0,
+        "runs": 3,
+        "spread": 0.5,
+        "noisy": True,
+        "runtime": "onnxruntime",
+        "runtime_version": "1.32.0",
+        "threads": 1,
+        "precision": "fp32",
+        "batch": 1,
+        "device": "a laptop",
+    }
+
+
+def test_a_raw_record_gives_the_latency_back():
+    one = latency([1.0, 2.0, 3.0, 4.0], burst=2)
+
+    assert Latency.from_json(json.loads(json.dumps(one.to_json(raw=True)))) == one
+
+
+def test_a_record_without_times_is_refused():
+    with pytest.raises(FileError, match=r"lacks times_ms, burst; write it with to_json\(raw=True"):
+        Latency.from_json(latency([1.0]).to_json())
+
+
+# The device
+
+
+def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    path = tmp_path / "cpuinfo"
+    path.write_text(text)
+    monkeypatch.setattr(sys.modules["mobilenets.measurement.device"], "_CPUINFO", path)
+
+
+def test_the_device_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cpuinfo(tmp_path, monkeypatch, "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags : avx\n")
+
+    here = device()
+
+    assert here["cpu"] == "Some CPU @ 2 GHz"
+    assert here["cores"] == len(usable_cores()) >= 1
+    assert device_name() == (
+        f"Some CPU @ 2 GHz, {here['cores']} cores, {here['machine']} [{here['fingerprint']}]"
+    )
+
+
+def test_two_cpus_of_one_name_have_two_fingerprints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    prints = []
+    for flags in ("avx", "avx", "avx avx512_vnni"):
+        cpuinfo(tmp_path, monkeypatch, f"model name : Some CPU\nflags : {flags}\ncpu MHz : 2000\n")
+        prints.append(device()["fingerprint"])
+
+    assert prints[0] == prints[1] != prints[2]
+
+
+def test_a_machine_without_cpuinfo_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "none"
+    monkeypatch.setattr(sys.modules["mobilenets.measurement.device"], "_CPUINFO", path)
+
+    assert device()["cpu"]
+
+
+# The child process
+
+
+def test_networks_are_measured_in_a_process_of_their_own(tmp_path: Path):
+    paths = [write_onnx(tmp_path / "a.onnx"), write_onnx(tmp_path / "b.onnx")]
+
+    first, second = measure(paths, threads=1, seconds=0.1)
+
+    assert min(first.runs, second.runs) >= 50
+    assert len(first.turns_ms) == len(second.turns_ms) >= 10
+    assert 0 < first.min_ms <= first.p50_ms <= first.p90_ms
+    assert (first.runtime, first.runtime_version) == ("onnxruntime", onnxruntime.__version__)
+    assert (first.threads, first.precision, first.batch) == (1, "fp32", 1)
+    assert first.device == device_name()
+
+
+def test_no_network_takes_no_time():
+    assert measure([]) == []
+
+
+def test_the_worker_starts_without_torch_and_pins_itself_before_numpy_comes():
+    look = "import sys, mobilenets.measurement.worker; print({'torch', 'numpy'} & set(sys.modules))"
+
+    child = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+
+    assert child.stdout == "set()\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin")
+def test_the_worker_pins_itself_before_it_loads_anything(monkeypatch: pytest.MonkeyPatch):
+    happened: list[Any] = []
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"cores": [3, 4]}'))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: happened.append(cores))
+    monkeypatch.setattr(worker, "answer", lambda request: happened.append("answer") or {})
+
+    worker.main()
+
+    assert happened == [[3, 4], "answer"]
+
+
+@pytest.mark.parametrize("threads", [0, 1000])
+def test_threads_the_machine_has_not_are_refused(threads: int):
+    with pytest.raises(MeasureError, match=rf"threads must be 1 to \d+, .* got {threads}$"):
+        measure(["a.onnx"], threads=threads)
+
+
+def test_a_missing_file_is_reported(tmp_path: Path):
+    with pytest.raises(FileError, match=r"there is no file .*none\.onnx"):
+        measure([tmp_path / "none.onnx"])
+
+
+def test_a_corrupt_file_is_reported(tmp_path: Path):
+    path = tmp_path / "bad.onnx"
+    path.write_bytes(b"no ONNX at all")
+
+    with pytest.raises(FileError, match=r"bad\.onnx is no ONNX file that onnxruntime can load"):
+        measure([path])
+
+
+def test_an_unknown_runtime_is_reported():
+    with pytest.raises(RuntimeMissing, match="unknown runtime 'tensorrt'"):
+        measure(["a.onnx"], runtime="tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("import sys; sys.exit('first\\nlast words')", "failed with 1: last words$"),
+        ("import os; os.abort()", "failed with -6: it wrote no message$"),
+    ],
+)
+def test_a_child_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch, code: str, message: str):
+    monkeypatch.setattr(latency_module, "_WORKER", (sys.executable, "-c", code))
+
+    with pytest.raises(MeasureError, match=f"the measuring process {message}"):
+        measure(["a.onnx"])
+
+
+def test_a_child_that_hangs_is_ended_and_reported(monkeypatch: pytest.MonkeyPatch):
+    code = "import sys, time; print('still here', file=sys.stderr, flush=True); time.sleep(60)"
+    monkeypatch.setattr(latency_module, "_WORKER", (sys.executable, "-c", code))
+    monkeypatch.setattr(latency_module, "_timeout", lambda count, seconds: 1.0)
+
+    with pytest.raises(MeasureError, match=r"the measuring process took over 1 s: still here$"):
+        measure(["a.onnx"])

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-import click
 import typer
 
 from mobilenets.archs import ARCHS, Budget, cost, get_arch
@@ -18,11 +17,13 @@ from mobilenets.cli.show import show_json, show_progress, show_table
 from mobilenets.errors import MobileNetsError, NoFitError
 
 NO_FIT, MISSED = 2, 3
+# Typer brings a click of its own or uses the installed one; this is the base of either's.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
 _HELP = """Images and a budget in; the right-sized MobileNet out: chosen, trained, exported and
 checked on your data and your device."""
 
 app = typer.Typer(
-    help=_HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+    help=_HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
@@ -234,9 +235,9 @@ def main() -> None:
         _complain(str(error), NO_FIT)
     except MobileNetsError as error:
         _complain(str(error), 1)
-    except click.ClickException as error:
-        _complain(f"{error.format_message()} (see mobilenets --help)", 1)
-    except (click.Abort, KeyboardInterrupt):
+    except _USAGE_ERROR as error:
+        _complain(f"{error.format_message()} See mobilenets --help.", 1)
+    except (typer.Abort, KeyboardInterrupt):
         _complain("stopped; the same command goes on where it was", 1)
 
 

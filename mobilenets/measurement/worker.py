@@ -1,7 +1,7 @@
 """The measuring process: a request as JSON on stdin, the reply as JSON on stdout.
 
-Started by `measure`, with `python -m`. It pins itself to its cores before it imports the runtime, so
-that the runtime's threads inherit them.
+Started by `measure`, with `python -m`. It pins itself to its cores before it imports the runtime,
+so that the runtime's threads inherit them.
 """
 
 from __future__ import annotations

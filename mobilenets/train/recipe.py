@@ -35,18 +35,13 @@ class Recipe:
     std: tuple[float, float, float] = STD
 
     def __post_init__(self) -> None:
-        if type(self.epochs) is not int or self.epochs < 1:
-            raise MobileNetsError(
-                f"epochs must be a whole number of at least 1, got {self.epochs!r}"
-            )
-        if self.minutes is not None and not self.minutes > 0:
-            raise MobileNetsError(f"minutes must be a positive number, got {self.minutes!r}")
+        _check_epochs(self.epochs)
+        if self.minutes is not None:
+            _check_minutes(self.minutes)
 
     def limited(self, limits: Limits) -> Recipe:
         """The recipe with the user's own limit: exactly `epochs`, or at most `minutes`; with
         neither, as it is."""
-        if limits.epochs is not None and limits.minutes is not None:
-            raise MobileNetsError("epochs and minutes are both given; give one of them")
         recipe = self
         if limits.flip is not None:
             recipe = replace(recipe, augment=replace(recipe.augment, flip=limits.flip))
@@ -72,6 +67,24 @@ class Limits:
     epochs: int | None = None
     minutes: float | None = None
     flip: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.minutes is not None:
+            raise MobileNetsError("epochs and minutes are both given; give one of them")
+        if self.epochs is not None:
+            _check_epochs(self.epochs)
+        if self.minutes is not None:
+            _check_minutes(self.minutes)
+
+
+def _check_epochs(epochs: int) -> None:
+    if type(epochs) is not int or epochs < 1:
+        raise MobileNetsError(f"epochs must be a whole number of at least 1, got {epochs!r}")
+
+
+def _check_minutes(minutes: float) -> None:
+    if not minutes > 0:
+        raise MobileNetsError(f"minutes must be a positive number, got {minutes!r}")
 
 
 def rate_factor(step: int, total: int, warmup: float) -> float:

@@ -1,0 +1,31 @@
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check format docs
+.DEFAULT_GOAL := demo
+
+# The main job on scikit-learn's handwritten digits: ends with the verdict and the report's path.
+demo: .venv/installed
+	$(BIN)/mobilenets fit digits --latency 0.3ms --epochs 40 --out runs/digits
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+check: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest
+
+format: .venv/installed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# docs/cli.md from what --help prints.
+docs: .venv/installed
+	$(BIN)/python -m mobilenets.cli.reference > docs/cli.md
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

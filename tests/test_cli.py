@@ -1,0 +1,124 @@
+"""The commands as a user runs them: exit status, stdout and stderr of a real process."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mobilenets
+from mobilenets.cli.main import app
+from mobilenets.cli.reference import reference
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from mobilenets.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_cost_prints_what_the_paper_says():
+    done = run("cost", "mobilenet_v3_large", "--width", "0.75")
+
+    assert done.returncode == 0
+    assert done.stdout == (
+        "mobilenet_v3_large_0.75_224, 1000 classes\n"
+        "MACs        154,560,624\n"
+        "params        3,993,528\n"
+        "bytes                   fp32       fp16       int8\n"
+        "weights           15,925,984  7,962,992  4,102,348\n"
+        "peak activations   4,014,080  2,007,040  1,003,520\n"
+    )
+
+
+def test_cost_as_json():
+    record = json.loads(run("cost", "mobilenetv3_small_050", "--json").stdout)
+
+    assert record["name"] == "mobilenet_v3_small"
+    assert record["width"] == 0.5
+    assert record["rule"] == "paper"
+    assert record["resolution"] == 224
+    assert record["classes"] == 1000
+    assert record["macs"] == 21_052_560  # V3 paper, Table 9, computed
+    assert record["params"] == 1_592_704
+    assert sum(layer["macs"] for layer in record["layers"]) == record["macs"]
+    assert record["size_bytes"]["fp32"] == 2 * record["size_bytes"]["fp16"]
+    assert record["peak_activation_bytes"]["fp32"] == 4 * record["peak_activation_bytes"]["int8"]
+
+
+def test_list_as_json_names_every_network():
+    names = [record["name"] for record in json.loads(run("list", "--json").stdout)]
+
+    assert {"mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small"} < set(names)
+
+
+def test_per_layer_lists_the_layers_in_the_order_they_run():
+    lines = run("cost", "v1", "--per-layer").stdout.splitlines()
+
+    assert lines[0].split() == ["layer", "kind", "output", "channels", "MACs", "params"]
+    assert lines[2].split()[:3] == ["rows.0", "conv", "112x112"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ("cost mobilenet_v9", "no network is called 'mobilenet_v9'"),
+        ("cost v2 --width abc", "Invalid value for '--width'"),
+        ("cost v2 --width -1", "width must be a positive number, got -1.0"),
+        ("cost v2 --rule ours", "width rule must be one of paper, torchvision, timm, keras"),
+        ("cost v2 --resolution 0", "resolution must be a whole number of at least 1, got 0"),
+        ("cost v2 --bogus", "No such option: --bogus"),
+        ("choose", "a budget needs a limit; give at least one, such as --latency 5ms"),
+        ("choose --latency 5", "--latency takes a number with a unit"),
+        ("fit", "Missing argument"),
+        ("fit /nowhere --latency 1ms", "there is nothing at /nowhere"),
+        ("fit digits --macs 1M --epochs 1 --minutes 1", "epochs and minutes are both given"),
+        ("eval gone.onnx digits", "there is no file gone.onnx"),
+        ("eval gone.txt digits", "gone.txt is neither an artefact"),
+        ("predict gone.safetensors a.png", "gone.safetensors is not a checkpoint of mobilenets"),
+        ("report /nowhere", "/nowhere"),
+        ("latency gone.safetensors", "there is no file gone.safetensors"),
+        ("latency v2 --runtime tpu", "unknown runtime 'tpu'"),
+        ("latency v2 --threads 4096", "threads must be 1 to"),
+        ("nonsense", "No such command 'nonsense'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_1(
+    arguments: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    done = run(*arguments.split())
+
+    complaints = [line for line in done.stderr.splitlines() if line.startswith("mobilenets: ")]
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert len(complaints) == 1
+    assert sentence in complaints[0]
+
+
+def test_a_budget_that_nothing_fits_is_status_2():
+    done = run("choose", "--macs", "1k")
+
+    assert done.returncode == 2
+    assert "no network fits: macs binds at 1 k; the nearest, mobilenet_v3_small" in done.stderr
+
+
+def test_every_command_has_an_example():
+    for command in app.registered_commands:
+        assert re.search(r"Example: mobilenets \w+", command.callback.__doc__)
+
+
+def test_the_reference_is_what_help_prints():
+    path = Path(mobilenets.__file__).parents[1] / "docs" / "cli.md"
+
+    assert path.read_text(encoding="utf-8") == reference()  # else: make docs
+
+
+def test_what_is_exported_is_there():
+    for name in mobilenets.__all__:
+        assert getattr(mobilenets, name).__name__ == name

@@ -1,0 +1,244 @@
+"""The whole path on real images, with the real runtime, and killed for real."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from mobilenets import Budget, fit
+from mobilenets.archs import from_json
+from mobilenets.data import load_images
+from mobilenets.deliver import load, verify
+from mobilenets.deliver.predictor import accuracy, evaluate, images_for
+from mobilenets.errors import DataError, FileError
+from mobilenets.files import read_json
+from mobilenets.nn import Checkpoint
+from mobilenets.runtimes.onnx_file import about_onnx, is_intact
+from mobilenets.stages import Stages
+from mobilenets.train import Limits
+
+pytestmark = pytest.mark.slow
+BUDGET = Budget(macs=0.5e6, params=1e6)
+
+
+def write_folder(root: Path, *, per_class: int = 60) -> Path:
+    digits = load_digits()
+    for label in (0, 1, 2):
+        folder = root / f"digit {label}"
+        folder.mkdir(parents=True)
+        for index in np.flatnonzero(digits.target == label)[:per_class]:
+            pixels = (digits.images[index] * 255 / 16).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    (root / "digit 0" / "broken.png").write_bytes(b"no image")
+    return root
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_folder(tmp_path_factory.mktemp("data") / "digits3")
+
+
+@pytest.fixture(scope="module")
+def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    fit(data, BUDGET, out=folder, limits=Limits(epochs=12, flip=False))
+    return folder
+
+
+def test_a_run_leaves_a_file_for_every_stage(done: Path):
+    names = {path.name for path in done.iterdir()}
+
+    assert {
+        "budget.json", "images.json", "candidates.jsonl", "arch.json", "trained.safetensors",
+        "metrics.csv", "model.onnx", "verdict.json", "report.html", "README.md",
+    } <= names  # fmt: skip
+    assert not [name for name in names if "partial" in name or name.endswith(".ckpt")]
+
+
+def test_the_run_learns_and_its_artefact_is_verified(done: Path):
+    verdict = read_json(done / "verdict.json")
+
+    assert verdict["verified"]
+    assert verdict["within_budget"]
+    assert verdict["top1_artefact"] == verdict["top1_checkpoint"]
+    assert verdict["top1_artefact"] > 80
+    assert verdict["agreement"] == 100
+    assert verdict["max_relative_error"] < 1e-4
+    assert verdict["images"] == read_json(done / "images.json")["counts"]["val"]
+
+
+def test_unreadable_images_are_named(done: Path):
+    skipped = read_json(done / "images.json")["skipped"]
+
+    assert [item["name"] for item in skipped] == ["digit 0/broken.png"]
+
+
+def test_the_artefact_carries_itself(done: Path):
+    model = onnx.load(done / "model.onnx")
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    about = json.loads(metadata["mobilenets"])
+
+    assert about["labels"] == ["digit 0", "digit 1", "digit 2"]
+    assert from_json(about["arch"]) == from_json(read_json(done / "arch.json")["arch"])
+    assert about["input"]["value_range"] == [0, 1]
+    assert len(metadata["sha256"]) == 64
+    assert is_intact(done / "model.onnx")
+    assert str(Path.home()) not in (done / "model.onnx").read_bytes().decode("latin1")
+
+
+def test_an_artefact_with_other_weights_is_not_verified(done: Path, data: Path, tmp_path: Path):
+    model = onnx.load(done / "model.onnx")
+    weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
+    values = np.frombuffer(weights.raw_data, np.float32).copy()
+    weights.raw_data = (values * 1.5).tobytes()
+    onnx.save(model, tmp_path / "model.onnx")
+
+    verdict = verify(
+        tmp_path / "model.onnx", done / "trained.safetensors", load_images(data), BUDGET
+    )
+
+    assert not verdict.verified
+    assert not verdict.intact
+    assert "the artefact's graph is not the one that was written" in verdict.complaints()
+
+
+def test_a_missed_limit_is_said_by_how_much(done: Path, data: Path):
+    params = read_json(done / "verdict.json")["params"]
+    verdict = verify(
+        done / "model.onnx", done / "trained.safetensors", load_images(data),
+        Budget(params=params / 2),
+    )  # fmt: skip
+
+    assert verdict.verified
+    assert not verdict.within_budget
+    assert "100.0 % over the limit" in verdict.complaints()[0]
+
+
+def test_artefact_and_checkpoint_predict_alike(done: Path, data: Path):
+    paths = sorted((data / "digit 1").glob("*.png"))[:5]
+
+    by_artefact = load(done / "model.onnx").predict(paths)
+    by_checkpoint = load(done / "trained.safetensors").predict(paths)
+
+    assert [one.label for one in by_artefact] == [one.label for one in by_checkpoint]
+    assert all(0 <= one.probability <= 1 for one in by_artefact)
+
+
+def test_eval_scores_only_the_validation_images_of_the_training_data(done: Path, data: Path):
+    network = load(done / "model.onnx")
+
+    score = evaluate(network, images_for(network, str(data)))
+
+    verdict = read_json(done / "verdict.json")
+    assert score.top1 == verdict["top1_artefact"]
+    assert score.images == verdict["images"]
+
+
+def test_eval_scores_all_of_other_images(done: Path, tmp_path: Path):
+    other = write_folder(tmp_path / "other", per_class=10)
+    network = load(done / "model.onnx")
+
+    assert evaluate(network, images_for(network, str(other))).images == 30
+
+
+def test_eval_refuses_classes_the_network_does_not_know(done: Path):
+    network = load(done / "model.onnx")
+
+    with pytest.raises(DataError, match="classes the network was not trained for, 0, 1"):
+        evaluate(network, images_for(network, "digits"))
+
+
+def test_another_programs_onnx_is_refused(tmp_path: Path):
+    with pytest.raises(FileError, match="carries no description by mobilenets"):
+        about_onnx(tmp_path / "x.onnx", {})
+
+
+def test_accuracy_counts_the_best_five():
+    logits = np.array([[6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6]], np.float32)
+
+    assert accuracy(logits, np.array([0, 1])) == (50.0, 100.0, 2)
+    assert accuracy(logits, np.array([5, 0])) == (0.0, 0.0, 2)
+
+
+def test_nothing_is_done_twice(done: Path, data: Path):
+    before = {path.name: path.stat().st_mtime_ns for path in done.iterdir()}
+
+    fit(data, BUDGET, out=done, limits=Limits(epochs=12, flip=False))
+
+    after = {path.name: path.stat().st_mtime_ns for path in done.iterdir()}
+    rewritten = {name for name in after if after[name] != before[name]}
+    assert rewritten <= {"images.json", "budget.json", "summary.json"}
+
+
+def test_a_lost_file_is_made_again_and_what_follows_is_not_trained_again(
+    done: Path, data: Path, tmp_path: Path
+):
+    run = Path(shutil.copytree(done, tmp_path / "run"))
+    (run / "model.onnx").unlink()
+    trained = (run / "trained.safetensors").stat().st_mtime_ns
+
+    fit(data, BUDGET, out=run, limits=Limits(epochs=12, flip=False))
+
+    assert (run / "model.onnx").read_bytes() == (done / "model.onnx").read_bytes()
+    assert (run / "trained.safetensors").stat().st_mtime_ns == trained
+
+
+@pytest.mark.parametrize("moment", ["metrics.csv", "trained.safetensors", "verdict.json"])
+def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(
+    done: Path, data: Path, tmp_path: Path, moment: str
+):
+    run = tmp_path / "run"
+    command = [
+        sys.executable, "-c", "from mobilenets.cli import main; main()", "fit", str(data),
+        "--macs", "0.5M", "--params", "1M", "--epochs", "12", "--no-flip", "--out", str(run),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    said = {
+        "metrics.csv": "epoch 2/12",
+        "trained.safetensors": "exporting",
+        "verdict.json": "writing report",
+    }
+    for line in process.stderr:
+        if said[moment] in line:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+    subprocess.run(command, check=True, capture_output=True)
+
+    resumed = Checkpoint.load(run / "trained.safetensors")
+    whole = Checkpoint.load(done / "trained.safetensors")
+    torch.testing.assert_close(dict(resumed.weights), dict(whole.weights), rtol=0, atol=0)
+    assert (run / "report.html").exists()
+
+
+def test_a_changed_stage_changes_all_that_follow(tmp_path: Path):
+    ran: list[str] = []
+
+    def stage(stages: Stages, name: str, inputs: object) -> None:
+        def work() -> None:
+            ran.append(name)
+            (tmp_path / name).write_text("x")
+
+        stages.run(name, inputs, [name], work)
+
+    for first_inputs in (1, 1, 2):
+        stages = Stages(tmp_path)
+        stage(stages, "first", first_inputs)
+        stage(stages, "second", 0)
+
+    assert ran == ["first", "second", "first", "second"]

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import csv
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mobilenets.archs import get_arch, keep_resolution
+from mobilenets.data import Augment, Images, load_images
+from mobilenets.errors import FileError, MobileNetsError
+from mobilenets.nn import Checkpoint, MobileNet
+from mobilenets.train import Limits, Recipe, fine_tune, from_scratch, train
+from mobilenets.train.module import Classification
+from mobilenets.train.recipe import rate_factor
+
+ARCH = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Images:
+    images = load_images("digits")
+    return replace(images, train=images.train[:320], holdout=images.holdout[:64])
+
+
+def recipe(epochs: int) -> Recipe:
+    return from_scratch(flip=False).limited(Limits(epochs=epochs))
+
+
+def metrics(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return [
+            {name: value for name, value in row.items() if name != "seconds"}
+            for row in csv.DictReader(file)
+        ]
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_along_half_a_cosine():
+    factors = [rate_factor(step, 100, 0.1) for step in (0, 5, 10, 55, 100)]
+
+    assert factors == pytest.approx([0.04, 0.52, 1.0, 0.5, 0.0])
+
+
+def test_small_sets_get_smaller_batches_and_a_lower_rate():
+    given = recipe(1)
+
+    assert given.for_images(50_000).batch_size == 128
+    small = given.for_images(1300)
+    assert small.batch_size == 64
+    assert small.learning_rate == pytest.approx(given.learning_rate / math.sqrt(2))
+
+
+def test_the_first_loss_is_the_logarithm_of_the_classes():
+    arch = get_arch("mobilenet_v3_small", resolution=32, classes=10)
+    module = Classification(
+        MobileNet(arch), replace(recipe(1), augment=Augment.none()), seed=0, total_steps=1
+    )
+    images = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8)
+
+    loss = module.train().loss(images, torch.arange(32) % 10)
+
+    assert loss.item() == pytest.approx(math.log(10), rel=0.02)
+
+
+def test_one_batch_can_be_overfitted():
+    torch.manual_seed(0)
+    given = replace(recipe(1), augment=Augment.none(), label_smoothing=0.0)
+    module = Classification(MobileNet(ARCH), given, seed=0, total_steps=60).train()
+    module.start_epoch(0)
+    images = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8)
+    labels = torch.arange(20) % 10
+    optimiser = torch.optim.AdamW(module.parameters(), lr=4e-3)
+    for _ in range(60):
+        optimiser.zero_grad()
+        module.loss(images, labels).backward()
+        optimiser.step()
+
+    assert module.loss(images, labels).item() < 0.1
+
+
+def test_batch_norm_and_biases_do_not_decay():
+    module = Classification(MobileNet(ARCH), recipe(1), seed=0, total_steps=1)
+    decayed, free = module.configure_optimizers()["optimizer"].param_groups
+
+    assert decayed["weight_decay"] == recipe(1).weight_decay
+    assert all(parameter.ndim > 1 for parameter in decayed["params"])
+    assert free["weight_decay"] == 0
+    assert all(parameter.ndim == 1 for parameter in free["params"])
+
+
+@pytest.mark.slow
+def test_a_run_stopped_after_an_epoch_and_called_again_is_the_same_to_the_bit(
+    digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    whole = train(ARCH, digits, recipe(3), folder=tmp_path / "whole")
+
+    def stop(module: Classification) -> None:
+        if module.current_epoch == 1:
+            raise MemoryError("killed")
+        module.start_epoch(module.current_epoch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Classification, "on_train_epoch_start", stop)
+        with pytest.raises(MemoryError):
+            train(ARCH, digits, recipe(3), folder=tmp_path / "cut")
+    resumed = train(ARCH, digits, recipe(3), folder=tmp_path / "cut")
+
+    assert metrics(tmp_path / "cut") == metrics(tmp_path / "whole")
+    assert len(metrics(tmp_path / "cut")) == 3
+    torch.testing.assert_close(dict(resumed.weights), dict(whole.weights), rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_another_seed_in_the_same_folder_starts_anew(digits: Images, tmp_path: Path):
+    train(ARCH, digits, recipe(1), folder=tmp_path, seed=0)
+    first = metrics(tmp_path)
+    train(ARCH, digits, recipe(1), folder=tmp_path, seed=1)
+
+    assert len(metrics(tmp_path)) == 1
+    assert metrics(tmp_path) != first
+
+
+@pytest.mark.slow
+def test_minutes_plan_the_epochs_once(digits: Images, tmp_path: Path):
+    given = from_scratch(flip=False).limited(Limits(minutes=1e-6))
+
+    checkpoint = train(ARCH, digits, given, folder=tmp_path)
+
+    assert checkpoint.training["epochs"] == 1
+    assert (tmp_path / "plan.json").exists()
+
+
+@pytest.mark.slow
+def test_fine_tuning_starts_from_the_given_weights(digits: Images, tmp_path: Path):
+    start = Checkpoint.fresh(ARCH.with_classes(3), seed=7)
+    given = fine_tune(flip=False).limited(Limits(epochs=1))
+
+    checkpoint = train(ARCH, digits, given, folder=tmp_path, start=start)
+
+    name = "rows.1.depthwise.conv.weight"
+    near = (checkpoint.weights[name] - start.weights[name]).norm() / start.weights[name].norm()
+    assert near < 0.2
+    assert checkpoint.weights["rows.15.linear.weight"].shape[0] == 10
+
+
+def test_a_start_of_another_width_is_refused(digits: Images, tmp_path: Path):
+    start = Checkpoint.fresh(get_arch("mobilenet_v1", width=0.5, resolution=8))
+
+    with pytest.raises(FileError, match=r"start's weights are those of mobilenet_v1_0\.5_8"):
+        train(ARCH, digits, recipe(1), folder=tmp_path, start=start)
+
+
+@pytest.mark.parametrize(
+    ("limits", "message"),
+    [
+        ({"epochs": 1, "minutes": 1}, "epochs and minutes are both given"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
+        ({"minutes": -1}, "minutes must be a positive number, got -1"),
+    ],
+)
+def test_limits_that_cannot_be_are_refused(limits: dict[str, int], message: str):
+    with pytest.raises(MobileNetsError, match=message):
+        Limits(**limits)
+
+
+def test_the_validation_images_never_meet_training(digits: Images):
+    used = np.concatenate([digits.train, digits.holdout])
+
+    assert not set(used.tolist()) & set(digits.val.tolist())

@@ -29,7 +29,7 @@ def test_cost_prints_what_the_paper_says():
         "MACs        154,560,624\n"
         "params        3,993,528\n"
         "bytes                   fp32       fp16       int8\n"
-        "weights           15,925,984  7,962,992  4,102,348\n"
+        "weights           15,935,936  7,967,968  4,094,416\n"
         "peak activations   4,014,080  2,007,040  1,003,520\n"
     )
 

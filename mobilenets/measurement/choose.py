@@ -23,9 +23,9 @@ from mobilenets.errors import BudgetError, NoFitError
 from mobilenets.measurement.candidates import Candidate, candidates, with_latency
 from mobilenets.measurement.latency import Latency
 
-# The chosen network leaves this part of a latency limit free: a p50 measured twice differs by a
-# few percent, and the finished artefact is measured again.
-HEADROOM = 0.05
+# The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
+# percent on a quiet machine and up to 8 on a busy one, and the finished artefact is measured again.
+HEADROOM = 0.08
 MAX_MEASURED = 24
 _ROUND = 3
 log = logging.getLogger(__name__)

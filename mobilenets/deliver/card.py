@@ -10,10 +10,24 @@ if TYPE_CHECKING:
     from mobilenets.deliver.report import Record
 
 
+# PIL's bilinear is antialiased, and its `fit` resizes what it cuts: the artefact's own rule.
+SNIPPET = """import json, numpy, onnxruntime
+from PIL import Image, ImageOps
+
+photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+square = ImageOps.fit(photo, (SIDE, SIDE), Image.Resampling.BILINEAR)
+pixels = numpy.asarray(square, numpy.float32).transpose(2, 0, 1)[None] / 255
+session = onnxruntime.InferenceSession("model.onnx")
+about = json.loads(session.get_modelmeta().custom_metadata_map["mobilenets"])
+logits = session.run(None, {"image": pixels})[0]
+print(about["labels"][logits.argmax()])"""
+
+
 def card(record: Record) -> str:
     """The card of a finished run, as Markdown."""
     arch, verdict, latency = record.arch, record.verdict, record.verdict["latency"]
     side = arch.resolution
+    noisy = "; the machine was too noisy to be sure" if latency["noisy"] else ""
     labels = ", ".join(plain(label) for label in record.images["classes"])
     counts = ", ".join(f"{count:,} {split}" for split, count in record.images["counts"].items())
     return f"""---
@@ -32,7 +46,8 @@ Verified: {_yes(verdict["verified"])}. Within budget: {_yes(verdict["within_budg
 {_rows(_figures(verdict))}
 
 Latency: {latency["runtime"]} {latency["runtime_version"]}, {latency["threads"]} thread(s),
-{latency["precision"]}, batch {latency["batch"]}, {latency["runs"]} runs, on {latency["device"]}.
+{latency["precision"]}, batch {latency["batch"]}, {latency["runs"]:,} runs, spread
+{100 * latency["spread"]:.1f} %, on {latency["device"]}{noisy}.
 
 ## Use
 
@@ -42,6 +57,13 @@ antialiased) and cut the centre square. Labels, preprocessing and architecture a
 metadata.
 
     mobilenets predict model.onnx photo.jpg
+    mobilenets eval model.onnx DATA
+
+or, without this package:
+
+```python
+{SNIPPET.replace("SIDE", str(side))}
+```
 
 ## Labels
 
@@ -81,7 +103,7 @@ def _yes(value: bool) -> str:
 
 
 def plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
-    for sign in "\\`*_<>|[]#":
+    """Text that Markdown shows as it is, on one line."""
+    for sign in "\\`*_<>|[]#&~":
         text = text.replace(sign, f"\\{sign}")
-    return text
+    return " ".join(text.split())

@@ -19,7 +19,8 @@ p { margin: 4px 0 12px; } .soft { color: var(--soft); font-size: .9rem; }
 .badge { flex: 1 1 240px; padding: 14px 18px; border-radius: 10px; color: #fff;
   background: var(--good); font-size: 1.15rem; font-weight: 600; }
 .badge.bad { background: var(--bad); } .badge small { display: block; font-weight: 400; }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(150px, 1fr)); gap: 12px; }
+.cards { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin-bottom: 10px; }
+@media (min-width: 720px) { .cards { grid-template-columns: repeat(4, 1fr); } }
 .card { border: 1px solid var(--line); border-radius: 10px; padding: 10px 14px; }
 .card b { display: block; font-size: 1.3rem; } .card span { color: var(--soft); font-size: .85rem; }
 .limit { margin: 8px 0; } .bar { height: 10px; border-radius: 5px; background: var(--line); }
@@ -28,7 +29,7 @@ p { margin: 4px 0 12px; } .soft { color: var(--soft); font-size: .9rem; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .9rem; }
 td, th { padding: 4px 12px 4px 0; text-align: left; border-bottom: 1px solid var(--line);
   white-space: nowrap; vertical-align: top; } td.n, th.n { text-align: right; }
-.plot { height: 440px; } .gallery { display: grid; gap: 12px;
+.gallery { display: grid; gap: 12px; margin-bottom: 20px;
   grid-template-columns: repeat(auto-fill, minmax(110px, 1fr)); }
 .gallery figure { margin: 0; font-size: .82rem; line-height: 1.3; } .gallery img { width: 96px;
   height: 96px; image-rendering: pixelated; border-radius: 6px; border: 1px solid var(--line); }
@@ -90,9 +91,9 @@ def limit_bar(text: str, fraction: float) -> str:
     )
 
 
-def picture(png: str, caption: str) -> str:
-    """A base64 PNG with its caption."""
+def picture(png: str, name: str, caption: str) -> str:
+    """A base64 PNG with its caption; `name` shows where the mouse rests."""
     return (
-        f'<figure><img alt="" src="data:image/png;base64,{escape(png)}">'
+        f'<figure><img alt="{escape(name)}" title="{escape(name)}" src="data:image/png;base64,{escape(png)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

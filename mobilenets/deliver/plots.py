@@ -18,6 +18,7 @@ _COLOURS = {
     "mobilenet_v3_small": "#009e73",
 }
 _CHOSEN = "#d55e00"
+_LABEL = 14  # characters of a class's name on an axis
 
 
 def html(figure: go.Figure, *, height: int = 440) -> str:
@@ -26,7 +27,7 @@ def html(figure: go.Figure, *, height: int = 440) -> str:
         template="plotly_white",
         height=height,
         margin={"l": 56, "r": 12, "t": 12, "b": 48},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend={"orientation": "h", "itemsizing": "trace", "y": 1.02, "yanchor": "bottom", "x": 0},
         font={"family": "system-ui, sans-serif", "size": 13},
     )
     return plotly.io.to_html(
@@ -49,7 +50,8 @@ def tradeoff(candidates: list[dict[str, Any]], chosen: str, budget: Budget) -> s
         label = family.removeprefix("mobilenet_").replace("_", "-").title()
         faint = {"color": colour, "size": 4, "opacity": 0.3}
         marks = {"color": colour, "size": 9, "line": {"width": 1, "color": "#1c2733"}}
-        figure.add_trace(_dots(guessed, price, label, faint).update(showlegend=False))
+        faint_only = not known  # then the faint dots explain the colour
+        figure.add_trace(_dots(guessed, price, label, faint).update(showlegend=faint_only))
         figure.add_trace(_dots(known, price, label, marks))
     star = {"color": _CHOSEN, "size": 17, "symbol": "star", "line": {"width": 1, "color": "#000"}}
     figure.add_trace(
@@ -132,20 +134,37 @@ def layers(names: list[str], macs: list[int], params: list[int]) -> str:
 
 def confusion(classes: list[str], matrix: list[list[int]]) -> str:
     """Counts as a heat map: rows are the true classes, columns what the network says."""
-    names = [escape(name) for name in classes]
     share = [[count / max(sum(row), 1) for count in row] for row in matrix]
-    figure = go.Figure(
-        go.Heatmap(
-            z=share,
-            x=names,
-            y=names,
-            text=matrix,
-            texttemplate="%{text}" if len(classes) <= 15 else None,
-            colorscale="Blues",
-            showscale=False,
-            hovertemplate="is %{y}<br>said %{x}<br>%{text} images<extra></extra>",
-        )
+    names = [escape(name) for name in classes]
+    notes = [
+        [
+            f"is {true}<br>said {said}<br>{count} images"
+            for said, count in zip(names, row, strict=True)
+        ]
+        for true, row in zip(names, matrix, strict=True)
+    ]
+    heat = go.Heatmap(
+        z=share,
+        text=matrix,
+        texttemplate="%{text}",  # plotly leaves out what does not fit a cell
+        hovertext=notes,
+        hovertemplate="%{hovertext}<extra></extra>",
+        colorscale="Blues",
+        showscale=False,
     )
-    figure.update_xaxes(title="said", type="category", automargin=True)
-    figure.update_yaxes(title="is", type="category", autorange="reversed", automargin=True)
+    # Places by number: two names may look alike once they are cut.
+    labels = {
+        "tickvals": list(range(len(classes))),
+        "ticktext": [_short(name) for name in classes],
+        "automargin": True,
+        "showgrid": False,
+    }
+    figure = go.Figure(heat)
+    figure.update_xaxes(title="said", **labels)
+    figure.update_yaxes(title="is", autorange="reversed", **labels)
     return html(figure, height=max(360, 28 * len(classes) + 180))
+
+
+def _short(name: str) -> str:
+    """A class's name cut to what a phone has room for."""
+    return escape(name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import plotly.offline
 
@@ -14,6 +15,7 @@ from mobilenets.archs import Arch, Budget, cost, from_json
 from mobilenets.archs.budget import describe
 from mobilenets.archs.rows import Bottleneck
 from mobilenets.deliver import plots
+from mobilenets.deliver.card import SNIPPET
 from mobilenets.deliver.card import card as model_card
 from mobilenets.deliver.page import (
     badge,
@@ -25,8 +27,10 @@ from mobilenets.deliver.page import (
     section,
     table,
 )
-from mobilenets.errors import FileError
-from mobilenets.files import read_json, write_text
+from mobilenets.errors import FileError, MobileNetsError
+from mobilenets.files import write_text
+
+T = TypeVar("T")
 
 _LIMIT_FIELDS = {
     "latency": "latency_ms",
@@ -35,6 +39,17 @@ _LIMIT_FIELDS = {
     "size": "size_bytes",
     "memory": "memory_bytes",
 }
+# What the page reads of each file.
+_IMAGES = ("name", "classes", "counts", "skipped", "split")
+_CANDIDATE = ("full_name", "name", "expected_imagenet_top1", "macs", "latency", "predicted_ms")
+_METRICS = ("epoch", "train_loss", "holdout_loss", "holdout_top1")
+_PREDICTIONS = ("classes", "confusion", "wrong", "right")
+# fmt: off
+_VERDICT = (
+    "verified", "within_budget", "complaints", "limits", "top1_checkpoint", "top1_artefact",
+    "top5_artefact", "images", "max_relative_error", "latency", "size_bytes", "macs", "params",
+)
+# fmt: on
 _HEAT_MAP = 30
 _SKIPPED_SHOWN = 50
 
@@ -70,26 +85,53 @@ def report(folder: str | Path) -> Path:
 
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""
+    chosen = _part(folder / "arch.json", _object("arch", "binding_limit", "considered"))
+    return Record(
+        arch=_part(folder / "arch.json", lambda text: from_json(json.loads(text)["arch"])),
+        budget=_part(folder / "budget.json", lambda text: Budget(**json.loads(text))),
+        images=_part(folder / "images.json", _object(*_IMAGES)),
+        chosen=chosen,
+        candidates=_part(folder / "candidates.jsonl", _candidates),
+        metrics=_part(folder / "metrics.csv", _metrics),
+        verdict=_part(folder / "verdict.json", _object(*_VERDICT)),
+        predictions=_part(folder / "predictions.json", _object(*_PREDICTIONS)),
+        training=_part(folder / "training.json", _object("recipe", "seed")),
+    )
+
+
+def _part(path: Path, parse: Callable[[str], T]) -> T:
+    """One file, parsed; whatever is wrong with it becomes a `FileError` that names it."""
     try:
-        arch = read_json(folder / "arch.json")
-        lines = (folder / "candidates.jsonl").read_text(encoding="utf-8").splitlines()
-        with (folder / "metrics.csv").open(encoding="utf-8") as file:
-            metrics = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-        return Record(
-            arch=from_json(arch["arch"]),
-            budget=Budget(**read_json(folder / "budget.json")),
-            images=read_json(folder / "images.json"),
-            chosen=arch,
-            candidates=[json.loads(line) for line in lines],
-            metrics=metrics,
-            verdict=read_json(folder / "verdict.json"),
-            predictions=read_json(folder / "predictions.json"),
-            training=read_json(folder / "training.json"),
-        )
-    except (OSError, ValueError, TypeError, KeyError, FileError) as error:
+        return parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError, KeyError, MobileNetsError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise FileError(
-            f"{folder} is not a finished run ({error}); run `mobilenets fit` again to finish it"
+            f"{path.parent} is not a finished run ({path.name}: {why}); run `mobilenets fit` "
+            "again to finish it"
         ) from error
+
+
+def _object(*keys: str) -> Callable[[str], dict[str, Any]]:
+    """A parser of JSON objects with these keys: what is missing is found before the page is half
+    written."""
+
+    def parse(text: str) -> dict[str, Any]:
+        value = json.loads(text)
+        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
+        if missing:
+            raise ValueError(f"it lacks {', '.join(missing)}")
+        return value
+
+    return parse
+
+
+def _candidates(text: str) -> list[dict[str, Any]]:
+    return [_object(*_CANDIDATE)(line) for line in text.splitlines()]
+
+
+def _metrics(text: str) -> list[dict[str, float]]:
+    rows = csv.DictReader(text.splitlines())
+    return [{column: float(row[column]) for column in _METRICS} for row in rows]
 
 
 def _body(record: Record, title: str) -> list[str]:
@@ -130,7 +172,7 @@ def _verdict(verdict: dict[str, Any]) -> str:
         f"top-1 {verdict['top1_artefact']:.2f} % on {verdict['images']:,} validation images, "
         f"checkpoint {verdict['top1_checkpoint']:.2f} %",
     )
-    limits = "; ".join(_limit_text(limit) for limit in verdict["limits"])
+    limits = "; ".join(_limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
     budget = badge(verdict["within_budget"], "Within budget", "Misses the budget", limits)
     complaints = "".join(paragraph(f"{one}.") for one in verdict["complaints"])
     return f'<div class="verdict">{verified}{budget}</div>{complaints}'
@@ -153,9 +195,12 @@ def _figures(record: Record) -> str:
     verdict, latency = record.verdict, record.verdict["latency"]
     peak = cost(record.arch).peak_activation_bytes.fp32
     cards = [
-        card(f"{verdict['top1_artefact']:.2f} %", "top-1 of the artefact"),
-        card(f"{verdict['top5_artefact']:.2f} %", "top-5 of the artefact"),
-        card(f"{latency['p50_ms']:.3f} ms", f"p50 (p90 {latency['p90_ms']:.3f} ms)"),
+        card(
+            f"{verdict['top1_artefact']:.2f} %",
+            f"top-1, artefact (checkpoint {verdict['top1_checkpoint']:.2f} %)",
+        ),
+        card(f"{verdict['top5_artefact']:.2f} %", "top-5, artefact"),
+        card(f"{latency['p50_ms']:.3f} ms", f"latency, p50 (p90 {latency['p90_ms']:.3f} ms)"),
         card(describe("size_bytes", verdict["size_bytes"]), "the artefact's file"),
         card(describe("macs", verdict["macs"]), "MACs (FLOPs are twice that)"),
         card(describe("params", verdict["params"]), "parameters"),
@@ -164,8 +209,9 @@ def _figures(record: Record) -> str:
     ]
     noisy = "; the machine was too noisy to be sure" if latency["noisy"] else ""
     conditions = (
+        f"Accuracy on {verdict['images']:,} validation images that trained nothing. "
         f"Latency: {latency['runtime']} {latency['runtime_version']}, {latency['threads']} "
-        f"thread(s), {latency['precision']}, batch {latency['batch']}, {latency['runs']} runs, "
+        f"thread(s), {latency['precision']}, batch {latency['batch']}, {latency['runs']:,} runs, "
         f"spread {100 * latency['spread']:.1f} %, on {latency['device']}{noisy}."
     )
     return section(
@@ -180,7 +226,8 @@ def _tradeoff(record: Record) -> str:
         f"{sum(one['latency'] is not None for one in record.candidates)} of them measured; "
         f"{chosen['binding_limit']} binds. The accuracy is what the papers' ImageNet results lead "
         "one to expect, the same for every user: it ranks the candidates and is not the accuracy "
-        "on these images. Faint dots are predicted, outlined ones measured on this machine."
+        "on these images. Faint dots are predicted, outlined ones measured on this machine; the "
+        "dashed line is the limit, the star the network that was chosen."
     )
     plot = plots.tradeoff(record.candidates, record.arch.full_name, record.budget)
     return section("Why this network", paragraph(text, soft=True), plot)
@@ -212,7 +259,7 @@ def _examples(predictions: dict[str, Any]) -> str:
         ("wrong", "Wrong, the surest first"),
         ("right", "Right, a random few"),
     ):
-        figures = [picture(one["png"], _caption(one)) for one in predictions[key]]
+        figures = [picture(one["png"], one["name"], _caption(one)) for one in predictions[key]]
         if figures:
             parts += [paragraph(text), f'<div class="gallery">{"".join(figures)}</div>']
     return section("Examples from the validation images", *parts)
@@ -280,15 +327,31 @@ def _use(record: Record) -> str:
         f"class; normalisation is inside. Resize the short side to {side} (bilinear, antialiased) "
         "and cut the centre. Labels, this rule and the architecture are in its metadata."
     )
-    code = (
-        "mobilenets predict model.onnx photo.jpg\nmobilenets eval model.onnx DATA\n\n"
-        "import onnxruntime\nsession = onnxruntime.InferenceSession('model.onnx')\n"
-        "logits = session.run(None, {'image': pixels})[0]"
+    commands = "mobilenets predict model.onnx photo.jpg\nmobilenets eval model.onnx DATA"
+    code = SNIPPET.replace("SIDE", str(side))
+    return section(
+        "Using model.onnx", paragraph(text), f"<pre>{commands}</pre>", f"<pre>{code}</pre>"
     )
-    return section("Using model.onnx", paragraph(text), f"<pre>{code}</pre>")
 
 
 def _provenance(record: Record) -> str:
     run = {**record.training["recipe"], "seed": record.training["seed"]}
-    rows = [[key, json.dumps(value)] for key, value in run.items()]
+    rows = [[name, _setting(value)] for name, value in _flat(run)]
     return section("How it was trained", table(["setting", "value"], rows))
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its full name, such as augment.scale."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_setting(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "none" if value is None else str(value)

@@ -5,11 +5,14 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from mobilenets.archs import get_arch, keep_resolution, to_json
+from mobilenets.data import Preprocess, read_image
+from mobilenets.deliver.card import SNIPPET
 from mobilenets.deliver.report import report
 from mobilenets.errors import FileError
 from mobilenets.measurement.candidates import price
@@ -122,6 +125,23 @@ def test_a_budget_without_latency_is_drawn_against_macs(tmp_path: Path):
     assert "million MACs" in text
 
 
+def test_colours_are_explained_where_nothing_was_measured(tmp_path: Path):
+    run = write_run(tmp_path, latency_ms=None)
+    guess = price(ARCH).to_json() | {"latency": None, "predicted_ms": 2.0}
+    (run / "candidates.jsonl").write_text(f"{json.dumps(guess)}\n")
+
+    text = without_plotly(report(run))
+
+    assert '"showlegend":true' in text
+
+
+def test_two_classes_get_a_heat_map_of_escaped_names(tmp_path: Path):
+    text = without_plotly(report(write_run(tmp_path)))
+
+    assert '"type":"heatmap"' in text
+    assert r"is \u0026lt;script\u0026gt;" in text or r"is &lt;script&gt;" in text
+
+
 def test_many_classes_get_a_table_of_the_pairs_most_confused(tmp_path: Path):
     text = without_plotly(report(write_run(tmp_path, classes=150)))
 
@@ -137,6 +157,26 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str):
         report(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"),
+    [
+        ("verdict.json", '{"verified": true}', r"verdict\.json: it lacks within_budget"),
+        ("predictions.json", "[]", r"predictions\.json: it lacks classes"),
+        ("candidates.jsonl", "{}\n", r"candidates\.jsonl: it lacks full_name"),
+        ("metrics.csv", "epoch,train_loss\n0,much\n", r"metrics\.csv: "),
+        ("budget.json", '{"latency_ms": -1}', r"budget\.json: latency must be a positive"),
+        ("arch.json", '{"arch": {}, "binding_limit": "", "considered": 1}', r"arch\.json: "),
+    ],
+)
+def test_a_file_with_the_wrong_content_is_named(
+    tmp_path: Path, name: str, content: str, complaint: str
+):
+    (write_run(tmp_path) / name).write_text(content)
+
+    with pytest.raises(FileError, match=f"{complaint}.*run `mobilenets fit` again"):
+        report(tmp_path)
+
+
 def test_a_broken_file_is_an_error_and_the_old_page_stays(tmp_path: Path):
     before = report(write_run(tmp_path)).read_bytes()
     (tmp_path / "verdict.json").write_text("{")
@@ -144,6 +184,21 @@ def test_a_broken_file_is_an_error_and_the_old_page_stays(tmp_path: Path):
     with pytest.raises(FileError, match=r"verdict\.json"):
         report(tmp_path)
     assert (tmp_path / "report.html").read_bytes() == before
+
+
+@pytest.mark.parametrize("size", [(130, 90), (61, 97), (28, 28)])
+def test_the_snippet_prepares_an_image_as_the_package_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+):
+    monkeypatch.chdir(tmp_path)
+    Image.radial_gradient("L").resize(size).convert("RGB").save("photo.jpg")
+    preparing = SNIPPET[: SNIPPET.index("session =")].replace("SIDE", "28")
+    names: dict[str, Any] = {}
+
+    exec(preparing, names)
+
+    ours = Preprocess(28)(read_image(Path("photo.jpg"))).numpy()
+    assert abs(names["pixels"][0] * 255 - ours).max() < 1.01  # one step of 8 bits
 
 
 def test_the_card_says_what_it_is(tmp_path: Path):

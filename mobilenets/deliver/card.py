@@ -10,13 +10,16 @@ if TYPE_CHECKING:
     from mobilenets.deliver.report import Record
 
 
-# PIL's bilinear is antialiased, and its `fit` resizes what it cuts: the artefact's own rule.
+# The artefact's own rule: PIL's bilinear is antialiased; sizes are rounded as torchvision's are.
 SNIPPET = """import json, numpy, onnxruntime
 from PIL import Image, ImageOps
 
 photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
-square = ImageOps.fit(photo, (SIDE, SIDE), Image.Resampling.BILINEAR)
-pixels = numpy.asarray(square, numpy.float32).transpose(2, 0, 1)[None] / 255
+size = [SIDE * side // min(photo.size) for side in photo.size]
+left, top = (round((side - SIDE) / 2) for side in size)
+photo = photo.resize(size, Image.Resampling.BILINEAR)
+photo = photo.crop((left, top, left + SIDE, top + SIDE))
+pixels = numpy.asarray(photo, numpy.float32).transpose(2, 0, 1)[None] / 255
 session = onnxruntime.InferenceSession("model.onnx")
 about = json.loads(session.get_modelmeta().custom_metadata_map["mobilenets"])
 logits = session.run(None, {"image": pixels})[0]

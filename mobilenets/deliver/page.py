@@ -94,6 +94,7 @@ def limit_bar(text: str, fraction: float) -> str:
 def picture(png: str, name: str, caption: str) -> str:
     """A base64 PNG with its caption; `name` shows where the mouse rests."""
     return (
-        f'<figure><img alt="{escape(name)}" title="{escape(name)}" src="data:image/png;base64,{escape(png)}">'
+        f'<figure><img alt="{escape(name)}" title="{escape(name)}" '
+        f'src="data:image/png;base64,{escape(png)}">'
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )

@@ -27,7 +27,12 @@ def html(figure: go.Figure, *, height: int = 440) -> str:
         template="plotly_white",
         height=height,
         margin={"l": 56, "r": 12, "t": 12, "b": 48},
-        legend={"orientation": "h", "itemsizing": "trace", "y": 1.02, "yanchor": "bottom", "x": 0},
+        legend={
+            "orientation": "h",
+            "y": 1.02,
+            "yanchor": "bottom",
+            "x": 0,
+        },
         font={"family": "system-ui, sans-serif", "size": 13},
     )
     return plotly.io.to_html(
@@ -60,6 +65,7 @@ def tradeoff(candidates: list[dict[str, Any]], chosen: str, budget: Budget) -> s
     limit = budget.latency_ms if by_latency else budget.macs
     if limit is not None:
         figure.add_vline(x=limit, line={"color": _CHOSEN, "dash": "dash"})
+    figure.update_layout(legend={"itemsizing": "constant"})
     unit = "latency, ms (log scale)" if by_latency else "million MACs (log scale)"
     ticks = [digit * 10**power for power in range(-3, 5) for digit in (1, 2, 5)]
     figure.update_xaxes(type="log", title=unit, tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])
@@ -160,9 +166,12 @@ def confusion(classes: list[str], matrix: list[list[int]]) -> str:
         "showgrid": False,
     }
     figure = go.Figure(heat)
-    figure.update_xaxes(title="said", **labels)
+    upright = 90 if len(classes) > 10 else None  # slanted, the last would leave the plot
+    figure.update_xaxes(title="said", tickangle=upright, **labels)
     figure.update_yaxes(title="is", autorange="reversed", **labels)
-    return html(figure, height=max(360, 28 * len(classes) + 180))
+    plot = html(figure, height=max(360, 28 * len(classes) + 180))
+    width = 120 + 22 * len(classes)  # below this the names run into each other
+    return f'<div class="scroll"><div style="min-width:{width}px">{plot}</div></div>'
 
 
 def _short(name: str) -> str:

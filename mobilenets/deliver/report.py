@@ -226,8 +226,8 @@ def _tradeoff(record: Record) -> str:
         f"{sum(one['latency'] is not None for one in record.candidates)} of them measured; "
         f"{chosen['binding_limit']} binds. The accuracy is what the papers' ImageNet results lead "
         "one to expect, the same for every user: it ranks the candidates and is not the accuracy "
-        "on these images. Faint dots are predicted, outlined ones measured on this machine; the "
-        "dashed line is the limit, the star the network that was chosen."
+        "on these images. The star is the network that was chosen, a dashed line the limit; "
+        "outlined dots were measured on this machine, faint ones were not."
     )
     plot = plots.tradeoff(record.candidates, record.arch.full_name, record.budget)
     return section("Why this network", paragraph(text, soft=True), plot)
@@ -354,4 +354,6 @@ def _setting(value: Any) -> str:
         return ", ".join(_setting(item) for item in value)
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return "none" if value is None else str(value)

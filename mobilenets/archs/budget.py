@@ -9,28 +9,14 @@ from typing import Any, NamedTuple
 
 from mobilenets.errors import BudgetError
 
-_UNITS = {
+_COUNTS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9}
+_BYTES = {"b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+_UNITS: dict[str, dict[str, float]] = {
     "latency_ms": {"ms": 1.0, "us": 1e-3, "s": 1e3},
-    "macs": {"": 1, "k": 1e3, "m": 1e6, "g": 1e9},
-    "params": {"": 1, "k": 1e3, "m": 1e6, "g": 1e9},
-    "size_bytes": {
-        "b": 1,
-        "kb": 1e3,
-        "mb": 1e6,
-        "gb": 1e9,
-        "kib": 2**10,
-        "mib": 2**20,
-        "gib": 2**30,
-    },
-    "memory_bytes": {
-        "b": 1,
-        "kb": 1e3,
-        "mb": 1e6,
-        "gb": 1e9,
-        "kib": 2**10,
-        "mib": 2**20,
-        "gib": 2**30,
-    },
+    "macs": _COUNTS,
+    "params": _COUNTS,
+    "size_bytes": _BYTES,
+    "memory_bytes": _BYTES,
 }
 _EXAMPLES = {
     "latency_ms": "5ms",

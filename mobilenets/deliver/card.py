@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mobilenets.archs.budget import describe
-
-if TYPE_CHECKING:
-    from mobilenets.deliver.report import Record
-
+from mobilenets.deliver.record import Record
 
 # The artefact's own rule: PIL's bilinear is antialiased; sizes are rounded as torchvision's are.
 SNIPPET = """import json, numpy, onnxruntime

@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import mobilenets
+from mobilenets import pipeline
 from mobilenets.cli.main import app
 from mobilenets.cli.reference import reference
 
@@ -122,3 +124,24 @@ def test_the_reference_is_what_help_prints():
 def test_what_is_exported_is_there():
     for name in mobilenets.__all__:
         assert getattr(mobilenets, name).__name__ == name
+
+
+@pytest.mark.parametrize(
+    ("verified", "within_budget", "status"),
+    [(True, True, 0), (True, False, 3), (False, True, 3)],
+)
+def test_an_artefact_that_misses_or_fails_is_status_3(
+    verified: bool, within_budget: bool, status: int, monkeypatch: pytest.MonkeyPatch
+):
+    summary = {
+        "verified": verified,
+        "within_budget": within_budget,
+        "complaints": [] if status == 0 else ["latency is 1.1 ms, 10.0 % over the limit of 1 ms"],
+    }
+    monkeypatch.setattr(pipeline, "fit", lambda *_, **__: pipeline.Run(Path("run"), summary))
+
+    done = CliRunner().invoke(app, ["fit", "digits", "--latency", "1ms", "--json"])
+
+    assert done.exit_code == status
+    assert json.loads(done.stdout) == summary
+    assert ("10.0 % over the limit" in done.stderr) == (status == 3)

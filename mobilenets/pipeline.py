@@ -17,7 +17,9 @@ from mobilenets.deliver.report import report
 from mobilenets.deliver.verify import verify
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measurement.candidates import describe_arch
-from mobilenets.measurement.choose import choose
+from mobilenets.measurement.choose import choose, in_onnxruntime
+from mobilenets.measurement.device import device_name
+from mobilenets.measurement.journal import Measure, journalled
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import get_runtime
 from mobilenets.stages import Stages
@@ -143,6 +145,7 @@ def _choose(job: _Job, images: Images) -> None:
         classes=len(images.classes),
         image_size=images.native_size,
         threads=job.threads,
+        measure=_measure(job),
     )
     lines = [json.dumps(candidate.to_json()) for candidate in choice.candidates]
     write_text(job.folder / "candidates.jsonl", "\n".join(lines) + "\n")
@@ -155,6 +158,13 @@ def _choose(job: _Job, images: Images) -> None:
     }
     write_json(job.folder / "arch.json", record)
     log.info(f"chosen: {choice.chosen.arch.full_name}")
+
+
+def _measure(job: _Job) -> Measure:
+    """Measuring in the runtime, with what was measured here before kept in latency.jsonl."""
+    conditions = f"{device_name()}, {RUNTIME} {get_runtime(RUNTIME).version()}, {job.threads}"
+    measure = in_onnxruntime(job.threads)
+    return journalled(job.folder / "latency.jsonl", conditions, measure)
 
 
 def _train(job: _Job, images: Images, arch: Arch, recipe: Recipe) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from mobilenets.archs import Arch, Budget, cost, get_arch
 from mobilenets.errors import ArchError, BudgetError, NoFitError
 from mobilenets.measurement.candidates import candidates, price
 from mobilenets.measurement.choose import HEADROOM, MAX_MEASURED, choose
+from mobilenets.measurement.journal import journalled
 from mobilenets.measurement.latency import Latency
 
 
@@ -102,3 +104,25 @@ def test_small_images_get_networks_that_keep_their_resolution():
 def test_a_network_without_published_accuracy_cannot_be_a_candidate():
     with pytest.raises(ArchError, match="no accuracy is published for mobilenet_v1_shallow"):
         price(get_arch("mobilenet_v1_shallow"))
+
+
+def test_what_was_measured_is_not_measured_again(tmp_path: Path):
+    path, device = tmp_path / "latency.jsonl", FakeDevice()
+    archs = [get_arch("mobilenet_v2", resolution=96), get_arch("mobilenet_v1", resolution=96)]
+    journalled(path, "here", device)(archs[:1])
+
+    latencies = journalled(path, "here", device)(archs)
+
+    assert device.measured == archs
+    assert [latency.p50_ms for latency in latencies] == [device.ms(arch) for arch in archs]
+
+
+def test_what_was_measured_elsewhere_or_is_broken_is_measured_again(tmp_path: Path):
+    path, device = tmp_path / "latency.jsonl", FakeDevice()
+    arch = get_arch("mobilenet_v2", resolution=96)
+    journalled(path, "another device", device)([arch])
+    path.write_text(path.read_text() + '{"arch": 1\n')
+
+    journalled(path, "here", device)([arch])
+
+    assert device.measured == [arch, arch]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mobilenets.archs import Arch, Budget, digest
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.errors import BudgetError, NoFitError
 from mobilenets.measurement.candidates import Candidate, candidates, with_latency
+from mobilenets.measurement.journal import Measure
 from mobilenets.measurement.latency import Latency
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
@@ -29,8 +30,6 @@ HEADROOM = 0.08
 MAX_MEASURED = 24
 _ROUND = 3
 log = logging.getLogger(__name__)
-
-Measure = Callable[[Sequence[Arch]], list[Latency]]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ MobileNetsError
 ├── DataError         images, labels or folders
 ├── FileError         a checkpoint or artefact that cannot be read
 ├── RuntimeMissing    a runtime that is not installed or not known
-└── MeasureError      a measurement that failed
+├── MeasureError      a measurement that failed
+└── TrainingStopped   training was asked to stop (Ctrl-C, SIGTERM) and can go on later
 
 Every message is one sentence: what, what we got, what to do.
 """
@@ -56,3 +57,7 @@ class RuntimeMissing(MobileNetsError):
 
 class MeasureError(MobileNetsError):
     """A measurement that failed."""
+
+
+class TrainingStopped(MobileNetsError):
+    """Training was asked to stop; its folder holds what is needed to go on."""

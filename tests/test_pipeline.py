@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -224,6 +225,34 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(
     whole = Checkpoint.load(done / "trained.safetensors")
     torch.testing.assert_close(dict(resumed.weights), dict(whole.weights), rtol=0, atol=0)
     assert (run / "report.html").exists()
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop_it_says_so_and_is_not_taken_for_done(
+    data: Path, tmp_path: Path, sent: signal.Signals
+):
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from mobilenets.cli import main; main()"
+    )
+    command = [
+        sys.executable, "-c", program, "fit", str(data), "--macs", "0.5M", "--epochs", "50",
+        "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "epoch 2/50" in line:
+            process.send_signal(sent)
+    out, _ = process.communicate()
+
+    assert process.returncode == 1
+    assert out == ""
+    assert re.fullmatch(r"mobilenets: training was stopped in epoch \d+ of 50; .*\n", lines[-1])
+    assert not (tmp_path / "run" / "trained.safetensors").exists()
+    assert (tmp_path / "run" / "last.ckpt").exists()
 
 
 def test_a_changed_stage_changes_all_that_follow(tmp_path: Path):

@@ -33,7 +33,7 @@ from mobilenets.data import (
     train_pixels,
     whole,
 )
-from mobilenets.errors import FileError
+from mobilenets.errors import FileError, TrainingStopped
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.train.callbacks import Metrics, WholeFiles
@@ -68,10 +68,9 @@ def train(
     recipe = _plan(network, recipe, loaders, folder)
     steps = recipe.epochs * len(loaders[0])
     module = Classification(network, recipe, seed=seed, total_steps=steps)
-    last = folder / "last.ckpt"
     with _quiet():
         trainer, best = _trainer(recipe, folder)
-        trainer.fit(module, *loaders, ckpt_path=last if last.exists() else None, weights_only=True)
+        _run(trainer, module, loaders, folder / "last.ckpt")
     return Checkpoint(
         arch=arch,
         weights=_weights_in(Path(best.best_model_path)),
@@ -231,6 +230,27 @@ def _trainer(recipe: Recipe, folder: Path) -> tuple[pl.Trainer, ModelCheckpoint]
         devices=1,
     )
     return trainer, best
+
+
+def _run(
+    trainer: pl.Trainer,
+    module: Classification,
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],
+    last: Path,
+) -> None:
+    """Train, from `last` where it is there; raises `TrainingStopped` on Ctrl-C and SIGTERM, which
+    Lightning turns into a quiet exit (SIGTERM's with status 0)."""
+    start = last if last.exists() else None
+    try:
+        trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
+        stopped = trainer.interrupted
+    except SystemExit:
+        stopped = True
+    if stopped:
+        raise TrainingStopped(
+            f"training was stopped in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; "
+            "the same command goes on after the last whole epoch"
+        )
 
 
 def _weights_in(path: Path) -> dict[str, Tensor]:

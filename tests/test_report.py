@@ -1,24 +1,31 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import json
 import re
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import plotly.graph_objects as go
+import plotly.offline
 import pytest
 from PIL import Image
 
 from mobilenets.archs import get_arch, keep_resolution, to_json
 from mobilenets.data import Preprocess, read_image
-from mobilenets.deliver.card import SNIPPET
+from mobilenets.deliver.card import interval, snippet
+from mobilenets.deliver.page import PALETTE
 from mobilenets.deliver.report import report
 from mobilenets.errors import FileError
 from mobilenets.measurement.candidates import price
+from mobilenets.nn import Checkpoint
 
 NASTY = "<script>alert(1)</script> & | co"
-ARCH = keep_resolution(get_arch("mobilenet_v3_small", width=0.5, resolution=28), 8)
+ARCH = keep_resolution(get_arch("mobilenet_v3_small", width=0.5, resolution=28, classes=2), 8)
 LATENCY = {
     "p50_ms": 0.8, "p90_ms": 0.9, "min_ms": 0.7, "runs": 100, "spread": 0.05, "noisy": False,
     "runtime": "onnxruntime", "runtime_version": "1.32.0", "threads": 1, "precision": "fp32",
@@ -30,6 +37,14 @@ def png() -> str:
     file = io.BytesIO()
     Image.new("RGB", (8, 8)).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
+
+
+@cache
+def weights() -> bytes:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "trained.safetensors")
+        Checkpoint.fresh(ARCH).save(path)
+        return path.read_bytes()
 
 
 def write_run(
@@ -46,7 +61,12 @@ def write_run(
         "images.json": {
             "name": NASTY, "classes": names, "counts": {"train": 8, "val": 2},
             "skipped": [{"name": f"{index}.png", "reason": NASTY} for index in range(52)],
-            "split": {"seed": 0},
+            "class_counts": {split: dict.fromkeys(names, 3) for split in ("train", "val")},
+            "ignored": 4, "fingerprint": "abc",
+            "split": {
+                "val": "stratified", "test": "none", "holdout": "stratified",
+                "val_fraction": 0.2, "holdout_fraction": 0.1, "seed": 0,
+            },
         },
         "arch.json": {
             "arch": to_json(ARCH), "chosen": candidate, "binding_limit": "latency",
@@ -72,6 +92,8 @@ def write_run(
         (folder / name).write_text(json.dumps(value))
     predicted = candidate | {"latency": None, "predicted_ms": 2.0}
     (folder / "candidates.jsonl").write_text(f"{json.dumps(candidate)}\n{json.dumps(predicted)}\n")
+    (folder / "trained.safetensors").write_bytes(weights())
+    (folder / "model.onnx").write_bytes(b"an artefact")
     (folder / "metrics.csv").write_text(
         "epoch,train_loss,holdout_loss,holdout_top1,learning_rate,seconds\n0,1.5,1.2,70,0.001,3\n"
     )
@@ -81,15 +103,55 @@ def write_run(
 def without_plotly(path: Path) -> str:
     """The page without plotly.js itself."""
     text = path.read_text(encoding="utf-8")
-    return text[: text.index("<script>")] + text[text.index("</head>") :]
+    library = plotly.offline.get_plotlyjs()
+    assert text.count(library) == 1
+    return text.replace(library, "")
+
+
+def figures(text: str) -> list[go.Figure]:
+    """The page's plots, as plotly itself checks and reads them."""
+    data = re.findall(r'<script type="application/json">(.*?)</script>', text)
+    return [go.Figure(json.loads(one)) for one in data]
+
+
+def traces(text: str, kind: type) -> list[Any]:
+    return [trace for figure in figures(text) for trace in figure.data if isinstance(trace, kind)]
 
 
 def test_the_page_needs_nothing_outside_itself(tmp_path: Path):
     text = without_plotly(report(write_run(tmp_path)))
 
-    assert not re.search(r"<script[^>]+src=|<link|<img[^>]+src=\"http|url\(", text)
+    assert not re.search(r"<script[^>]+src=|<link|https?://|url\(|@import", text)
+    assert "default-src 'none'; img-src data:" in text
     assert "data:image/png;base64," in text
     assert 'name="viewport"' in text
+
+
+def test_the_browser_may_run_the_pages_own_scripts_only(tmp_path: Path):
+    text = report(write_run(tmp_path)).read_text()
+
+    allowed = re.findall(r"'sha256-([^']+)'", text)
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    hashes = [hashlib.sha256(script.encode()).digest() for script in scripts]
+    assert [base64.b64encode(one).decode() for one in hashes] == allowed
+
+
+def test_the_page_has_every_part(tmp_path: Path):
+    text = without_plotly(report(write_run(tmp_path)))
+
+    assert re.findall("<h2>(.*?)</h2>", text) == [
+        "Figures", "Why this network", "Training", "What is taken for what",
+        "Examples from the validation images", "What each row costs", "How the network reads",
+        "The images", "Using model.onnx", "Where it comes from",
+    ]  # fmt: skip
+    assert len(figures(text)) == 3
+
+
+def test_every_colour_of_the_plots_has_its_night(tmp_path: Path):
+    text = without_plotly(report(write_run(tmp_path)))
+
+    drawn = "".join(figure.to_json() for figure in figures(text))
+    assert set(re.findall(r'"(#\w{6})"', drawn)) <= {day for day, _ in PALETTE.values()}
 
 
 def test_the_users_words_are_shown_as_words(tmp_path: Path):
@@ -104,9 +166,9 @@ def test_a_verified_run_within_budget_says_so(tmp_path: Path):
     text = without_plotly(report(write_run(tmp_path)))
 
     for words in (
-        "Verified", "Within budget", "latency 0.8 ms of 1 ms", "91.25 %", "p90 0.900 ms",
-        "onnxruntime 1.32.0, 1 thread(s), fp32, batch 1, 100 runs", "5 MB", "and 2 more",
-        "mobilenet_<wbr>v3_<wbr>small_<wbr>0.5_<wbr>28_<wbr>os8",
+        "✓ Verified", "✓ Within budget", "latency 0.8 ms of 1 ms", "80.0 %", "91.25 %", "0.900 ms",
+        "onnxruntime 1.32.0, 1 thread, fp32, batch 1, 100 runs, spread 5.0 %", "5 MB", "and 2 more",
+        "mobilenet_v3_small_0.5_28_os8: MobileNetV3-Small, width 0.5, 28 x 28 pixels, output str",
     ):  # fmt: skip
         assert words in text
 
@@ -114,15 +176,39 @@ def test_a_verified_run_within_budget_says_so(tmp_path: Path):
 def test_a_missed_limit_is_complained_of(tmp_path: Path):
     text = without_plotly(report(write_run(tmp_path, spent=1.2)))
 
-    assert "Misses the budget" in text
-    assert "latency is 1.2 ms, 20.0 % over the limit." in text
+    assert "✗ Misses the budget" in text
+    assert "<p class=complaint>latency is 1.2 ms, 20.0 % over the limit.</p>" in text
+    assert "120.0 %" in text
+    assert "- latency is 1.2 ms, 20.0 % over the limit" in (tmp_path / "README.md").read_text()
     assert 'class="bar bad"' in text
 
 
-def test_a_budget_without_latency_is_drawn_against_macs(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("field", "limit", "title"),
+    [
+        ("macs", 2e6, "MACs (log scale)"),
+        ("size_bytes", 4e6, "the artefact's file, estimated (log scale)"),
+        ("memory_bytes", 1e6, "peak activations, fp32 (log scale)"),
+    ],
+)
+def test_a_budget_without_latency_is_drawn_against_its_limit(
+    tmp_path: Path, field: str, limit: float, title: str
+):
+    run = write_run(tmp_path, latency_ms=None)
+    budget = dict.fromkeys(("latency_ms", "macs", "params", "size_bytes", "memory_bytes"))
+    (run / "budget.json").write_text(json.dumps(budget | {field: limit}))
+
+    plot = figures(without_plotly(report(run)))[0]
+
+    assert plot.layout.xaxis.title.text == title
+    assert plot.layout.shapes[0].x0 == limit
+
+
+def test_a_run_without_any_limit_is_drawn_against_macs(tmp_path: Path):
     text = without_plotly(report(write_run(tmp_path, latency_ms=None)))
 
-    assert "million MACs" in text
+    assert "no limit was set" in text
+    assert figures(text)[0].layout.xaxis.title.text == "MACs (log scale)"
 
 
 def test_colours_are_explained_where_nothing_was_measured(tmp_path: Path):
@@ -130,26 +216,93 @@ def test_colours_are_explained_where_nothing_was_measured(tmp_path: Path):
     guess = price(ARCH).to_json() | {"latency": None, "predicted_ms": 2.0}
     (run / "candidates.jsonl").write_text(f"{json.dumps(guess)}\n")
 
+    plot = figures(without_plotly(report(run)))[0]
+
+    assert [trace.showlegend for trace in plot.data if trace.name == "V3-Small" and trace.x] == [
+        True
+    ]
+
+
+def test_measured_candidates_are_solid_and_the_chosen_one_is_a_star(tmp_path: Path):
+    faint, solid, star = figures(without_plotly(report(write_run(tmp_path))))[0].data
+
+    assert (faint.x, faint.marker.opacity) == ((2.0,), 0.35)
+    assert (solid.x, solid.marker.opacity) == ((0.8,), None)
+    assert star.marker.symbol == "star"
+    assert "mobilenet_v3_small_0.5_28_os8<br>0.8 ms measured" in solid.text[0]
+
+
+def test_the_epoch_that_was_kept_is_marked(tmp_path: Path):
+    run = write_run(tmp_path)
+    (run / "metrics.csv").write_text(
+        "epoch,train_loss,holdout_loss,holdout_top1,learning_rate,seconds\n"
+        "0,1.5,1.2,70,0.001,60\n1,1.2,0.9,80,0.001,60\n2,1.1,nan,79,0.001,60\n"
+    )
+
     text = without_plotly(report(run))
 
-    assert '"showlegend":true' in text
+    assert "3 epochs in 3 minutes" in text
+    assert "Epoch 2 (dotted) had the lowest" in text
+    assert figures(text)[1].layout.shapes[0].x0 == 2
 
 
 def test_two_classes_get_a_heat_map_of_escaped_names(tmp_path: Path):
-    text = without_plotly(report(write_run(tmp_path)))
+    (heat,) = traces(without_plotly(report(write_run(tmp_path))), go.Heatmap)
 
-    assert '"type":"heatmap"' in text
-    assert r"is \u0026lt;script\u0026gt;" in text or r"is &lt;script&gt;" in text
+    assert heat.hovertext[0][1] == (
+        "is &lt;script&gt;alert(1)&lt;/script&gt; &amp; | co<br>said class 1<br>1 images"
+    )
+    assert heat.z[0][0] > 0 > heat.z[0][1]  # right, wrong
+
+
+def test_each_class_has_its_accuracy_and_what_it_is_taken_for(tmp_path: Path):
+    run = write_run(tmp_path, classes=3)
+    predictions = json.loads((run / "predictions.json").read_text())
+    predictions["confusion"] = [[3, 1, 0], [0, 4, 0], [1, 2, 0]]
+    (run / "predictions.json").write_text(json.dumps(predictions))
+
+    text = without_plotly(report(run))
+
+    cells = [re.findall("<td.*?>(.*?)</td>", row) for row in re.findall("<tr>.*?</tr>", text)]
+    assert ["class 1", "100.0 %", "4", ""] in cells
+    assert ["class 2", "0.0 %", "3", "class 1 (2)"] in cells
 
 
 def test_many_classes_get_a_table_of_the_pairs_most_confused(tmp_path: Path):
-    text = without_plotly(report(write_run(tmp_path, classes=150)))
+    run = write_run(tmp_path, classes=150)
+    predictions = json.loads((run / "predictions.json").read_text())
+    predictions["confusion"][3][7] = 99
+    (run / "predictions.json").write_text(json.dumps(predictions))
 
-    assert "<th>is</th><th>said</th>" in text
-    assert "images<extra>" not in text  # the heat map's hover
+    text = without_plotly(report(run))
+
+    first = "<tr><td>class 3</td><td>class 7</td><td class=n>99</td></tr>"
+    assert f"<th>is</th><th>said</th><th class=n>images</th></tr>{first}" in text
+    assert not traces(text, go.Heatmap)
+    assert "and 50 more, all in the file's metadata" in (run / "README.md").read_text()
 
 
-@pytest.mark.parametrize("name", ["arch.json", "metrics.csv", "verdict.json", "candidates.jsonl"])
+def test_names_that_are_no_utf8_are_shown_with_a_mark(tmp_path: Path):
+    run = write_run(tmp_path)
+    images = json.loads((run / "images.json").read_text())
+    images["skipped"] = [{"name": "caf\udce9.png", "reason": "broken"}]
+    (run / "images.json").write_text(json.dumps(images))
+
+    assert "<td>caf?.png</td>" in without_plotly(report(run))
+
+
+def test_an_accuracy_has_wilsons_interval():
+    # scipy 1.17: binomtest(90, 100).proportion_ci(method="wilson")
+    assert interval(90, 100) == pytest.approx((82.56343, 94.47708), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "arch.json", "budget.json", "images.json", "candidates.jsonl", "metrics.csv", "model.onnx",
+        "predictions.json", "trained.safetensors", "training.json", "verdict.json",
+    ],
+)  # fmt: skip
 def test_a_missing_file_is_named(tmp_path: Path, name: str):
     (write_run(tmp_path) / name).unlink()
 
@@ -166,6 +319,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str):
         ("metrics.csv", "epoch,train_loss\n0,much\n", r"metrics\.csv: "),
         ("budget.json", '{"latency_ms": -1}', r"budget\.json: latency must be a positive"),
         ("arch.json", '{"arch": {}, "binding_limit": "", "considered": 1}', r"arch\.json: "),
+        ("trained.safetensors", "{}", r"trained\.safetensors: .* is not a checkpoint"),
     ],
 )
 def test_a_file_with_the_wrong_content_is_named(
@@ -186,18 +340,19 @@ def test_a_broken_file_is_an_error_and_the_old_page_stays(tmp_path: Path):
     assert (tmp_path / "report.html").read_bytes() == before
 
 
+@pytest.mark.parametrize("crop", [1.0, 0.875])
 @pytest.mark.parametrize("size", [(130, 90), (61, 97), (28, 28)])
 def test_the_snippet_prepares_an_image_as_the_package_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], crop: float
 ):
     monkeypatch.chdir(tmp_path)
     Image.radial_gradient("L").resize(size).convert("RGB").save("photo.jpg")
-    preparing = SNIPPET[: SNIPPET.index("session =")].replace("SIDE", "28")
+    program = snippet(Preprocess(28, crop))
     names: dict[str, Any] = {}
 
-    exec(preparing, names)
+    exec(program[: program.index("session =")], names)
 
-    ours = Preprocess(28)(read_image(Path("photo.jpg"))).numpy()
+    ours = Preprocess(28, crop)(read_image(Path("photo.jpg"))).numpy()
     assert abs(names["pixels"][0] * 255 - ours).max() < 1.01  # one step of 8 bits
 
 
@@ -207,3 +362,6 @@ def test_the_card_says_what_it_is(tmp_path: Path):
     card = (tmp_path / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: onnx\npipeline_tag: image-classification\n")
     assert "| top-1, artefact | 91.25 % of 2 images |" in card
+    assert "| limit: latency | latency 0.8 ms of 1 ms, met |" in card
+    assert "1 x 3 x 28 x 28 (NCHW)" in card
+    assert f"| SHA-256 of model.onnx | {hashlib.sha256(b'an artefact').hexdigest()} |" in card

@@ -6,172 +6,193 @@ from html import escape
 from typing import Any
 
 import plotly.graph_objects as go
-import plotly.io
 
 from mobilenets.archs import Budget
+from mobilenets.archs.budget import describe
+from mobilenets.deliver.page import PALETTE, plot
 
-# Okabe and Ito's palette, told apart with any colour vision.
-_COLOURS = {
-    "mobilenet_v1": "#e69f00",
-    "mobilenet_v2": "#56b4e9",
-    "mobilenet_v3_large": "#0072b2",
-    "mobilenet_v3_small": "#009e73",
+# The colours of the day; the page's script puts those of the night in their place.
+_DAY = {name: shades[0] for name, shades in PALETTE.items()}
+_FAMILIES = {
+    "mobilenet_v1": ("V1", "orange", "square"),
+    "mobilenet_v2": ("V2", "sky", "diamond"),
+    "mobilenet_v3_large": ("V3-Large", "blue", "circle"),
+    "mobilenet_v3_small": ("V3-Small", "green", "triangle-up"),
 }
-_CHOSEN = "#d55e00"
+# A limit's field in `Budget` -> the key of a candidate's record, and the axis' title.
+_AXES = {
+    "latency_ms": ("p50_ms", "latency, p50 in ms"),
+    "macs": ("macs", "MACs"),
+    "params": ("params", "parameters"),
+    "size_bytes": ("size_bytes", "the artefact's file, estimated"),
+    "memory_bytes": ("peak_activation_bytes", "peak activations, fp32"),
+}
 _LABEL = 14  # characters of a class's name on an axis
 
 
-def html(figure: go.Figure, *, height: int = 440) -> str:
-    """The figure as a fragment; the page brings plotly.js."""
+def _html(figure: go.Figure, *, height: int, min_width: int = 0) -> str:
+    """The figure in the page's colours. Nothing zooms: a finger on a plot scrolls the page."""
     figure.update_layout(
-        template="plotly_white",
-        height=height,
-        margin={"l": 56, "r": 12, "t": 12, "b": 48},
-        legend={
-            "orientation": "h",
-            "y": 1.02,
-            "yanchor": "bottom",
-            "x": 0,
-        },
-        font={"family": "system-ui, sans-serif", "size": 13},
+        template="none",
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 52, "r": 12, "t": 12, "b": 48},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        font={"family": "system-ui, sans-serif", "size": 13, "color": _DAY["ink"]},
+        hoverlabel={"bgcolor": _DAY["panel"], "font": {"color": _DAY["ink"]}},
+        dragmode=False,
     )
-    return plotly.io.to_html(
-        figure,
-        include_plotlyjs=False,
-        full_html=False,
-        config={"responsive": True, "displayModeBar": False},
-    )
+    axis = {"fixedrange": True, "gridcolor": _DAY["line"], "zeroline": False, "automargin": True}
+    figure.update_xaxes(axis)
+    figure.update_yaxes(axis)
+    return plot(figure.to_json(), height=height, min_width=min_width)
+
+
+def priced_by(budget: Budget) -> str:
+    """The limit that the trade-off is drawn against: latency where it is limited, or else the
+    first limit, or else MACs."""
+    return next((name for name in _AXES if name in budget.limits()), "macs")
 
 
 def tradeoff(candidates: list[dict[str, Any]], chosen: str, budget: Budget) -> str:
-    """Expected ImageNet top-1 against latency, or against MACs where latency has no limit."""
-    by_latency = budget.latency_ms is not None
-    price = _price_ms if by_latency else _price_macs
+    """Expected ImageNet top-1 of every candidate against what `priced_by` says."""
+    axis = priced_by(budget)
+    priced = [one for one in candidates if _price(one, axis) is not None]
     figure = go.Figure()
-    for family, colour in _COLOURS.items():
-        of_family = [one for one in candidates if one["name"] == family and price(one)]
-        guessed = [one for one in of_family if one["latency"] is None]
-        known = [one for one in of_family if one["latency"] is not None]
-        label = family.removeprefix("mobilenet_").replace("_", "-").title()
-        faint = {"color": colour, "size": 4, "opacity": 0.3}
-        marks = {"color": colour, "size": 9, "line": {"width": 1, "color": "#1c2733"}}
-        faint_only = not known  # then the faint dots explain the colour
-        figure.add_trace(_dots(guessed, price, label, faint).update(showlegend=faint_only))
-        figure.add_trace(_dots(known, price, label, marks))
-    star = {"color": _CHOSEN, "size": 17, "symbol": "star", "line": {"width": 1, "color": "#000"}}
+    for family in _FAMILIES:
+        _add_family_(figure, [one for one in priced if one["name"] == family], axis)
+    outline = {"width": 1, "color": _DAY["ink"]}
+    star = {"color": _DAY["red"], "size": 18, "symbol": "star", "line": outline}
     figure.add_trace(
-        _dots([one for one in candidates if one["full_name"] == chosen], price, "chosen", star)
+        _dots([one for one in priced if one["full_name"] == chosen], axis, "chosen", star)
     )
-    limit = budget.latency_ms if by_latency else budget.macs
+    limit = budget.limits().get(axis)
     if limit is not None:
-        figure.add_vline(x=limit, line={"color": _CHOSEN, "dash": "dash"})
-    figure.update_layout(legend={"itemsizing": "constant"})
-    unit = "latency, ms (log scale)" if by_latency else "million MACs (log scale)"
-    ticks = [digit * 10**power for power in range(-3, 5) for digit in (1, 2, 5)]
-    figure.update_xaxes(type="log", title=unit, tickvals=ticks, ticktext=[f"{t:g}" for t in ticks])
+        figure.add_vline(x=limit, line={"color": _DAY["red"], "dash": "dash", "width": 2})
+    ticks = [digit * 10.0**power for power in range(-3, 11) for digit in (1, 2, 5)]
+    figure.update_xaxes(
+        type="log",
+        title=f"{_AXES[axis][1]} (log scale)",
+        tickvals=ticks,
+        ticktext=[describe(axis, tick).removesuffix(" ms") for tick in ticks],
+        tickangle=0,
+        tickfont={"size": 11},
+    )
     figure.update_yaxes(title="expected ImageNet top-1, %")
-    return html(figure, height=520)
+    figure.update_layout(legend={"itemsizing": "constant"})
+    return _html(figure, height=520)
 
 
-def _dots(
-    found: list[dict[str, Any]], price: Any, label: str, marker: dict[str, Any]
-) -> go.Scatter:
+def _add_family_(figure: go.Figure, found: list[dict[str, Any]], axis: str) -> None:
+    """Faint dots, and solid marks for what was measured; one of them explains the colour."""
+    if not found:
+        return
+    label, colour, symbol = _FAMILIES[found[0]["name"]]
+    guessed = [one for one in found if one["latency"] is None]
+    known = [one for one in found if one["latency"] is not None]
+    faint = {"color": _DAY[colour], "size": 4, "opacity": 0.35}
+    outline = {"width": 1, "color": _DAY["ink"]}
+    solid = {"color": _DAY[colour], "size": 10, "symbol": symbol, "line": outline}
+    figure.add_trace(_dots(guessed, axis, label, faint).update(showlegend=not known))
+    figure.add_trace(_dots(known, axis, label, solid))
+
+
+def _dots(found: list[dict[str, Any]], axis: str, label: str, marker: dict[str, Any]) -> go.Scatter:
     return go.Scatter(
-        x=[price(one) for one in found],
+        x=[_price(one, axis) for one in found],
         y=[one["expected_imagenet_top1"] for one in found],
-        text=[escape(one["full_name"]) for one in found],
+        text=[_note(one, axis) for one in found],
         mode="markers",
         name=label,
         marker=marker,
-        hovertemplate="%{text}<br>%{x:.3g}, %{y:.1f} %<extra></extra>",
+        hovertemplate="%{text}<extra></extra>",
     )
 
 
-def _price_ms(one: dict[str, Any]) -> float | None:
-    return one["latency"]["p50_ms"] if one["latency"] else one["predicted_ms"]
+def _price(one: dict[str, Any], axis: str) -> float | None:
+    if axis == "latency_ms":
+        return one["latency"]["p50_ms"] if one["latency"] else one["predicted_ms"]
+    return one[_AXES[axis][0]]
 
 
-def _price_macs(one: dict[str, Any]) -> float:
-    return one["macs"] / 1e6
+def _note(one: dict[str, Any], axis: str) -> str:
+    price = _price(one, axis)
+    how = "measured" if one["latency"] else "predicted"
+    how = f" {how}" if axis == "latency_ms" else ""
+    return (
+        f"{escape(one['full_name'])}<br>{describe(axis, price or 0)}{how}<br>"
+        f"{one['expected_imagenet_top1']:.1f} % expected on ImageNet"
+    )
 
 
 def training(rows: list[dict[str, float]]) -> str:
-    """Losses to the left, holdout top-1 to the right, by epoch."""
+    """Losses above, holdout top-1 below, by epoch, and which epoch was kept."""
     epochs = [row["epoch"] + 1 for row in rows]
+    mode = "lines+markers" if len(rows) <= 30 else "lines"
     figure = go.Figure()
-    for column, label, colour in (
-        ("train_loss", "training loss", "#56b4e9"),
-        ("holdout_loss", "holdout loss", "#0072b2"),
+    for column, label, colour, dash, axis in (
+        ("train_loss", "training loss", "sky", "solid", "y"),
+        ("holdout_loss", "holdout loss", "blue", "dash", "y"),
+        ("holdout_top1", "holdout top-1, %", "red", "solid", "y2"),
     ):
+        line = {"color": _DAY[colour], "dash": dash, "width": 2}
         y = [row[column] for row in rows]
-        figure.add_scatter(x=epochs, y=y, name=label, line={"color": colour})
-    y = [row["holdout_top1"] for row in rows]
-    line = {"color": _CHOSEN, "dash": "dot"}
-    figure.add_scatter(x=epochs, y=y, name="holdout top-1, %", yaxis="y2", line=line)
+        hover = f"epoch %{{x}}<br>{label} %{{y:.4g}}<extra></extra>"
+        figure.add_scatter(
+            x=epochs, y=y, name=label, mode=mode, line=line, yaxis=axis, hovertemplate=hover
+        )
     figure.update_layout(
-        yaxis={"title": "loss", "rangemode": "tozero"},
-        yaxis2={
-            "overlaying": "y",
-            "side": "right",
-            "range": [0, 100],
-            "dtick": 20,
-            "showgrid": False,
-            "tickmode": "linear",
-            "title": "top-1, %",
-        },
+        yaxis={"title": "loss", "rangemode": "tozero", "domain": [0.46, 1]},
+        yaxis2={"title": "top-1, %", "domain": [0, 0.38], "anchor": "x"},
+        xaxis={"title": "epoch", "anchor": "y2", "tick0": 1, "dtick": -(-len(rows) // 8) or 1},
     )
-    figure.update_xaxes(title="epoch", tick0=1, dtick=max(1, len(rows) // 10))
-    return html(figure)
-
-
-def layers(names: list[str], macs: list[int], params: list[int]) -> str:
-    """Each row's share of all MACs and of all parameters."""
-    figure = go.Figure()
-    for values, label, colour in (
-        (params, "parameters", "#e69f00"),
-        (macs, "MACs", "#0072b2"),
-    ):
-        share = [100 * value / max(sum(values), 1) for value in values]
-        figure.add_bar(y=names, x=share, name=label, orientation="h", marker={"color": colour})
-    figure.update_yaxes(autorange="reversed", automargin=True, tickfont={"size": 11})
-    figure.update_xaxes(title="share of the whole network, %")
-    return html(figure, height=max(320, 26 * len(names) + 110))
+    if rows:
+        kept = min(rows, key=lambda row: row["holdout_loss"])["epoch"] + 1
+        figure.add_vline(x=kept, line={"color": _DAY["soft"], "dash": "dot", "width": 1.5})
+    return _html(figure, height=480)
 
 
 def confusion(classes: list[str], matrix: list[list[int]]) -> str:
-    """Counts as a heat map: rows are the true classes, columns what the network says."""
-    share = [[count / max(sum(row), 1) for count in row] for row in matrix]
+    """Counts as a heat map: rows are the true classes, columns what the network says; blue where
+    it is right, orange where it is wrong."""
     names = [escape(name) for name in classes]
-    notes = [
-        [
-            f"is {true}<br>said {said}<br>{count} images"
-            for said, count in zip(names, row, strict=True)
-        ]
-        for true, row in zip(names, matrix, strict=True)
-    ]
     heat = go.Heatmap(
-        z=share,
-        text=matrix,
-        texttemplate="%{text}",  # plotly leaves out what does not fit a cell
-        hovertext=notes,
+        z=[[_heat(row, at, said) for said in range(len(row))] for at, row in enumerate(matrix)],
+        text=[[str(count or "") for count in row] for row in matrix],
+        texttemplate="%{text}",
+        hovertext=[
+            [f"is {true}<br>said {said}<br>{n} images" for said, n in zip(names, row, strict=True)]
+            for true, row in zip(names, matrix, strict=True)
+        ],
         hovertemplate="%{hovertext}<extra></extra>",
-        colorscale="Blues",
+        colorscale=[[0, _DAY["red"]], [0.5, _DAY["ground"]], [1, _DAY["blue"]]],
+        zmin=-1,
+        zmax=1,
         showscale=False,
+        xgap=1,
+        ygap=1,
     )
     # Places by number: two names may look alike once they are cut.
     labels = {
         "tickvals": list(range(len(classes))),
         "ticktext": [_short(name) for name in classes],
-        "automargin": True,
         "showgrid": False,
+        "ticks": "",
     }
     figure = go.Figure(heat)
-    upright = 90 if len(classes) > 10 else None  # slanted, the last would leave the plot
-    figure.update_xaxes(title="said", tickangle=upright, **labels)
-    figure.update_yaxes(title="is", autorange="reversed", **labels)
-    plot = html(figure, height=max(360, 28 * len(classes) + 180))
-    width = 120 + 22 * len(classes)  # below this the names run into each other
-    return f'<div class="scroll"><div style="min-width:{width}px">{plot}</div></div>'
+    figure.update_xaxes(**labels)
+    figure.update_yaxes(autorange="reversed", **labels)
+    digits = len(str(max((max(row) for row in matrix), default=0)))
+    cell = max(20, 7 * digits + 4)  # pixels that the largest count needs
+    height = max(320, 28 * len(classes) + 150)
+    return _html(figure, height=height, min_width=cell * len(classes) + 110)
+
+
+def _heat(row: list[int], true: int, said: int) -> float:
+    """The share of a class's images, below 0 for the wrong ones. Its root, so that few mistakes
+    show beside many images."""
+    share = (row[said] / max(sum(row), 1)) ** 0.5
+    return round(share if said == true else -share, 4)
 
 
 def _short(name: str) -> str:

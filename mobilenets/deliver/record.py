@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,28 +11,37 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mobilenets.archs import Arch, Budget, from_json
+from mobilenets.data import Preprocess
 from mobilenets.errors import FileError, MobileNetsError
+from mobilenets.nn import Checkpoint
 
 T = TypeVar("T")
 
 # What report and card read of each file.
-_IMAGES = ("name", "classes", "counts", "skipped", "split")
-_CANDIDATE = ("full_name", "name", "expected_imagenet_top1", "macs", "latency", "predicted_ms")
-_METRICS = ("epoch", "train_loss", "holdout_loss", "holdout_top1")
-_PREDICTIONS = ("classes", "confusion", "wrong", "right")
 # fmt: off
+_IMAGES = (
+    "name", "classes", "counts", "class_counts", "skipped", "ignored", "split", "fingerprint",
+)
+_CANDIDATE = (
+    "full_name", "name", "expected_imagenet_top1", "macs", "params", "size_bytes",
+    "peak_activation_bytes", "latency", "predicted_ms",
+)
+_METRICS = ("epoch", "train_loss", "holdout_loss", "holdout_top1", "seconds")
+_PREDICTIONS = ("classes", "confusion", "wrong", "right")
 _VERDICT = (
     "verified", "within_budget", "complaints", "limits", "top1_checkpoint", "top1_artefact",
-    "top5_artefact", "images", "max_relative_error", "latency", "size_bytes", "macs", "params",
+    "top5_artefact", "images", "agreement", "max_relative_error", "latency", "size_bytes", "macs",
+    "params",
 )
 # fmt: on
 
 
 @dataclass(frozen=True)
 class Record:
-    """Everything a run left behind."""
+    """Everything a run left behind. `sha256` is that of the artefact's file."""
 
     arch: Arch
+    preprocess: Preprocess
     budget: Budget
     images: dict[str, Any]
     chosen: dict[str, Any]
@@ -40,42 +50,56 @@ class Record:
     verdict: dict[str, Any]
     predictions: dict[str, Any]
     training: dict[str, Any]
+    sha256: str
 
 
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""
-    chosen = _part(folder / "arch.json", _object("arch", "binding_limit", "considered"))
+    chosen = _object("arch", "binding_limit", "considered")
     return Record(
-        arch=_part(folder / "arch.json", lambda text: from_json(json.loads(text)["arch"])),
-        budget=_part(folder / "budget.json", lambda text: Budget(**json.loads(text))),
+        arch=_part(folder / "arch.json", lambda data: from_json(json.loads(data)["arch"])),
+        preprocess=_preprocess(folder / "trained.safetensors"),
+        budget=_part(folder / "budget.json", lambda data: Budget(**json.loads(data))),
         images=_part(folder / "images.json", _object(*_IMAGES)),
-        chosen=chosen,
+        chosen=_part(folder / "arch.json", chosen),
         candidates=_part(folder / "candidates.jsonl", _candidates),
         metrics=_part(folder / "metrics.csv", _metrics),
         verdict=_part(folder / "verdict.json", _object(*_VERDICT)),
         predictions=_part(folder / "predictions.json", _object(*_PREDICTIONS)),
         training=_part(folder / "training.json", _object("recipe", "seed")),
+        sha256=_part(folder / "model.onnx", lambda data: hashlib.sha256(data).hexdigest()),
     )
 
 
-def _part(path: Path, parse: Callable[[str], T]) -> T:
+def _part(path: Path, parse: Callable[[bytes], T]) -> T:
     """One file, parsed; whatever is wrong with it becomes a `FileError` that names it."""
     try:
-        return parse(path.read_text(encoding="utf-8"))
+        return parse(path.read_bytes())
     except (OSError, ValueError, TypeError, KeyError, MobileNetsError) as error:
         why = error.strerror if isinstance(error, OSError) else error
-        raise FileError(
-            f"{path.parent} is not a finished run ({path.name}: {why}); run `mobilenets fit` "
-            "again to finish it"
-        ) from error
+        raise _unfinished(path, why) from error
 
 
-def _object(*keys: str) -> Callable[[str], dict[str, Any]]:
+def _preprocess(path: Path) -> Preprocess:
+    try:
+        return Preprocess.from_json(Checkpoint.load(path).preprocess)
+    except MobileNetsError as error:
+        raise _unfinished(path, error) from error
+
+
+def _unfinished(path: Path, why: object) -> FileError:
+    return FileError(
+        f"{path.parent} is not a finished run ({path.name}: {why}); run `mobilenets fit` again to "
+        "finish it"
+    )
+
+
+def _object(*keys: str) -> Callable[[bytes], dict[str, Any]]:
     """A parser of JSON objects with these keys: what is missing is found before the page is half
     written."""
 
-    def parse(text: str) -> dict[str, Any]:
-        value = json.loads(text)
+    def parse(data: bytes) -> dict[str, Any]:
+        value = json.loads(data)
         missing = [key for key in keys if not isinstance(value, dict) or key not in value]
         if missing:
             raise ValueError(f"it lacks {', '.join(missing)}")
@@ -84,10 +108,10 @@ def _object(*keys: str) -> Callable[[str], dict[str, Any]]:
     return parse
 
 
-def _candidates(text: str) -> list[dict[str, Any]]:
-    return [_object(*_CANDIDATE)(line) for line in text.splitlines()]
+def _candidates(data: bytes) -> list[dict[str, Any]]:
+    return [_object(*_CANDIDATE)(line) for line in data.splitlines()]
 
 
-def _metrics(text: str) -> list[dict[str, float]]:
-    rows = csv.DictReader(text.splitlines())
+def _metrics(data: bytes) -> list[dict[str, float]]:
+    rows = csv.DictReader(data.decode().splitlines())
     return [{column: float(row[column]) for column in _METRICS} for row in rows]

@@ -2,40 +2,52 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import plotly.offline
 
-from mobilenets.archs import Arch, cost
+from mobilenets import __version__
+from mobilenets.archs import Arch, Cost, cost, digest
 from mobilenets.archs.budget import describe
 from mobilenets.archs.rows import Bottleneck
 from mobilenets.deliver import plots
-from mobilenets.deliver.card import SNIPPET
+from mobilenets.deliver.card import (
+    COMMANDS,
+    conditions,
+    contract,
+    describe_network,
+    interval,
+    limit_text,
+    snippet,
+)
 from mobilenets.deliver.card import card as model_card
 from mobilenets.deliver.page import (
+    Share,
     badge,
     card,
+    code,
+    details,
+    heading,
     limit_bar,
     page,
     paragraph,
     picture,
     section,
+    subtitle,
     table,
 )
 from mobilenets.deliver.record import Record, read_run
 from mobilenets.files import write_text
 
-_LIMIT_FIELDS = {
-    "latency": "latency_ms",
-    "macs": "macs",
-    "params": "params",
-    "size": "size_bytes",
-    "memory": "memory_bytes",
-}
-_HEAT_MAP = 30
+_HEAT_MAP = 30  # classes; beyond, tables
+_BESIDE = 12  # classes whose table has room beside the heat map
+_PAIRS_SHOWN = 40
 _SKIPPED_SHOWN = 50
+_PACKAGES = ("torch", "torchvision", "lightning", "onnx", "onnxruntime")
 
 
 def report(folder: str | Path) -> Path:
@@ -45,217 +57,307 @@ def report(folder: str | Path) -> Path:
     """
     folder = Path(folder)
     record = read_run(folder)
-    script = plotly.offline.get_plotlyjs()
     title = f"{record.images['name']}: {record.arch.full_name}"
-    write_text(folder / "README.md", model_card(record))
-    write_text(folder / "report.html", page(title, _body(record, title), script))
+    text = page(title, _body(record), plotly.offline.get_plotlyjs())
+    write_text(folder / "README.md", _encodable(model_card(record)))
+    write_text(folder / "report.html", _encodable(text))
     return folder / "report.html"
 
 
-def _body(record: Record, title: str) -> list[str]:
+def _encodable(text: str) -> str:
+    """A file's name need not be UTF-8; what is not is shown as a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _body(record: Record) -> list[str]:
+    costs = cost(record.arch)
     return [
-        f"<h1>{section_title(title)}</h1>",
-        _verdict(record.verdict),
-        _limits(record.verdict),
-        _figures(record),
+        heading(record.images["name"], f"{record.arch.full_name}: {describe_network(record.arch)}"),
+        _verdict(record),
+        _figures(record, costs),
         _tradeoff(record),
-        section(
-            "Training",
-            paragraph(
-                "The holdout images are a part of the training images; the epoch with the lowest "
-                "holdout loss was kept. Validation images only report.",
-                soft=True,
-            ),
-            plots.training(record.metrics),
-        ),
+        _training(record),
         _confusion(record.predictions),
         _examples(record.predictions),
-        _network(record.arch),
+        _costs(record.arch, costs),
+        _network(record.arch, costs),
         _data(record.images),
         _use(record),
         _provenance(record),
     ]
 
 
-def section_title(text: str) -> str:
-    """Escaped, breakable after the underscores of long names."""
-    return paragraph(text).removeprefix("<p>").removesuffix("</p>").replace("_", "_<wbr>")
-
-
-def _verdict(verdict: dict[str, Any]) -> str:
+def _verdict(record: Record) -> str:
+    verdict, images = record.verdict, record.verdict["images"]
     verified = badge(
         verdict["verified"],
         "Verified",
         "Not verified",
-        f"top-1 {verdict['top1_artefact']:.2f} % on {verdict['images']:,} validation images, "
-        f"checkpoint {verdict['top1_checkpoint']:.2f} %",
+        f"model.onnx and the trained network agree on {verdict['agreement']:.4g} % of {images:,} "
+        f"validation images, their logits to {verdict['max_relative_error']:.1e} of the largest",
     )
-    limits = "; ".join(_limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
+    limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
     budget = badge(verdict["within_budget"], "Within budget", "Misses the budget", limits)
-    complaints = "".join(paragraph(f"{one}.") for one in verdict["complaints"])
-    return f'<div class="verdict">{verified}{budget}</div>{complaints}'
-
-
-def _limit_text(limit: dict[str, Any]) -> str:
-    field = _LIMIT_FIELDS[limit["limit"]]
-    spent, allowed = describe(field, limit["spent"]), describe(field, limit["allowed"])
-    return f"{limit['limit']} {spent} of {allowed}"
-
-
-def _limits(verdict: dict[str, Any]) -> str:
-    return "".join(
-        limit_bar(_limit_text(limit), limit["spent"] / limit["allowed"])
+    complaints = [paragraph(f"{one}.", kind="complaint") for one in verdict["complaints"]]
+    bars = [
+        limit_bar(limit_text(limit), limit["spent"] / limit["allowed"])
         for limit in verdict["limits"]
-    )
+    ]
+    return f'<div class="verdict">{verified}{budget}</div>{"".join(complaints + bars)}'
 
 
-def _figures(record: Record) -> str:
+def _figures(record: Record, costs: Cost) -> str:
     verdict, latency = record.verdict, record.verdict["latency"]
-    peak = cost(record.arch).peak_activation_bytes.fp32
+    low, high = interval(verdict["top1_artefact"], verdict["images"])
+    size, peak = verdict["size_bytes"], costs.peak_activation_bytes.fp32
     cards = [
-        card(
-            f"{verdict['top1_artefact']:.2f} %",
-            f"top-1, artefact (checkpoint {verdict['top1_checkpoint']:.2f} %)",
-        ),
-        card(f"{verdict['top5_artefact']:.2f} %", "top-5, artefact"),
-        card(f"{latency['p50_ms']:.3f} ms", f"latency, p50 (p90 {latency['p90_ms']:.3f} ms)"),
-        card(describe("size_bytes", verdict["size_bytes"]), "the artefact's file"),
+        card(f"{verdict['top1_artefact']:.2f} %", "top-1 of model.onnx"),
+        card(f"{verdict['top1_checkpoint']:.2f} %", "top-1 of the trained network"),
+        card(f"{latency['p50_ms']:.3f} ms", "latency, p50"),
+        card(f"{latency['p90_ms']:.3f} ms", "latency, p90"),
+        card(describe("size_bytes", size), "model.onnx"),
         card(describe("macs", verdict["macs"]), "MACs (FLOPs are twice that)"),
         card(describe("params", verdict["params"]), "parameters"),
         card(describe("memory_bytes", peak), "peak activations, fp32, by arithmetic"),
-        card(f"{verdict['max_relative_error']:.1e}", "largest logit error of the artefact"),
     ]
-    noisy = "; the machine was too noisy to be sure" if latency["noisy"] else ""
-    conditions = (
-        f"Accuracy on {verdict['images']:,} validation images that trained nothing. "
-        f"Latency: {latency['runtime']} {latency['runtime_version']}, {latency['threads']} "
-        f"thread(s), {latency['precision']}, batch {latency['batch']}, {latency['runs']:,} runs, "
-        f"spread {100 * latency['spread']:.1f} %, on {latency['device']}{noisy}."
+    accuracy = (
+        f"The top-1 of model.onnx has a 95 % interval of {low:.1f} to {high:.1f} %; its top-5 is "
+        f"{verdict['top5_artefact']:.2f} %. "
     )
-    return section(
-        "Figures", f'<div class="cards">{"".join(cards)}</div>', paragraph(conditions, soft=True)
-    )
+    text = accuracy + conditions(verdict)
+    return section("Figures", f'<div class="cards">{"".join(cards)}</div>', _note(text))
+
+
+def _note(text: str) -> str:
+    return paragraph(text, kind="note")
 
 
 def _tradeoff(record: Record) -> str:
-    chosen = record.chosen
+    measured = sum(one["latency"] is not None for one in record.candidates)
+    by_latency = plots.priced_by(record.budget) == "latency_ms"
+    drawn = "dashed line: the limit; " if record.budget.limits() else ""
     text = (
-        f"{chosen['considered']:,} networks were priced, "
-        f"{sum(one['latency'] is not None for one in record.candidates)} of them measured; "
-        f"{chosen['binding_limit']} binds. The accuracy is what the papers' ImageNet results lead "
-        "one to expect, the same for every user: it ranks the candidates and is not the accuracy "
-        "on these images. The star is the network that was chosen, a dashed line the limit; "
-        "outlined dots were measured on this machine, faint ones were not."
+        f"{record.chosen['considered']:,} networks were priced by arithmetic and {measured} "
+        f"measured on this machine; {record.chosen['binding_limit'] or 'no limit'} binds. The "
+        "accuracy is a prior: what the papers' ImageNet results lead one to expect, the same for "
+        "every user. It ranks the candidates and is not the accuracy on these images."
     )
+    how = f"Star: chosen; {drawn}solid marks: latency measured; faint dots: "
+    how += "latency predicted." if by_latency else "not measured."
     plot = plots.tradeoff(record.candidates, record.arch.full_name, record.budget)
-    return section("Why this network", paragraph(text, soft=True), plot)
+    return section("Why this network", _note(text), plot, _note(how))
+
+
+def _training(record: Record) -> str:
+    kept = min(record.metrics, key=lambda row: row["holdout_loss"], default=None)
+    minutes = sum(row["seconds"] for row in record.metrics) / 60
+    which = f" Epoch {kept['epoch'] + 1:.0f} (dotted) had the lowest and was kept." if kept else ""
+    text = (
+        f"{len(record.metrics)} epochs in {minutes:.3g} minutes. The holdout images are a part of "
+        f"the training images; their loss chooses the epoch.{which} The training loss is that of "
+        "augmented images and smoothed labels, so it may lie above."
+    )
+    return section("Training", _note(text), plots.training(record.metrics))
 
 
 def _confusion(predictions: dict[str, Any]) -> str:
     classes, matrix = predictions["classes"], predictions["confusion"]
+    title = "What is taken for what"
     if len(classes) <= _HEAT_MAP:
-        rows = [
-            [name, sum(row), f"{100 * row[at] / max(sum(row), 1):.1f} %"]
-            for at, (name, row) in enumerate(zip(classes, matrix, strict=True))
-        ]
-        accuracy = table(["class", "images", "found"], rows)
-        return section("What is taken for what", plots.confusion(classes, matrix), accuracy)
-    pairs = [
-        (count, classes[true], classes[said])
+        note = _note(
+            "A row is a class, a column what the network says; counts of validation images, blue "
+            "where it is right, red where it is wrong."
+        )
+        accuracy = table(["class", "right", "of", "most taken for"], _per_class(classes, matrix))
+        kind = "sides" if len(classes) <= _BESIDE else ""
+        sides = f'<div class="{kind}">{plots.confusion(classes, matrix)}{accuracy}</div>'
+        return section(title, note, sides)
+    worst = sorted(_per_class(classes, matrix), key=lambda row: row[1].part)[:_PAIRS_SHOWN]
+    parts = [
+        subtitle("Pairs most often confused"),
+        table(["is", "said", "images"], _pairs(classes, matrix)),
+        subtitle("Classes found least often"),
+        table(["class", "right", "of", "most taken for"], worst),
+    ]
+    return section(title, *parts)
+
+
+def _per_class(classes: list[str], matrix: list[list[int]]) -> list[list[Any]]:
+    """Of each class: its name, the share that is right, its images, what it is most taken for."""
+    rows = []
+    for at, (name, row) in enumerate(zip(classes, matrix, strict=True)):
+        share = row[at] / max(sum(row), 1)
+        mistakes = [(count, said) for said, count in enumerate(row) if said != at and count]
+        most = max(mistakes, key=lambda mistake: mistake[0], default=None)
+        taken = f"{classes[most[1]]} ({most[0]:,})" if most else ""
+        rows.append([name, Share(f"{100 * share:.1f} %", share), sum(row), taken])
+    return rows
+
+
+def _pairs(classes: list[str], matrix: list[list[int]]) -> list[list[Any]]:
+    """The mistakes made most often: the true class, the class said, how many images."""
+    pairs: list[list[Any]] = [
+        [classes[true], classes[said], count]
         for true, row in enumerate(matrix)
         for said, count in enumerate(row)
         if true != said and count
     ]
-    pairs.sort(reverse=True)
-    rows = [[true, said, count] for count, true, said in pairs[:40]]
-    return section("What is taken for what", table(["is", "said", "images"], rows))
+    return sorted(pairs, key=lambda pair: -pair[2])[:_PAIRS_SHOWN]
 
 
 def _examples(predictions: dict[str, Any]) -> str:
     parts = []
-    for key, text in (
-        ("wrong", "Wrong, the surest first"),
-        ("right", "Right, a random few"),
-    ):
-        figures = [picture(one["png"], one["name"], _caption(one)) for one in predictions[key]]
+    for key, text in (("wrong", "Wrong, the surest first"), ("right", "Right, a random few")):
+        figures = [_example(one) for one in predictions[key]]
         if figures:
-            parts += [paragraph(text), f'<div class="gallery">{"".join(figures)}</div>']
+            parts += [subtitle(text), f'<div class="gallery">{"".join(figures)}</div>']
     return section("Examples from the validation images", *parts)
 
 
-def _caption(one: dict[str, Any]) -> str:
-    said = f"{one['predicted']} {100 * one['probability']:.0f} %"
-    return said if one["predicted"] == one["label"] else f"{said}, is {one['label']}"
+def _example(one: dict[str, Any]) -> str:
+    right = one["predicted"] == one["label"]
+    chance = f"{100 * one['probability']:.0f}\N{NO-BREAK SPACE}%"
+    said = f"{'' if right else 'said '}{one['predicted']}, {chance}"
+    return picture(one["png"], one["name"], said, "" if right else f"is {one['label']}")
 
 
-def _network(arch: Arch) -> str:
-    costs = cost(arch)
-    count = len(arch.rows)
-    macs, params = [0] * count, [0] * count
-    for layer in costs.layers[1:]:
-        macs[layer.op.row] += layer.macs
-        params[layer.op.row] += layer.params
-    names = [f"{index} {type(row).__name__}" for index, row in enumerate(arch.rows)]
-    rows = [
-        [index, *_row_columns(arch, index), macs[index], params[index]] for index in range(count)
-    ]
-    header = ["#", "input", "operator", "exp", "out", "SE", "NL", "s", "MACs", "params"]
+def _costs(arch: Arch, costs: Cost) -> str:
+    """MACs and parameters of each row, and of each layer to unfold."""
+    header = ["#", "operator", "map", "MACs", "params"]
+    most = max(layer.macs for layer in costs.layers), max(layer.params for layer in costs.layers)
+    layers = [
+        [layer.op.name, layer.op.kind, _map(layer.op.in_size, layer.op.out_size),
+         _share("macs", layer.macs, most[0]), _share("params", layer.params, most[1])]
+        for layer in costs.layers[1:]
+    ]  # fmt: skip
     return section(
-        "The network, row by row", plots.layers(names, macs, params), table(header, rows)
+        "What each row costs",
+        table(header, _row_costs(arch, costs), tight=True),
+        details(
+            f"Every layer ({len(layers)})",
+            table(["layer", "kind", "map", "MACs", "params"], layers, tight=True),
+        ),
     )
 
 
-def _row_columns(arch: Arch, index: int) -> list[str]:
+def _row_costs(arch: Arch, costs: Cost) -> list[list[Any]]:
+    rows: list[list[Any]] = []
+    for index in range(len(arch.rows)):
+        layers = [layer for layer in costs.layers if layer.op.row == index]
+        sums = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
+        sizes = _map(layers[0].op.in_size, layers[-1].op.out_size)
+        rows.append([str(index), _operator(arch, index), sizes, *sums])
+    macs, params = (max(row[column] for row in rows) for column in (3, 4))
+    return [
+        [*row[:3], _share("macs", row[3], macs), _share("params", row[4], params)] for row in rows
+    ]
+
+
+def _map(before: int, after: int) -> str:
+    return f"{before}²" if before == after else f"{before}² → {after}²"
+
+
+def _share(unit: str, value: int, most: int) -> Share:
+    return Share(describe(unit, value), value / max(most, 1))
+
+
+def _network(arch: Arch, costs: Cost) -> str:
+    header = ["input", "operator", "exp", "out", "SE", "NL", "s"]
+    rows = [_row_columns(arch, costs, index) for index in range(len(arch.rows))]
+    text = (
+        "As the papers print it: exp, channels inside a bottleneck; SE, squeeze-and-excite; NL, "
+        "activation; s, stride."
+    )
+    return section("How the network reads", _note(text), table(header, rows, tight=True))
+
+
+def _row_columns(arch: Arch, costs: Cost, index: int) -> list[str]:
     """The paper's columns of one row: input, operator, exp, out, SE, NL, s."""
     row = arch.rows[index]
-    first = next(layer.op for layer in cost(arch).layers if layer.op.row == index)
-    kernel = getattr(row, "kernel", None)
-    operator = type(row).__name__ + (f" {kernel}x{kernel}" if kernel else "")
-    expand = str(row.expand) if isinstance(row, Bottleneck) else "-"
-    squeeze = "yes" if getattr(row, "se", False) else "-"
+    ours = [layer.op for layer in costs.layers if layer.op.row == index]
     return [
-        f"{first.in_size}x{first.in_size}x{first.in_channels}",
-        operator,
-        expand,
-        str(getattr(row, "out", "-")),
-        squeeze,
+        f"{ours[0].in_size}² x {ours[0].in_channels}",
+        _operator(arch, index),
+        str(row.expand) if isinstance(row, Bottleneck) else "-",
+        str(ours[-1].out_channels),
+        "✓" if getattr(row, "se", False) else "-",
         getattr(row, "act", "-"),
         str(getattr(row, "stride", "-")),
     ]
 
 
+def _operator(arch: Arch, index: int) -> str:
+    row = arch.rows[index]
+    kernel = getattr(row, "kernel", None)
+    name = type(row).__name__.lower()
+    return f"{name} {kernel}x{kernel}" if kernel else name
+
+
 def _data(images: dict[str, Any]) -> str:
-    counts = ", ".join(f"{count:,} {split}" for split, count in images["counts"].items())
-    skipped = images["skipped"]
+    counts, skipped = images["counts"], images["skipped"]
     text = (
-        f"{images['name']}: {len(images['classes'])} classes; {counts}; {len(skipped)} files "
-        f"could not be read; seed {images['split']['seed']}."
+        f"{len(images['classes']):,} classes; {sum(counts.values()):,} images used, "
+        f"{len(skipped):,} skipped as they cannot be read; {images['ignored']:,} other files. "
+        f"{_split(images['split'])}"
     )
-    rows = [[item["name"], item["reason"]] for item in skipped[:_SKIPPED_SHOWN]]
-    more = len(skipped) - len(rows)
-    parts = [table(["skipped", "why"], rows)] if rows else []
-    parts += [paragraph(f"and {more:,} more")] if more else []
-    return section("The images", paragraph(text), *parts)
+    per_class = [
+        [name, *(images["class_counts"][split][name] for split in counts)]
+        for name in images["classes"]
+    ]
+    header = ["class", *counts]
+    parts = [_note(text), table(["", *counts], [["all", *counts.values()]])]
+    parts.append(details("Images of each class", table(header, per_class)))
+    if skipped:
+        rows = [[item["name"], item["reason"]] for item in skipped[:_SKIPPED_SHOWN]]
+        parts += [subtitle("Skipped"), table(["file", "why"], rows)]
+    if len(skipped) > _SKIPPED_SHOWN:
+        parts.append(_note(f"and {len(skipped) - _SKIPPED_SHOWN:,} more"))
+    return section("The images", *parts)
+
+
+def _split(split: dict[str, Any]) -> str:
+    """Where the parts come from, in a sentence."""
+    given = split["val"] == "given"
+    val = "as given" if given else f"{100 * split['val_fraction']:g} % of each class"
+    holdout = f"{100 * split['holdout_fraction']:g} % of each class of the rest"
+    return f"Split: val {val}, holdout {holdout}, test {split['test']}; seed {split['seed']}."
 
 
 def _use(record: Record) -> str:
-    side = record.arch.resolution
-    text = (
-        f"The artefact takes float32 RGB in [0, 1], 1 x 3 x {side} x {side}, and gives one logit a "
-        f"class; normalisation is inside. Resize the short side to {side} (bilinear, antialiased) "
-        "and cut the centre. Labels, this rule and the architecture are in its metadata."
-    )
-    commands = "mobilenets predict model.onnx photo.jpg\nmobilenets eval model.onnx DATA"
-    code = SNIPPET.replace("SIDE", str(side))
     return section(
-        "Using model.onnx", paragraph(text), f"<pre>{commands}</pre>", f"<pre>{code}</pre>"
+        "Using model.onnx",
+        paragraph(contract(record)),
+        code(COMMANDS),
+        paragraph("Or, without this package:"),
+        code(snippet(record.preprocess)),
     )
 
 
 def _provenance(record: Record) -> str:
-    run = {**record.training["recipe"], "seed": record.training["seed"]}
-    rows = [[name, _setting(value)] for name, value in _flat(run)]
-    return section("How it was trained", table(["setting", "value"], rows))
+    latency = record.verdict["latency"]
+    run = {
+        "SHA-256 of model.onnx": record.sha256,
+        "architecture": digest(record.arch),
+        "images": record.images["fingerprint"],
+        "seed": str(record.training["seed"]),
+        "device": latency["device"],
+        "runtime": f"{latency['runtime']} {latency['runtime_version']}",
+    }
+    versions = {"mobilenets": __version__, "Python": platform.python_version()}
+    versions |= {package: version(package) for package in _PACKAGES}
+    recipe = [[name, _setting(value)] for name, value in _flat(record.training["recipe"])]
+    return section(
+        "Where it comes from",
+        table(["run", ""], _rows(run)),
+        details("Recipe", table(["setting", "value"], recipe)),
+        details(
+            "Versions when this page was written", table(["package", "version"], _rows(versions))
+        ),
+    )
+
+
+def _rows(mapping: dict[str, str]) -> list[list[str]]:
+    return [[name, value] for name, value in mapping.items()]
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -12,7 +12,6 @@ from mobilenets.archs import Arch, Budget, expected_top1, from_json, to_json
 from mobilenets.archs.budget import describe
 from mobilenets.data import Images, load_images
 from mobilenets.deliver.examples import predictions
-from mobilenets.deliver.predictor import load
 from mobilenets.deliver.report import report
 from mobilenets.deliver.verify import verify
 from mobilenets.files import read_json, write_json, write_text
@@ -119,7 +118,7 @@ def fit(
 
 
 def default_folder(data: str | Path, budget: Budget) -> Path:
-    """runs/DATA-LIMITS, such as runs/digits-latency-1ms."""
+    """runs/DATA-LIMITS, such as runs/digits-latency1 for --latency 1ms."""
     words = [f"{name.split('_')[0]}{value:g}" for name, value in budget.limits().items()]
     return Path("runs", "-".join([Path(data).resolve().stem, *words]))
 
@@ -187,7 +186,7 @@ def _verify(job: _Job, images: Images) -> None:
     verdict = verify(
         artefact, job.folder / "trained.safetensors", images, job.budget, threads=job.threads
     )
-    write_json(job.folder / "predictions.json", predictions(load(artefact), images))
+    write_json(job.folder / "predictions.json", predictions(verdict.logits, images))
     write_json(job.folder / "verdict.json", verdict.to_json())
 
 

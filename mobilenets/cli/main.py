@@ -94,9 +94,9 @@ def latency(
     found = measure_target(
         target, width=width, resolution=resolution, runtime=runtime, threads=threads
     )
-    if json:
-        return show_json(found.to_json())
     record = found.to_json()
+    if json:
+        return show_json(record)
     return show_table(["", target], [[key, value] for key, value in record.items()])
 
 

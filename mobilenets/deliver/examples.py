@@ -11,17 +11,18 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2.functional import to_pil_image
 
 from mobilenets.data import Images, Preprocess
-from mobilenets.deliver.predictor import Predictor, softmax
+from mobilenets.deliver.predictor import softmax
 
 _SHOWN = 12
 _SIDE = 96
 
 
-def predictions(predictor: Predictor, images: Images) -> dict[str, Any]:
-    """The confusion matrix (row: true class, column: predicted) and example pictures: those the
-    network is surest of and wrong, and some it gets right, drawn by the seed of the split."""
+def predictions(logits: NDArray[np.float32], images: Images) -> dict[str, Any]:
+    """Of the logits (N, classes) of the validation images: the confusion matrix (row: true class,
+    column: predicted) and example pictures, those the network is surest of and wrong, and some it
+    gets right, drawn by the seed of the split."""
     labels = images.labels[images.val]
-    chances = softmax(predictor.score(images, images.val))
+    chances = softmax(logits)
     found = chances.argmax(axis=1)
     count = len(images.classes)
     matrix = np.bincount(labels * count + found, minlength=count**2).reshape(count, count)

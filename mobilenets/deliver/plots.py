@@ -154,7 +154,7 @@ def training(rows: list[dict[str, float]]) -> str:
 
 def confusion(classes: list[str], matrix: list[list[int]]) -> str:
     """Counts as a heat map: rows are the true classes, columns what the network says; blue where
-    it is right, orange where it is wrong."""
+    it is right, red where it is wrong."""
     names = [escape(name) for name in classes]
     heat = go.Heatmap(
         z=[[_heat(row, at, said) for said in range(len(row))] for at, row in enumerate(matrix)],

@@ -28,12 +28,14 @@ _CLOSE = 0.1
 class Verdict:
     """What verification found. Accuracies are percentages on the validation images.
 
-    `agreement` is the percentage of images that checkpoint and artefact give the same label;
-    `max_relative_error` is the largest difference of a logit over the largest logit.
+    `logits` are the artefact's (N, classes); `agreement` is the percentage of images that checkpoint
+    and artefact give the same label; `max_relative_error` is the largest difference of a logit over
+    the largest logit.
     """
 
     checkpoint: Score
     artefact: Score
+    logits: NDArray[np.float32]
     agreement: float
     max_relative_error: float
     intact: bool
@@ -123,6 +125,7 @@ def verify(
     return Verdict(
         checkpoint=accuracy(reference, labels),
         artefact=accuracy(logits, labels),
+        logits=logits,
         agreement=100 * float((logits.argmax(1) == reference.argmax(1)).mean()),
         max_relative_error=relative_error(logits, reference),
         intact=is_intact(artefact),

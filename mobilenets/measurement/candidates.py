@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from mobilenets.archs import (
@@ -31,27 +31,11 @@ _WIDTHS = {
     "mobilenet_v3_small": range(35, 126, 5),
 }
 FAMILIES = tuple(_WIDTHS)
+# fmt: off
 _RESOLUTIONS = (
-    16,
-    24,
-    32,
-    40,
-    48,
-    56,
-    64,
-    80,
-    96,
-    112,
-    128,
-    144,
-    160,
-    176,
-    192,
-    208,
-    224,
-    240,
-    256,
+    16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256,
 )
+# fmt: on
 _SMALL, _FULL, _LARGEST = 96, 224, 256  # the papers' smallest, usual and largest
 _MAP_4X4 = 128  # pixels at output stride 32 whose last feature map is 4 x 4
 
@@ -157,11 +141,6 @@ def file_bytes(costs: Cost) -> int:
     """An upper estimate of the artefact's file: fp32 weights, the graph's nodes and names (at most
     400 bytes a layer), and the description in its metadata."""
     return costs.size_bytes.fp32 + 400 * len(costs.layers) + 10_000
-
-
-def with_latency(candidate: Candidate, latency: Latency) -> Candidate:
-    """The candidate, measured."""
-    return replace(candidate, latency=latency)
 
 
 def _widths(classes: int) -> Iterator[Arch]:

@@ -7,22 +7,21 @@ user; latency is measured here, whole networks, in the runtime that will run the
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from mobilenets.archs import Arch, Budget, digest
+from mobilenets.archs import Arch, Budget
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.errors import BudgetError, NoFitError
-from mobilenets.measurement.candidates import Candidate, candidates, with_latency
+from mobilenets.measurement.candidates import Candidate, candidates
 from mobilenets.measurement.journal import Measure
 from mobilenets.measurement.latency import Latency
+from mobilenets.measurement.target import measure_checkpoints
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
 # percent on a quiet machine and up to 8 on a busy one, and the finished artefact is measured again.
@@ -41,7 +40,7 @@ class Choice:
     binding_limit: str | None
 
     def to_json(self) -> dict[str, Any]:
-        """`candidates` holds those measured and the best expected ones; all are in `considered`."""
+        """`candidates` holds those measured; `considered` counts them all."""
         return {
             "chosen": self.chosen.to_json(),
             "candidates": [one.to_json() for one in self.shortlist()],
@@ -75,7 +74,7 @@ def choose(
     affordable = [one for one in everything if budget.fits(**one.spent())]
     log.info(f"{len(affordable)} of {len(everything)} candidates fit by arithmetic")
     if not affordable:
-        raise _refusal(budget, _measured(_nearest(everything, budget, 1), measure))
+        raise _refusal(budget, _measured([_nearest(everything, budget)], measure))
     search = _Search(affordable, budget, measure)
     chosen = search.run()
     found = {one.arch: one for one in search.pool}
@@ -90,16 +89,10 @@ def in_onnxruntime(threads: int, *, seconds: float = 1.0) -> Measure:
     """A measurement of archs with random weights, each exported to a file that is then deleted."""
 
     def measure_archs(archs: Sequence[Arch]) -> list[Latency]:
-        from mobilenets.measurement.latency import measure
-        from mobilenets.nn import Checkpoint
-        from mobilenets.runtimes import get_runtime
+        from mobilenets.nn import Checkpoint  # torch takes seconds to import
 
-        runtime = get_runtime("onnxruntime")
-        with tempfile.TemporaryDirectory() as folder:
-            paths = [Path(folder, f"{digest(arch)}{runtime.suffix}") for arch in archs]
-            for arch, path in zip(archs, paths, strict=True):
-                runtime.convert(Checkpoint.fresh(arch), path)
-            return measure(paths, runtime=runtime.name, threads=threads, seconds=seconds)
+        fresh = [Checkpoint.fresh(arch) for arch in archs]
+        return measure_checkpoints(fresh, runtime="onnxruntime", threads=threads, seconds=seconds)
 
     return measure_archs
 
@@ -116,20 +109,21 @@ class _Search:
     def run(self) -> Candidate:
         if self._limit is None:
             self._measure_now([max(self.pool, key=_promise)])
-            return self._best()[0]
-        self._measure_now(_seeds(self.pool))
-        while batch := self._next():
-            self._measure_now(batch)
-        if not self._best():
-            self._measure_now(self._fastest_unmeasured())
-        if not self._best():
+        else:
+            self._measure_now(_seeds(self.pool))
+            while batch := self._next():
+                self._measure_now(batch)
+            if self._best() is None:
+                self._measure_now(self._fastest_unmeasured())
+        best = self._best()
+        if best is None:
             raise _refusal(self._budget, [one for one in self.pool if one.latency])
-        return self._best()[0]
+        return best
 
-    def _best(self) -> list[Candidate]:
-        """The measured candidates that fit, best first."""
+    def _best(self) -> Candidate | None:
+        """The most promising of the measured candidates that fit."""
         fitting = [one for one in self.pool if one.latency and self._fits(one.latency.p50_ms)]
-        return sorted(fitting, key=_promise, reverse=True)
+        return max(fitting, key=_promise, default=None)
 
     def _fits(self, ms: float) -> bool:
         return self._limit is None or ms <= self._limit * (1 - HEADROOM)
@@ -137,7 +131,8 @@ class _Search:
     def _next(self) -> list[Candidate]:
         """Unmeasured candidates that promise more than the best so far and are likely to fit."""
         measured = sum(one.latency is not None for one in self.pool)
-        bar = max((_promise(one) for one in self._best()), default=(-1.0, 0.0))
+        best = self._best()
+        bar = (-1.0, 0.0) if best is None else _promise(best)
         likely = [
             one
             for one in self.pool
@@ -160,7 +155,7 @@ class _Search:
 def _measured(batch: Iterable[Candidate], measure: Measure) -> list[Candidate]:
     batch = list(batch)
     latencies = measure([one.arch for one in batch])
-    return [with_latency(one, ms) for one, ms in zip(batch, latencies, strict=True)]
+    return [replace(one, latency=ms) for one, ms in zip(batch, latencies, strict=True)]
 
 
 def _promise(candidate: Candidate) -> tuple[float, float]:
@@ -205,12 +200,13 @@ def _features(one: Candidate) -> tuple[float, float, float, float]:
     return one.layers / 1e3, one.macs / 1e8, one.moved_values / 1e7, one.weights / 1e7
 
 
-def _nearest(pool: list[Candidate], budget: Budget, count: int) -> list[Candidate]:
-    return sorted(pool, key=lambda one: one.worst(budget).fraction)[:count]
+def _nearest(pool: list[Candidate], budget: Budget) -> Candidate:
+    """The candidate that misses the budget by least."""
+    return min(pool, key=lambda one: one.worst(budget).fraction)
 
 
 def _refusal(budget: Budget, measured: list[Candidate]) -> NoFitError:
-    nearest = _nearest(measured, budget, 1)[0]
+    nearest = _nearest(measured, budget)
     use = nearest.worst(budget)
     limit = LIMIT_NAMES[use.limit]
     return NoFitError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import lightning.pytorch as pl
@@ -90,10 +89,8 @@ class Classification(pl.LightningModule):
 
     def _groups(self) -> list[dict[str, Any]]:
         """No weight decay on batch norm and biases (V1 paper, section 3.2, for the depthwise)."""
+        parameters = list(self.network.parameters())
         return [
-            {"params": list(self._parameters_of(lambda p: p.ndim > 1))},
-            {"params": list(self._parameters_of(lambda p: p.ndim <= 1)), "weight_decay": 0.0},
+            {"params": [one for one in parameters if one.ndim > 1]},
+            {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
         ]
-
-    def _parameters_of(self, wanted: Any) -> Iterator[nn.Parameter]:
-        return (parameter for parameter in self.network.parameters() if wanted(parameter))

@@ -62,7 +62,15 @@ def train(
     """
     preprocess = Preprocess(arch.resolution)
     recipe = recipe.for_images(len(images.train))
-    _claim(folder, arch, images, recipe, seed, start)
+    inputs = {
+        "arch": digest(arch),
+        "images": images.fingerprint,
+        "split": asdict(images.rule),
+        "recipe": asdict(recipe),
+        "seed": seed,
+        "start": None if start is None else start.digest(),
+    }
+    _claim(folder, inputs)
     loaders = _loaders(images, recipe, preprocess, seed)
     network = _first_network(arch, start, seed)
     recipe = _plan(network, recipe, loaders, folder)
@@ -90,24 +98,15 @@ def train(
     )
 
 
-def _claim(folder: Path, *inputs: Any) -> None:
+def _claim(folder: Path, inputs: dict[str, Any]) -> None:
     """Make `folder` the run of these inputs: what another run left there is removed."""
-    arch, images, recipe, seed, start = inputs
-    run = {
-        "arch": digest(arch),
-        "images": images.fingerprint,
-        "split": asdict(images.rule),
-        "recipe": asdict(recipe),
-        "seed": seed,
-        "start": None if start is None else start.digest(),
-    }
-    run = json.loads(json.dumps(run))
+    inputs = json.loads(json.dumps(inputs))  # tuples become lists, as in the file
     path = folder / "training.json"
-    if path.exists() and read_json(path) == run:
+    if path.exists() and read_json(path) == inputs:
         return
     for name in ("last.ckpt", "best.ckpt", "plan.json", "metrics.csv"):
         (folder / name).unlink(missing_ok=True)
-    write_json(path, run)
+    write_json(path, inputs)
 
 
 def _loaders(

@@ -81,6 +81,17 @@ def test_one_batch_can_be_overfitted():
     assert module.loss(images, labels).item() < 0.1
 
 
+def test_an_epochs_randomness_follows_from_the_seed_and_its_number():
+    def draws(seed: int, epoch: int) -> list[float]:
+        module = Classification(MobileNet(ARCH), recipe(1), seed=seed, total_steps=1)
+        module.start_epoch(epoch)
+        return [torch.rand(()).item(), torch.rand((), generator=module.generator).item()]
+
+    assert draws(0, 1) == draws(0, 1)
+    for other in (draws(0, 2), draws(1, 1)):
+        assert not set(other) & set(draws(0, 1))
+
+
 def test_batch_norm_and_biases_do_not_decay():
     module = Classification(MobileNet(ARCH), recipe(1), seed=0, total_steps=1)
     decayed, free = module.configure_optimizers()["optimizer"].param_groups

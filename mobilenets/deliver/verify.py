@@ -28,9 +28,9 @@ _CLOSE = 0.1
 class Verdict:
     """What verification found. Accuracies are percentages on the validation images.
 
-    `logits` are the artefact's (N, classes); `agreement` is the percentage of images that checkpoint
-    and artefact give the same label; `max_relative_error` is the largest difference of a logit over
-    the largest logit.
+    `logits` are the artefact's (N, classes); `agreement` is the percentage of images that
+    checkpoint and artefact give the same label; `max_relative_error` is the largest difference of a
+    logit over the largest logit.
     """
 
     checkpoint: Score

@@ -23,12 +23,21 @@ _NAMES = {row: name for name, row in _ROWS.items()}
 
 def to_json(arch: Arch) -> dict[str, Any]:
     """`arch` as a JSON object; every row says what it is under "row"."""
-    rows = [{"row": _NAMES[type(row)], **asdict(row)} for row in arch.rows]
+    rows = [{"row": _NAMES[type(row)], **_columns(row)} for row in arch.rows]
     return {
         **{field.name: getattr(arch, field.name) for field in fields(Arch)},
         "rows": rows,
         "width": float(arch.width),  # 1 and 1.0 are one network, with one digest
     }
+
+
+def _columns(row: Row) -> dict[str, Any]:
+    """The row's columns; a block's `skip` only where it is False, as no paper has it: files and
+    digests written before it was a column stay as they are."""
+    columns = asdict(row)
+    if columns.get("skip"):
+        del columns["skip"]
+    return columns
 
 
 def from_json(value: Any) -> Arch:

@@ -97,7 +97,7 @@ def _bottleneck(name: str, index: int, row: Bottleneck, block_in: _At) -> Iterat
         at = _after(op)
     op = _conv(f"{name}.project", index, at, out=row.out, act="")
     yield op
-    if row.stride == 1 and block_in.channels == row.out:
+    if row.residual(block_in.channels):
         yield _elementwise(f"{name}.add", "add", index, _after(op), block_in)
 
 

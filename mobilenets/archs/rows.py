@@ -43,7 +43,8 @@ class Bottleneck:
     fig. 4), with squeeze-and-excite after the depthwise where `se` (arXiv:1905.02244, fig. 4).
 
     `expand` is the number of expanded channels; where it equals the input's, there is no expansion
-    layer. The input is added where stride is 1 and the channels agree.
+    layer. The input is added where stride is 1 and the channels agree, unless `skip` is False
+    (timm's mobilenetv3_rw; no paper has it).
     """
 
     kernel: int
@@ -52,6 +53,11 @@ class Bottleneck:
     se: bool
     act: str
     stride: int = 1
+    skip: bool = True
+
+    def residual(self, c_in: int) -> bool:
+        """Whether the input, of `c_in` channels, is added to the output."""
+        return self.skip and self.stride == 1 and c_in == self.out
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +176,8 @@ def _check_row(where: str, row: Row) -> None:
         _check_count(f"{where}: expand", row.expand)
         if type(row.se) is not bool:
             raise ArchError(f"{where}: se must be true or false, got {row.se!r}")
+        if type(row.skip) is not bool:
+            raise ArchError(f"{where}: skip must be true or false, got {row.skip!r}")
 
 
 def _check_order(name: str, rows: tuple[Row, ...]) -> None:

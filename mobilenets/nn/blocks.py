@@ -112,7 +112,7 @@ class InvertedResidual(nn.Module):
 
     def __init__(self, c_in: int, row: Bottleneck, convention: Convention):
         super().__init__()
-        self.residual = row.stride == 1 and c_in == row.out
+        self.residual = row.residual(c_in)
         self.expand = (
             ConvNormAct(c_in, Conv(1, row.expand, row.act), convention)
             if row.expand != c_in

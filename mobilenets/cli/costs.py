@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from mobilenets.archs import Arch, cost
+from mobilenets.archs.cost import Bytes
+from mobilenets.archs.split import peak_with_splits, split_counts
 from mobilenets.cli.show import show_table
 
 
-def record(arch: Arch) -> dict[str, Any]:
-    """The JSON of `mobilenets cost`."""
+def record(arch: Arch, *, splits: int | None = None) -> dict[str, Any]:
+    """The JSON of `mobilenets cost`; `splits` adds the peak against splits, up to so many."""
     costs = cost(arch)
-    return {
+    found: dict[str, Any] = {
         "name": arch.name,
         "full_name": arch.full_name,
         "width": arch.width,
@@ -40,11 +42,18 @@ def record(arch: Arch) -> dict[str, Any]:
             for layer in costs.layers
         ],
     }
+    if splits is not None:
+        found["splits"] = [
+            {"splits": count, "peak_activation_bytes": peak._asdict()}
+            for count, peak in _peaks(arch, splits)
+        ]
+    return found
 
 
-def show(arch: Arch, *, per_layer: bool) -> None:
+def show(arch: Arch, *, per_layer: bool, splits: int | None = None) -> None:
     """The same as text."""
     costs = cost(arch)
+    peaks = [] if splits is None else _peaks(arch, splits)
     if per_layer:
         rows = [
             [layer.op.name, layer.op.kind, f"{layer.op.out_size}x{layer.op.out_size}",
@@ -60,3 +69,11 @@ def show(arch: Arch, *, per_layer: bool) -> None:
         ["bytes", "fp32", "fp16", "int8"],
         [["weights", *costs.size_bytes], ["peak activations", *costs.peak_activation_bytes]],
     )
+    if peaks:
+        print()
+        show_table(["splits", "fp32", "fp16", "int8"], [[count, *peak] for count, peak in peaks])
+
+
+def _peaks(arch: Arch, most: int) -> list[tuple[int, Bytes]]:
+    """Peak activation bytes at 1, 2, 4, ... and `most` splits."""
+    return [(count, peak_with_splits(arch, count)) for count in split_counts(arch, most)]

@@ -62,6 +62,9 @@ def print_cost(
     resolution: Resolution = None,
     classes: Classes = None,
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Every layer.")] = False,
+    splits: Annotated[
+        int | None, typer.Option(help="Peak memory with bottlenecks in 1, 2, 4, ... slices.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Print the MACs, parameters, bytes and peak memory of NAME.
@@ -72,8 +75,8 @@ def print_cost(
 
     arch = get_arch(name, width=width, rule=rule, resolution=resolution, classes=classes)
     if json:
-        return show_json(costs.record(arch))
-    return costs.show(arch, per_layer=per_layer)
+        return show_json(costs.record(arch, splits=splits))
+    return costs.show(arch, per_layer=per_layer, splits=splits)
 
 
 @app.command()

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from torch.testing import assert_close
+from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as pil_transforms
 
 from mobilenets.data import Arrays, Files, Preprocess, read_image
@@ -315,11 +316,16 @@ def test_arrays_of_floats_are_refused():
 
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (50, 40), (225, 1000)])
 @pytest.mark.parametrize(("resolution", "crop"), [(96, 1.0), (112, 0.875), (33, 0.9)])
-def test_preprocessing_agrees_with_pil(size: tuple[int, int], resolution: int, crop: float):
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_preprocessing_agrees_with_pil(
+    size: tuple[int, int], resolution: int, crop: float, mode: str
+):
     image = photo(*size)
     short = {(96, 1.0): 96, (112, 0.875): 128, (33, 0.9): 37}[resolution, crop]
-    ours = Preprocess(resolution, crop)(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-    theirs = pil_transforms.center_crop(pil_transforms.resize(image, short), [resolution])
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
+    ours = Preprocess(resolution, crop, mode)(pixels)
+    resized = pil_transforms.resize(image, short, InterpolationMode(mode))
+    theirs = pil_transforms.center_crop(resized, [resolution])
 
     expected = torch.from_numpy(np.array(theirs)).permute(2, 0, 1)
     assert_close(ours, expected, atol=2, rtol=0)  # both round after each of two passes
@@ -355,9 +361,13 @@ def test_a_preprocessing_record_describes_the_whole_rule():
 
 
 def test_a_preprocessing_record_reads_back():
-    rule = Preprocess(192, 0.9)
+    rule = Preprocess(192, 0.9, "bicubic")
 
     assert Preprocess.from_json(rule.to_json()) == rule
+
+
+def test_a_record_without_its_interpolation_is_bilinear():
+    assert Preprocess.from_json({"resolution": 8, "crop": 1.0}) == Preprocess(8)
 
 
 @pytest.mark.parametrize("record", [{}, {"resolution": 8}, "224", None])
@@ -367,9 +377,9 @@ def test_a_record_without_its_numbers_is_refused(record: Any):
 
 
 def test_a_record_of_another_rule_is_refused():
-    record = {**Preprocess(8).to_json(), "interpolation": "bicubic"}
+    record = {**Preprocess(8).to_json(), "interpolation": "nearest"}
 
-    with pytest.raises(DataError, match="interpolation 'bicubic' is not known, only 'bilinear'"):
+    with pytest.raises(DataError, match="interpolation 'nearest' is not known, only bilinear and"):
         Preprocess.from_json(record)
 
 

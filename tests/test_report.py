@@ -340,19 +340,19 @@ def test_a_broken_file_is_an_error_and_the_old_page_stays(tmp_path: Path):
     assert (tmp_path / "report.html").read_bytes() == before
 
 
-@pytest.mark.parametrize("crop", [1.0, 0.875])
+@pytest.mark.parametrize(("crop", "mode"), [(1.0, "bilinear"), (0.875, "bicubic")])
 @pytest.mark.parametrize("size", [(130, 90), (61, 97), (28, 28)])
 def test_the_snippet_prepares_an_image_as_the_package_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], crop: float
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], crop: float, mode: str
 ):
     monkeypatch.chdir(tmp_path)
     Image.radial_gradient("L").resize(size).convert("RGB").save("photo.jpg")
-    program = snippet(Preprocess(28, crop))
+    program = snippet(Preprocess(28, crop, mode))
     names: dict[str, Any] = {}
 
     exec(program[: program.index("session =")], names)
 
-    ours = Preprocess(28, crop)(read_image(Path("photo.jpg"))).numpy()
+    ours = Preprocess(28, crop, mode)(read_image(Path("photo.jpg"))).numpy()
     assert abs(names["pixels"][0] * 255 - ours).max() < 1.01  # one step of 8 bits
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from torch import Tensor
@@ -11,9 +11,9 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual 
 
 from mobilenets.errors import DataError
 
-# What `Preprocess` does beside its two numbers, for whoever reads an artefact without this code.
+INTERPOLATIONS = ("bilinear", "bicubic")
+# What `Preprocess` does beside its fields, for whoever reads an artefact without this code.
 DESCRIPTION = {
-    "interpolation": "bilinear",
     "antialias": True,
     "value_range": [0, 1],
     "colour": "RGB",
@@ -22,13 +22,15 @@ DESCRIPTION = {
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """Resize the short side to `resolution / crop` (bilinear, antialiased), cut the centre square.
+    """Resize the short side to `resolution / crop` (antialiased), cut the centre square.
 
     `crop` is the part of the short side that is kept: 0.875 is ImageNet's 256 to 224.
+    `interpolation` is bilinear or, as much of timm's weights want it, bicubic.
     """
 
     resolution: int
     crop: float = 1.0
+    interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
         if type(self.resolution) is not int or self.resolution < 1:
@@ -37,6 +39,11 @@ class Preprocess:
             )
         if type(self.crop) not in (int, float) or not 0 < self.crop <= 1:
             raise DataError(f"crop must be above 0 and at most 1, got {self.crop!r}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise DataError(
+                f"preprocessing with interpolation {self.interpolation!r} is not known, only "
+                f"{' and '.join(INTERPOLATIONS)}; export the artefact again"
+            )
 
     @property
     def short_side(self) -> int:
@@ -45,12 +52,13 @@ class Preprocess:
 
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 (3, H, W) to uint8 (3, R, R); leading dimensions are kept."""
-        image = F.resize(image, [self.short_side], InterpolationMode.BILINEAR, antialias=True)
+        mode = InterpolationMode(self.interpolation)
+        image = F.resize(image, [self.short_side], mode, antialias=True)
         return F.center_crop(image, [self.resolution, self.resolution])
 
     def to_json(self) -> dict[str, Any]:
         """The rule as a record, with the parts that never change spelt out."""
-        return {"resolution": self.resolution, "crop": self.crop, **DESCRIPTION}
+        return {**asdict(self), **DESCRIPTION}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Preprocess:
@@ -66,4 +74,4 @@ class Preprocess:
                     f"preprocessing with {key} {record[key]!r} is not known, only {ours!r}; "
                     "export the artefact again"
                 )
-        return cls(record["resolution"], record["crop"])
+        return cls(record["resolution"], record["crop"], record.get("interpolation", "bilinear"))

@@ -12,14 +12,14 @@ from mobilenets.deliver.record import Record
 
 _LABELS_SHOWN = 100
 
-# The artefact's own rule: PIL's bilinear is antialiased; sizes are rounded as torchvision's are.
+# The artefact's own rule: PIL's resizing is antialiased; sizes are rounded as torchvision's are.
 _SNIPPET = """import json, numpy, onnxruntime
 from PIL import Image, ImageOps
 
 photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
 size = [SHORT * side // min(photo.size) for side in photo.size]
 left, top = (round((side - SIDE) / 2) for side in size)
-photo = photo.resize(size, Image.Resampling.BILINEAR)
+photo = photo.resize(size, Image.Resampling.MODE)
 photo = photo.crop((left, top, left + SIDE, top + SIDE))
 pixels = numpy.asarray(photo, numpy.float32).transpose(2, 0, 1)[None] / 255
 
@@ -144,20 +144,25 @@ def conditions(verdict: dict[str, Any]) -> str:
 def contract(record: Record) -> str:
     """What the artefact takes and gives."""
     side, short = record.preprocess.resolution, record.preprocess.short_side
+    mode = record.preprocess.interpolation
     return (
         f"model.onnx takes image, float32 RGB in [0, 1], 1 x 3 x {side} x {side} (NCHW), and "
         f"gives logits, 1 x {record.arch.classes}; normalisation is inside the graph. Resize the "
-        f"short side to {short} pixels (bilinear, antialiased) and cut the centre square of "
+        f"short side to {short} pixels ({mode}, antialiased) and cut the centre square of "
         f"{side}. Labels, this rule and the architecture are in the file's metadata."
     )
 
 
 def snippet(preprocess: Preprocess) -> str:
     """A Python program that uses the artefact without this package."""
-    sides = {"SHORT": preprocess.short_side, "SIDE": preprocess.resolution}
+    words = {
+        "SHORT": preprocess.short_side,
+        "SIDE": preprocess.resolution,
+        "MODE": preprocess.interpolation.upper(),
+    }
     program = _SNIPPET
-    for name, pixels in sides.items():
-        program = program.replace(name, str(pixels))
+    for name, word in words.items():
+        program = program.replace(name, str(word))
     return program
 
 

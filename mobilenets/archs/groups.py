@@ -1,0 +1,69 @@
+"""Which channels belong together: cutting one of a group means cutting it everywhere at once.
+
+A convolution makes new channels. Depthwise convolutions, pools, squeeze-and-excite's gate and
+additions pass channels on, so all that they join is one group: the expanded channels of a block;
+the outputs of the blocks joined by additions; V1's pointwise output and the depthwise behind it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from mobilenets.archs.ops import Op, ops
+from mobilenets.archs.rows import Arch
+
+
+class Group(NamedTuple):
+    """Channels that are one and the same: channel k of every maker is channel k of every reader.
+
+    `makers` are the layers with one filter (or one batch norm value, or one gate) per channel;
+    `readers` those with one slice of each filter per channel. The image has no maker, the logits
+    no reader.
+    """
+
+    channels: int
+    makers: tuple[Op, ...]
+    readers: tuple[Op, ...]
+
+
+def channel_groups(arch: Arch) -> tuple[Group, ...]:
+    """Every group of channels of `arch`, in the order in which its first channel is made."""
+    walk = ops(arch)
+    group_of = _group_of(walk)
+    layers = [op for op in walk if has_weights(op)]
+    return tuple(
+        Group(
+            channels=op.out_channels,
+            makers=tuple(layer for layer in layers if group_of[layer.name] == op.name),
+            readers=tuple(
+                layer
+                for layer in layers
+                if not is_depthwise(layer) and group_of[layer.inputs[0]] == op.name
+            ),
+        )
+        for op in walk
+        if group_of[op.name] == op.name
+    )
+
+
+def has_weights(op: Op) -> bool:
+    """Whether the layer is a convolution or fully connected."""
+    return op.kind in ("conv", "linear")
+
+
+def is_depthwise(op: Op) -> bool:
+    """Whether the layer has one filter per channel (of one channel, the name alone tells)."""
+    return op.kind == "conv" and op.name.endswith(".depthwise")
+
+
+def _group_of(walk: tuple[Op, ...]) -> dict[str, str]:
+    """Each op's name -> the name of the first op of the group of its output."""
+    group_of: dict[str, str] = {}
+    for op in walk:
+        if op.kind == "input" or (has_weights(op) and not is_depthwise(op)):
+            group_of[op.name] = op.name
+            continue
+        first, *others = sorted({group_of[name] for name in op.inputs}, key=list(group_of).index)
+        group_of[op.name] = first
+        group_of.update((name, first) for name, group in group_of.items() if group in others)
+    return group_of

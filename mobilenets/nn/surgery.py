@@ -1,0 +1,274 @@
+"""Weights carried from one architecture to another: (weights, arch, arch') -> weights'.
+
+Channels are cut by group (`archs.groups`): what is cut goes with its filter, its batch norm, its
+depthwise filter, its gate and every slice that reads it. Those kept stay in order. Where arch' has
+more channels, the new ones start as in a fresh network and nothing old reads them yet: the logits
+stay, and training can use them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import astuple, replace
+from functools import cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from mobilenets.archs import Arch, digest, ops
+from mobilenets.archs.groups import Group, channel_groups, has_weights, is_depthwise
+from mobilenets.archs.ops import Op
+from mobilenets.archs.rows import Classifier, Row
+from mobilenets.errors import ArchError, FileError
+from mobilenets.nn.checkpoint import Checkpoint
+from mobilenets.nn.importance import Importance, vector_names, weight_name
+from mobilenets.nn.model import MobileNet
+
+
+@torch.no_grad()
+def surgery(
+    checkpoint: Checkpoint,
+    to: Arch,
+    *,
+    importance: str = "l2",
+    gradients: Mapping[str, Tensor] | None = None,
+    same_additions: bool = True,
+    seed: int = 0,
+) -> Checkpoint:
+    """The checkpoint of `to` that starts from the weights of `checkpoint`.
+
+    `to` is its arch with other channel counts, kernels (cut or zero-padded around the centre),
+    strides, resolution, activations or classes (the classifier starts afresh), and without some of
+    its squeeze-and-excite or of the blocks that add their input. Of the channels, and of the blocks
+    that may have gone, the most important stay: see `Importance`, `gradients` being the loss's by
+    parameter name. Batch norm's statistics are carried; recompute them after a deep cut.
+
+    Raises `ArchError` where `to` has a layer without origin, and where a block of `to` adds its
+    input that did not, or the reverse. `same_additions=False` accepts the latter: V3-Small at width
+    0.5 has one addition more than at 1.0. It is then a start for training, another function.
+    """
+    arch, weights = checkpoint.arch, checkpoint.weights
+    _check_fits(weights, arch)
+    measure = Importance(importance, weights, gradients)
+    pairs = _pairs(arch, to, _origins(arch, to, measure), same_additions=same_additions)
+    kept = _kept(arch, to, pairs, measure)
+    names = checkpoint.labels if to.classes == arch.classes else map(str, range(to.classes))
+    return replace(
+        checkpoint,
+        arch=to,
+        weights=_carry(weights, pairs, kept, _fresh(to, weights, seed)),
+        labels=tuple(names),
+        preprocess={**checkpoint.preprocess, "resolution": to.resolution},
+        training={
+            "surgery": {"from": digest(arch), "importance": importance},
+            "before": checkpoint.training,
+        },
+    )
+
+
+def _check_fits(weights: Mapping[str, Tensor], arch: Arch) -> None:
+    for op in filter(has_weights, ops(arch)):
+        window = () if op.kind == "linear" else (op.kernel, op.kernel)
+        shapes: dict[str, tuple[int, ...]] = {
+            weight_name(op): (op.out_channels, op.in_channels // op.groups, *window),
+            **dict.fromkeys(vector_names(op), (op.out_channels,)),
+        }
+        for name, shape in shapes.items():
+            got = tuple(weights[name].shape) if name in weights else "nothing"
+            if got != shape:
+                raise FileError(
+                    f"the weights do not fit {arch.full_name}: {name} must be {shape}, got {got}"
+                )
+
+
+# ---------------------------------------------------------------------------- which row is which
+
+
+def _origins(arch: Arch, to: Arch, measure: Importance) -> tuple[int, ...]:
+    """For each row of `to`, its row in `arch`: with the fewest columns changed, then with the least
+    important rows left out."""
+    spare = _spare_rows(arch, measure)
+
+    @cache
+    def best(i: int, j: int) -> _Way | None:
+        """The cheapest way from the rows of `arch` from i on to those of `to` from j on."""
+        if i == len(arch.rows):
+            return _Way(0, 0.0, ()) if j == len(to.rows) else None
+        ways = []
+        if (
+            j < len(to.rows)
+            and _can_become(arch.rows[i], to.rows[j])
+            and (on := best(i + 1, j + 1))
+        ):
+            changed = on.changed + _changes(arch.rows[i], to.rows[j])
+            ways.append(_Way(changed, on.lost, (i, *on.rows)))
+        if i in spare and (on := best(i + 1, j)):
+            ways.append(on._replace(lost=on.lost + spare[i]))
+        return min(ways, default=None)
+
+    way = best(0, 0)
+    if way is None or to.in_channels != arch.in_channels:
+        raise ArchError(
+            f"{to.full_name} cannot start from {arch.full_name}: it must have the same input and "
+            "the same rows in the same order, less blocks that add their input, and no new "
+            "squeeze-and-excite"
+        )
+    return way.rows
+
+
+class _Way(NamedTuple):
+    """Columns changed, importance of the rows left out, the rows that remain."""
+
+    changed: int
+    lost: float
+    rows: tuple[int, ...]
+
+
+def _spare_rows(arch: Arch, measure: Importance) -> dict[int, float]:
+    """The rows that add their input, and how important they are."""
+    walk = ops(arch)
+    return {
+        add.row: measure.of_row(op for op in walk if op.row == add.row and has_weights(op))
+        for add in walk
+        if add.kind == "add"
+    }
+
+
+def _can_become(row: Row, other: Row) -> bool:
+    new_se = getattr(other, "se", False) and not getattr(row, "se", False)
+    return type(row) is type(other) and not new_se
+
+
+def _changes(row: Row, other: Row) -> int:
+    return sum(a != b for a, b in zip(astuple(row), astuple(other), strict=True))
+
+
+class _Pair(NamedTuple):
+    """A layer of the old network and the one of the new that starts from it."""
+
+    old: Op
+    new: Op
+
+
+def _pairs(arch: Arch, to: Arch, origins: tuple[int, ...], *, same_additions: bool) -> list[_Pair]:
+    """Every layer with weights, paired, but for a classifier of other classes; raises `ArchError`
+    where the layers are not the same."""
+    old_ops = {op.name: op for op in ops(arch) if op.row in origins}
+    new_ops = {
+        op.name.replace(f"rows.{op.row}", f"rows.{origins[op.row]}", 1): op
+        for op in ops(to)
+        if op.row >= 0
+    }
+    for change, names in (("gain", new_ops.keys() - old_ops), ("lose", old_ops.keys() - new_ops)):
+        for name in sorted(names):
+            _, row, part = name.split(".", 2)
+            if part.startswith("se.") or (part == "add" and not same_additions):
+                continue
+            part = {"add": "addition", "expand": "expansion layer"}[part]
+            raise ArchError(
+                f"{to.full_name} cannot start from {arch.full_name}: "
+                f"row {row} of the latter would {change} its {part}"
+            )
+    same_classes = to.classes == arch.classes
+    return [
+        _Pair(old_ops[name], op)
+        for name, op in new_ops.items()
+        if has_weights(op) and (same_classes or not isinstance(to.rows[op.row], Classifier))
+    ]
+
+
+# ------------------------------------------------------------------------ which channels are kept
+
+
+class _Kept(NamedTuple):
+    """The old channels whose filters a layer keeps, and those that each filter still reads: of a
+    depthwise filter all, its own."""
+
+    made: Tensor
+    read: Tensor | None
+
+
+def _kept(arch: Arch, to: Arch, pairs: list[_Pair], measure: Importance) -> list[_Kept]:
+    """What each pair keeps: chosen once for all the layers that share the channels."""
+    device = next(iter(measure.weights.values())).device
+
+    @cache
+    def choose(old: Group, new: Group) -> Tensor:
+        if new.channels >= old.channels:
+            return torch.arange(old.channels, device=device)
+        scores = measure.of_channels(
+            makers=[
+                pair.old for pair in pairs if pair.old in old.makers and pair.new in new.makers
+            ],
+            readers=[
+                pair.old for pair in pairs if pair.old in old.readers and pair.new in new.readers
+            ],
+        )
+        return scores.argsort(descending=True, stable=True)[: new.channels].sort().values
+
+    old_made, old_read = _groups_by_layer(arch)
+    new_made, new_read = _groups_by_layer(to)
+    return [
+        _Kept(
+            choose(old_made[old.name], new_made[new.name]),
+            None if is_depthwise(new) else choose(old_read[old.name], new_read[new.name]),
+        )
+        for old, new in pairs
+    ]
+
+
+def _groups_by_layer(arch: Arch) -> tuple[dict[str, Group], dict[str, Group]]:
+    """The group that each layer makes, and the one that it reads, by the layer's name."""
+    groups = channel_groups(arch)
+    return (
+        {op.name: group for group in groups for op in group.makers},
+        {op.name: group for group in groups for op in group.readers},
+    )
+
+
+# -------------------------------------------------------------------------------- the new weights
+
+
+def _carry(
+    weights: Mapping[str, Tensor], pairs: list[_Pair], kept: list[_Kept], fresh: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """The state of the new network: what is kept of the old one, the rest as in `fresh`."""
+    carried = dict(fresh)
+    for (old, new), (made, read) in zip(pairs, kept, strict=True):
+        name = weight_name(new)
+        carried[name] = _filters(weights[weight_name(old)], fresh[name], made, read)
+        for old_name, new_name in zip(vector_names(old), vector_names(new), strict=True):
+            carried[new_name] = torch.cat([weights[old_name][made], fresh[new_name][len(made) :]])
+        if new.norm:
+            carried[_counter(new)] = weights[_counter(old)].clone()
+    return carried
+
+
+def _filters(old: Tensor, fresh: Tensor, made: Tensor, read: Tensor | None) -> Tensor:
+    """The kept filters, then fresh ones. No kept filter reads a new channel: such slices are zero,
+    as are the pixels by which a kernel has grown."""
+    filters = old[made] if read is None else old[made][:, read]
+    if old.ndim == 4:
+        filters = pad(filters, [(fresh.shape[-1] - old.shape[-1]) // 2] * 4)
+    new = fresh.clone()
+    new[: len(made)] = 0
+    new[: len(made), : filters.shape[1]] = filters
+    return new
+
+
+def _counter(op: Op) -> str:
+    return f"{op.name}.norm.num_batches_tracked"
+
+
+def _fresh(to: Arch, weights: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
+    """The state of a network before training, where and as precise as `weights` are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        state = MobileNet(to).state_dict()
+    like = next(iter(weights.values()))
+    return {
+        name: tensor.to(like.device, like.dtype if tensor.is_floating_point() else tensor.dtype)
+        for name, tensor in state.items()
+    }

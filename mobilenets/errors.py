@@ -7,6 +7,7 @@ MobileNetsError
 ├── DataError         images, labels or folders
 ├── FileError         a checkpoint or artefact that cannot be read
 ├── RuntimeMissing    a runtime that is not installed or not known
+├── ConversionError   a runtime's converter that failed or crashed
 ├── MeasureError      a measurement that failed
 └── TrainingStopped   training was asked to stop (Ctrl-C, SIGTERM) and can go on later
 
@@ -53,6 +54,10 @@ class FileError(MobileNetsError):
 
 class RuntimeMissing(MobileNetsError):
     """A runtime that is not known or not installed."""
+
+
+class ConversionError(MobileNetsError):
+    """A runtime's converter failed or crashed."""
 
 
 class MeasureError(MobileNetsError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,15 @@ from mobilenets.deliver.report import report
 from mobilenets.deliver.verify import verify
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measurement.candidates import describe_arch
-from mobilenets.measurement.choose import choose, in_onnxruntime
+from mobilenets.measurement.choose import choose, measured_whole
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.journal import Measure, journalled
-from mobilenets.nn import Checkpoint
-from mobilenets.runtimes import get_runtime
+from mobilenets.runtimes import RUNTIMES
+from mobilenets.runtimes.artefact import files_of
+from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.stages import Stages
 from mobilenets.train import Limits, Recipe, from_scratch, train
 
-RUNTIME = "onnxruntime"
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +38,7 @@ class Run:
 
     @property
     def artefact(self) -> Path:
-        return self.folder / "model.onnx"
+        return Path(self.summary["artefact"])
 
     @property
     def accepted(self) -> bool:
@@ -74,8 +75,18 @@ class _Job:
     data: str | Path
     budget: Budget
     folder: Path
+    runtimes: tuple[str, ...]
     threads: int
     seed: int
+
+    @property
+    def runtime(self) -> str:
+        """The one that was chosen."""
+        return read_json(self.folder / "arch.json")["runtime"]
+
+    @property
+    def artefact(self) -> Path:
+        return self.folder / f"model{RUNTIMES[self.runtime].suffix}"
 
 
 def fit(
@@ -84,22 +95,24 @@ def fit(
     *,
     out: str | Path | None = None,
     limits: Limits | None = None,
+    runtimes: Sequence[str] = ("onnxruntime",),
     threads: int = 1,
     seed: int = 0,
 ) -> Run:
     """Choose, train, export, verify and report, in the folder `out` (None: runs/DATA-LIMITS).
 
-    `limits` bounds the training. Every stage is a file in the folder; called again with the
-    same arguments, what is done is not done again. Raises `NoFitError` where no network fits; an
-    artefact that misses a limit is kept, and the summary says so.
+    `limits` bounds the training; the network is for the best of `runtimes`. Every stage is a file
+    in the folder; called again with the same arguments, what is done is not done again. Raises
+    `NoFitError` where no network fits; an artefact that misses a limit is kept, and the summary
+    says so.
     """
     folder = Path(out) if out is not None else default_folder(data, budget)
-    job = _Job(data, budget, folder, threads, seed)
+    job = _Job(data, budget, folder, tuple(runtimes), threads, seed)
     folder.mkdir(parents=True, exist_ok=True)
     stages = Stages(folder)
     images = _images(job)
     read = {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped}
-    asked = {"budget": budget.to_json(), "threads": threads}
+    asked = {"budget": budget.to_json(), "threads": threads, "runtimes": list(runtimes)}
     stages.run(
         "chosen", [read, asked], ["arch.json", "candidates.jsonl"], lambda: _choose(job, images)
     )
@@ -109,7 +122,8 @@ def fit(
         "trained", [asdict(recipe), seed], ["trained.safetensors", "metrics.csv"],
         lambda: _train(job, images, arch, recipe),
     )  # fmt: skip
-    stages.run("exported", RUNTIME, ["model.onnx"], lambda: _export(job))
+    artefact = [file.name for file in files_of(job.artefact)]
+    stages.run("exported", job.runtime, artefact, lambda: _export(job))
     stages.run("verified", [], ["verdict.json", "predictions.json"], lambda: _verify(job, images))
     summary = _summary(job, arch)
     write_json(folder / "summary.json", summary)
@@ -144,15 +158,17 @@ def _choose(job: _Job, images: Images) -> None:
         classes=len(images.classes),
         image_size=images.native_size,
         threads=job.threads,
+        runtimes=job.runtimes,
         measure=_measure(job),
     )
     lines = [json.dumps(candidate.to_json()) for candidate in choice.candidates]
     write_text(job.folder / "candidates.jsonl", "\n".join(lines) + "\n")
     record = {
         "arch": to_json(choice.chosen.arch),
+        "runtime": choice.chosen.runtime,
         "chosen": choice.chosen.to_json(),
         "binding_limit": choice.binding_limit,
-        "considered": len(choice.candidates),
+        "considered": choice.considered,
         "threads": job.threads,
     }
     write_json(job.folder / "arch.json", record)
@@ -160,10 +176,12 @@ def _choose(job: _Job, images: Images) -> None:
 
 
 def _measure(job: _Job) -> Measure:
-    """Measuring in the runtime, with what was measured here before kept in latency.jsonl."""
-    conditions = f"{device_name()}, {RUNTIME} {get_runtime(RUNTIME).version()}, {job.threads}"
-    measure = in_onnxruntime(job.threads)
-    return journalled(job.folder / "latency.jsonl", conditions, measure)
+    """Measuring in a runtime, with what was measured here before kept in latency.jsonl."""
+
+    def conditions(runtime: str) -> str:
+        return f"{device_name()}, {runtime} {RUNTIMES[runtime].version()}, {job.threads}"
+
+    return journalled(job.folder / "latency.jsonl", conditions, measured_whole(job.threads))
 
 
 def _train(job: _Job, images: Images, arch: Arch, recipe: Recipe) -> None:
@@ -175,16 +193,15 @@ def _train(job: _Job, images: Images, arch: Arch, recipe: Recipe) -> None:
 
 
 def _export(job: _Job) -> None:
-    log.info("exporting model.onnx")
-    checkpoint = Checkpoint.load(job.folder / "trained.safetensors")
-    get_runtime(RUNTIME).convert(checkpoint, job.folder / "model.onnx")
+    log.info(f"exporting {job.artefact.name}")
+    export_isolated([Job(job.folder / "trained.safetensors", job.artefact)], job.runtime)
 
 
 def _verify(job: _Job, images: Images) -> None:
     log.info(f"verifying on {len(images.val)} validation images")
-    artefact = job.folder / "model.onnx"
+    checkpoint = job.folder / "trained.safetensors"
     verdict = verify(
-        artefact, job.folder / "trained.safetensors", images, job.budget, threads=job.threads
+        job.artefact, checkpoint, images, job.budget, runtime=job.runtime, threads=job.threads
     )
     write_json(job.folder / "predictions.json", predictions(verdict.logits, images))
     write_json(job.folder / "verdict.json", verdict.to_json())
@@ -198,7 +215,7 @@ def _summary(job: _Job, arch: Arch) -> dict[str, Any]:
         "chosen": describe_arch(arch) | {"expected_imagenet_top1": expected and expected.top1},
         "budget": job.budget.to_json(),
         "binding_limit": chosen["binding_limit"],
-        "artefact": str(job.folder / "model.onnx"),
+        "artefact": str(job.artefact),
         "checkpoint": str(job.folder / "trained.safetensors"),
         "report": str(job.folder / "report.html"),
         **{key: verdict[key] for key in _FROM_VERDICT},

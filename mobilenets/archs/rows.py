@@ -88,7 +88,8 @@ class Arch:
     `name` is the table it came from; `width` and `rule` say how its channels were scaled, for the
     reader: the rows are the truth. `generation` is the paper, 1, 2 or 3, whose conventions the
     width rules follow. `bn_momentum` is PyTorch's: the weight of the new batch. `padding` is
-    "symmetric" (PyTorch) or "same" (TensorFlow). Raises `ArchError` for a network that cannot be.
+    "symmetric" (PyTorch) or "same" (TensorFlow). Rows that end without a Classifier are a piece of
+    a network: a backbone, or a block to be measured. Raises `ArchError` for what cannot be.
     """
 
     name: str
@@ -118,6 +119,11 @@ class Arch:
         for index, row in enumerate(self.rows):
             _check_row(f"{self.name}: row {index}", row)
         _check_order(self.name, self.rows)
+
+    @property
+    def is_classifier(self) -> bool:
+        """Whether it gives logits: its last row is a Classifier."""
+        return isinstance(self.rows[-1], Classifier)
 
     @property
     def output_stride(self) -> int:
@@ -181,10 +187,18 @@ def _check_row(where: str, row: Row) -> None:
 
 
 def _check_order(name: str, rows: tuple[Row, ...]) -> None:
-    """Feature rows, one Pool, any Dense rows, one Classifier."""
+    """Feature rows, then a Pool, any Dense rows, a Classifier: what is there, in this order."""
     kinds = [type(row) for row in rows]
-    if kinds.count(Pool) != 1 or kinds.count(Classifier) != 1 or kinds[-1] is not Classifier:
-        raise ArchError(f"{name}: rows need one Pool and, last, one Classifier")
-    pool = kinds.index(Pool)
-    if Dense in kinds[:pool] or any(kind is not Dense for kind in kinds[pool + 1 : -1]):
-        raise ArchError(f"{name}: convolutions and blocks stand before Pool, Dense rows after it")
+    if not rows or kinds.count(Pool) > 1 or kinds.count(Classifier) > 1:
+        raise ArchError(f"{name}: rows may hold one Pool and one Classifier, and not nothing")
+    floors = [_FLOORS.get(kind, 0) for kind in kinds]
+    if floors != sorted(floors):
+        raise ArchError(
+            f"{name}: convolutions and blocks stand before Pool, Dense rows after it, "
+            "the Classifier last"
+        )
+    if floors[0] == 0 and floors[-1] > 1 and Pool not in kinds:
+        raise ArchError(f"{name}: a Pool must stand between the feature maps and Dense rows")
+
+
+_FLOORS: dict[type, int] = {Pool: 1, Dense: 2, Classifier: 3}

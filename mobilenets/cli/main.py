@@ -31,6 +31,7 @@ Name = Annotated[str, typer.Argument(help="A network, such as mobilenet_v3_small
 Width = Annotated[float | None, typer.Option(help="Channel multiplier.  [default: 1]")]
 Resolution = Annotated[int | None, typer.Option(help="Image side in pixels.  [default: 224]")]
 Classes = Annotated[int | None, typer.Option(help="Number of classes.  [default: 1000]")]
+Runtime = Annotated[str, typer.Option(help="One or more (a,b); auto: all that are installed.")]
 Threads = Annotated[int, typer.Option(help="Threads the network runs on.")]
 Latency = Annotated[str | None, typer.Option(help="Limit on the p50 latency: 5ms.")]
 Macs = Annotated[str | None, typer.Option(help="Limit on the multiply-adds: 100M.")]
@@ -80,27 +81,55 @@ def print_cost(
 
 
 @app.command()
+def runtimes(json: Json = False) -> None:
+    """List the runtimes: which are installed, their versions and precisions.
+
+    Example: mobilenets runtimes
+    """
+    from mobilenets.runtimes import describe_runtimes
+
+    records = describe_runtimes()
+    if json:
+        return show_json(records)
+    return show_table(
+        ["runtime", "version", "files", "precisions", "to install"],
+        [
+            [
+                one["name"], one["version"] or "-", one["suffix"], ", ".join(one["precisions"]),
+                "-" if one["installed"] else one["install"],
+            ]
+            for one in records
+        ],
+    )  # fmt: skip
+
+
+@app.command()
 def latency(
-    target: Annotated[str, typer.Argument(metavar="NAME|FILE", help="A network or its file.")],
+    targets: Annotated[
+        list[str], typer.Argument(metavar="NAME|FILE...", help="Networks or their files.")
+    ],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also the ratio to the first, turn by turn.")
+    ] = False,
     width: Width = None,
     resolution: Resolution = None,
-    runtime: Annotated[str, typer.Option(help="The runtime to measure in.")] = "onnxruntime",
+    runtime: Runtime = "onnxruntime",
     threads: Threads = 1,
     json: Json = False,
 ) -> None:
-    """Measure a network on this machine, in a process of its own.
+    """Measure networks on this machine, in turns, in processes of their own.
 
-    Example: mobilenets latency mobilenet_v3_small --threads 1
+    Example: mobilenets latency mobilenet_v2 mobilenet_v3_small --compare
     """
-    from mobilenets.measurement.target import measure_target
+    from mobilenets.cli import latencies
+    from mobilenets.measurement.target import measure_targets
+    from mobilenets.runtimes import runtime_names
 
-    found = measure_target(
-        target, width=width, resolution=resolution, runtime=runtime, threads=threads
-    )
-    record = found.to_json()
-    if json:
-        return show_json(record)
-    return show_table(["", target], [[key, value] for key, value in record.items()])
+    found = measure_targets(
+        targets, width=width, resolution=resolution, runtimes=runtime_names(runtime),
+        threads=threads,
+    )  # fmt: skip
+    return latencies.show(found, compared=compare, json=json)
 
 
 @app.command()
@@ -110,6 +139,7 @@ def choose(
     params: Params = None,
     size: Size = None,
     memory: Memory = None,
+    runtime: Runtime = "onnxruntime",
     threads: Threads = 1,
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
     image_size: Annotated[
@@ -122,21 +152,28 @@ def choose(
     Example: mobilenets choose --latency 5ms --params 4M
     """
     from mobilenets.measurement.choose import choose as choose_network
+    from mobilenets.runtimes import runtime_names
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    choice = choose_network(budget, classes=classes, image_size=image_size, threads=threads)
+    choice = choose_network(
+        budget, classes=classes, image_size=image_size, threads=threads,
+        runtimes=runtime_names(runtime),
+    )  # fmt: skip
     if json:
         return show_json(choice.to_json())
-    header = ["network", "expected top-1", "p50 ms", "MACs", "params", "file bytes"]
+    header = ["network", "runtime", "expected top-1", "p50 ms", "MACs", "params", "file bytes"]
     rows = [
         [
-            one.arch.full_name, one.expected.top1, one.latency and one.latency.p50_ms, one.macs,
-            one.params, one.file_bytes,
+            one.arch.full_name, one.runtime, one.expected.top1,
+            one.latency and one.latency.p50_ms, one.macs, one.params, one.file_bytes,
         ]
         for one in choice.shortlist()
     ]  # fmt: skip
     show_table(header, rows)
-    return print(f"\nchosen: {choice.chosen.arch.full_name}; {choice.binding_limit} binds")
+    chosen = choice.chosen
+    return print(
+        f"\nchosen: {chosen.arch.full_name} in {chosen.runtime}; {choice.binding_limit} binds"
+    )
 
 
 @app.command()
@@ -147,6 +184,7 @@ def fit(
     params: Params = None,
     size: Size = None,
     memory: Memory = None,
+    runtime: Runtime = "onnxruntime",
     threads: Threads = 1,
     epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
     minutes: Annotated[
@@ -165,11 +203,12 @@ def fit(
     Example: mobilenets fit photos/ --latency 5ms
     """
     from mobilenets.pipeline import fit as fit_network
+    from mobilenets.runtimes import runtime_names
     from mobilenets.train import Limits
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     run = fit_network(
-        data, budget, out=out, threads=threads, seed=seed,
+        data, budget, out=out, threads=threads, seed=seed, runtimes=runtime_names(runtime),
         limits=Limits(epochs=epochs, minutes=minutes, flip=flip),
     )  # fmt: skip
     if json:
@@ -183,7 +222,7 @@ def fit(
 
 @app.command("eval")
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="An artefact (.onnx) or checkpoint.")],
+    file: Annotated[Path, typer.Argument(help="An artefact or checkpoint.")],
     data: Annotated[str, typer.Argument(help="Folder, CSV, or built-in name.")],
     json: Json = False,
 ) -> None:
@@ -202,7 +241,7 @@ def evaluate(
 
 @app.command()
 def predict(
-    file: Annotated[Path, typer.Argument(help="An artefact (.onnx) or checkpoint.")],
+    file: Annotated[Path, typer.Argument(help="An artefact or checkpoint.")],
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     json: Json = False,
 ) -> None:

@@ -16,7 +16,7 @@ from mobilenets.data import Images, Preprocess, decode, load_images, read_image
 from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.runtimes import get_runtime
-from mobilenets.runtimes.onnx_file import about_onnx
+from mobilenets.runtimes.artefact import RUNTIME_OF, describe_file
 
 Floats = NDArray[np.float32]
 _BATCH = 256
@@ -66,14 +66,16 @@ class Predictor:
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Predictor:
-    """The network in an artefact (.onnx) or checkpoint (.safetensors), to run on `threads`
-    threads (None: all). Raises `FileError` for any other file."""
+    """The network in an artefact or a checkpoint (.safetensors), to run on `threads` threads
+    (None: all). Raises `FileError` for any other file."""
     path = Path(path)
-    if path.suffix == ".onnx":
-        return _load_onnx(path, threads)
     if path.suffix == ".safetensors":
         return as_predictor(Checkpoint.load(path), path)
-    raise FileError(f"{path} is neither an artefact (.onnx) nor a checkpoint (.safetensors)")
+    if path.suffix not in RUNTIME_OF:
+        raise FileError(
+            f"{path} is neither an artefact nor a checkpoint, which end in {', '.join(RUNTIME_OF)}"
+        )
+    return _load_artefact(path, threads)
 
 
 def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:
@@ -88,9 +90,9 @@ def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:
     return _predictor(path, checkpoint.about(), run)
 
 
-def _load_onnx(path: Path, threads: int | None) -> Predictor:
-    session = get_runtime("onnxruntime").load(path, threads or 0)
-    about = about_onnx(path, session.metadata)
+def _load_artefact(path: Path, threads: int | None) -> Predictor:
+    session = get_runtime(RUNTIME_OF[path.suffix]).load(path, threads or 0)
+    about = describe_file(path, session.metadata)
 
     def run(images: Floats) -> Floats:
         return np.concatenate([session.run(image[None]) for image in images])

@@ -42,7 +42,7 @@ _MAP_4X4 = 128  # pixels at output stride 32 whose last feature map is 4 x 4
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that may be chosen, and what is known of it so far.
+    """A network that may be chosen, in a runtime, and what is known of it so far.
 
     `file_bytes` estimates the artefact's file; `moved_values` counts the feature map values that
     its layers read and write, `weights` what they read beside; `latency` is measured,
@@ -58,6 +58,7 @@ class Candidate:
     layers: int
     moved_values: int
     weights: int
+    runtime: str = "onnxruntime"
     latency: Latency | None = None
     predicted_ms: float | None = None
 
@@ -79,6 +80,7 @@ class Candidate:
         latency = self.latency
         return {
             **describe_arch(self.arch),
+            "runtime": self.runtime,
             "expected_imagenet_top1": round(self.expected.top1, 2),
             "expected_source": self.expected.source,
             "macs": self.macs,

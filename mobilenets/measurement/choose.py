@@ -1,13 +1,13 @@
 """Choosing: arithmetic filters thousands, measurement decides among the few near the budget.
 
 Accuracy is expected from the papers' ImageNet results (`archs.published`), the same for every
-user; latency is measured here, whole networks, in the runtime that will run them.
+user; latency is measured here, whole networks, in the runtimes that may run them.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,34 +17,41 @@ from scipy.optimize import nnls
 
 from mobilenets.archs import Arch, Budget
 from mobilenets.archs.budget import LIMIT_NAMES, describe
-from mobilenets.errors import BudgetError, NoFitError
+from mobilenets.errors import BudgetError, ConversionError, NoFitError
 from mobilenets.measurement.candidates import Candidate, candidates
 from mobilenets.measurement.journal import Measure
 from mobilenets.measurement.latency import Latency
-from mobilenets.measurement.target import measure_checkpoints
+from mobilenets.measurement.target import measure_networks
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
 # percent on a quiet machine and up to 8 on a busy one, and the finished artefact is measured again.
 HEADROOM = 0.08
 MAX_MEASURED = 24
 _ROUND = 3
+Predict = Callable[[Sequence[Candidate]], list[float]]
+"""The milliseconds that each candidate takes, but for a factor."""
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The network chosen, all that were considered, and the limit that binds (None: no limit)."""
+    """The network chosen, all that were considered, and the limit that binds.
+
+    `candidates` are all networks in the chosen runtime, and those measured in other runtimes;
+    `considered` counts the networks.
+    """
 
     chosen: Candidate
     candidates: tuple[Candidate, ...]
-    binding_limit: str | None
+    considered: int
+    binding_limit: str
 
     def to_json(self) -> dict[str, Any]:
-        """`candidates` holds those measured; `considered` counts them all."""
+        """`candidates` holds those measured."""
         return {
             "chosen": self.chosen.to_json(),
             "candidates": [one.to_json() for one in self.shortlist()],
-            "considered": len(self.candidates),
+            "considered": self.considered,
             "binding_limit": self.binding_limit,
         }
 
@@ -60,132 +67,203 @@ def choose(
     classes: int = 1000,
     image_size: int | None = None,
     threads: int = 1,
+    runtimes: Sequence[str] = ("onnxruntime",),
     measure: Measure | None = None,
+    tables: Mapping[str, Predict] | None = None,
 ) -> Choice:
-    """The network with the best expected accuracy that meets `budget` on this machine.
+    """The network and runtime with the best expected accuracy that meet `budget` on this machine.
 
-    `measure` gives the latency of archs; None measures them in onnxruntime. Raises `NoFitError`,
-    which names the limit that binds and the nearest network, where nothing fits.
+    `measure` gives the latency of archs in a runtime; None measures them. `tables` predict it
+    where there is one for a runtime. Of several `runtimes`, one whose converter fails is left out
+    with a warning. Raises `NoFitError`, which names the limit that binds and the nearest network,
+    where nothing fits.
     """
     if not budget.limits():
         raise BudgetError("a budget needs a limit; give at least one, such as --latency 5ms")
-    measure = measure or in_onnxruntime(threads)
+    measure = measure or measured_whole(threads)
     everything = candidates(classes, image_size)
     affordable = [one for one in everything if budget.fits(**one.spent())]
     log.info(f"{len(affordable)} of {len(everything)} candidates fit by arithmetic")
     if not affordable:
-        raise _refusal(budget, _measured([_nearest(everything, budget)], measure))
-    search = _Search(affordable, budget, measure)
-    chosen = search.run()
-    found = {one.arch: one for one in search.pool}
+        nearest = replace(_nearest(everything, budget), runtime=runtimes[0])
+        raise _refusal(budget, _measured([nearest], measure))
+    pools = _search_all(affordable, budget, measure, runtimes, tables or {})
+    measured = [one for pool in pools for one in pool if one.latency]
+    chosen = _best(measured, budget)
+    if chosen is None:
+        raise _refusal(budget, measured)
+    in_chosen = {one.arch: one for pool in pools for one in pool if one.runtime == chosen.runtime}
+    others = [one for one in measured if one.runtime != chosen.runtime]
     return Choice(
         chosen=chosen,
-        candidates=tuple(found.get(one.arch, one) for one in everything),
+        candidates=(*(in_chosen.get(one.arch, one) for one in everything), *others),
+        considered=len(everything),
         binding_limit=LIMIT_NAMES[chosen.worst(budget).limit],
     )
 
 
-def in_onnxruntime(threads: int, *, seconds: float = 1.0) -> Measure:
-    """A measurement of archs with random weights, each exported to a file that is then deleted."""
+def measured_whole(threads: int, *, seconds: float = 1.0) -> Measure:
+    """A measurement of archs with random weights, each converted to a file that is then deleted."""
 
-    def measure_archs(archs: Sequence[Arch]) -> list[Latency]:
-        from mobilenets.nn import Checkpoint  # torch takes seconds to import
-
-        fresh = [Checkpoint.fresh(arch) for arch in archs]
-        return measure_checkpoints(fresh, runtime="onnxruntime", threads=threads, seconds=seconds)
+    def measure_archs(archs: Sequence[Arch], runtime: str) -> list[Latency]:
+        networks = [(arch, runtime) for arch in archs]
+        return measure_networks(networks, threads=threads, seconds=seconds)
 
     return measure_archs
 
 
+def _search_all(
+    affordable: list[Candidate],
+    budget: Budget,
+    measure: Measure,
+    runtimes: Sequence[str],
+    tables: Mapping[str, Predict],
+) -> list[list[Candidate]]:
+    """The candidates in each runtime, the most promising measured.
+
+    The later runtimes are predicted from the first, but for a factor, and asked only for what
+    promises no less than the best found so far. Raises ConversionError where no runtime is left.
+    """
+    pools: list[list[Candidate]] = []
+    failure: ConversionError | None = None
+    for runtime in sorted(runtimes, key=lambda name: name not in tables):
+        pool = [replace(one, runtime=runtime) for one in affordable]
+        bar = _best([one for done in pools for one in done], budget)
+        base = tables[runtime](pool) if runtime in tables else _guesses(pools)
+        try:
+            pools.append(_Search(pool, budget, measure, base=base, bar=bar).run())
+        except ConversionError as error:
+            log.warning(f"{error}; the choice goes on without {runtime}")
+            failure = error
+    if not pools and failure:
+        raise failure
+    return pools
+
+
+def _guesses(pools: list[list[Candidate]]) -> list[float] | None:
+    """What the first runtime took or is predicted to take."""
+    if not pools or any(one.predicted_ms is None for one in pools[0]):
+        return None
+    return [one.predicted_ms for one in pools[0] if one.predicted_ms is not None]
+
+
 class _Search:
-    """Measures the most promising candidates until none that is likely to fit promises more."""
+    """Measures the most promising candidates until none that is likely to fit promises more.
 
-    def __init__(self, pool: list[Candidate], budget: Budget, measure: Measure):
-        self.pool = pool
+    `base` predicts their latencies but for a factor; None predicts them by arithmetic. `bar` is
+    the best that is known from elsewhere.
+    """
+
+    def __init__(
+        self,
+        pool: list[Candidate],
+        budget: Budget,
+        measure: Measure,
+        *,
+        base: list[float] | None,
+        bar: Candidate | None,
+    ):
+        self._pool = pool
         self._budget = budget
-        self._limit = budget.latency_ms
         self._measure = measure
+        self._bar = bar
+        self._features = _arithmetic(pool) if base is None else np.array(base)[:, None]
+        self._base = base
 
-    def run(self) -> Candidate:
-        if self._limit is None:
-            self._measure_now([max(self.pool, key=_promise)])
-        else:
-            self._measure_now(_seeds(self.pool))
-            while batch := self._next():
-                self._measure_now(batch)
-            if self._best() is None:
-                self._measure_now(self._fastest_unmeasured())
-        best = self._best()
-        if best is None:
-            raise _refusal(self._budget, [one for one in self.pool if one.latency])
-        return best
+    def run(self) -> list[Candidate]:
+        """The pool with the most promising measured."""
+        if self._budget.latency_ms is None:
+            self._measure_now([max(self._pool, key=_promise)])
+            return self._pool
+        self._measure_now(self._seeds())
+        while batch := self._next():
+            self._measure_now(batch)
+        if _best(self._pool, self._budget) is None and self._bar is None:
+            self._measure_now(self._fastest_unmeasured())
+        return self._pool
 
-    def _best(self) -> Candidate | None:
-        """The most promising of the measured candidates that fit."""
-        fitting = [one for one in self.pool if one.latency and self._fits(one.latency.p50_ms)]
-        return max(fitting, key=_promise, default=None)
+    def _seeds(self) -> list[Candidate]:
+        """What the first predictions stand on: two of each family, a small and a large one; or
+        with a base, which needs a factor only, the one that is nearest to the limit."""
+        seeds = {}
+        for name in sorted({one.arch.name for one in self._pool}):
+            family = [one for one in self._pool if one.arch.name == name]
+            for one in self._family_seeds(family):
+                seeds[one.arch] = one
+        return list(seeds.values())
 
-    def _fits(self, ms: float) -> bool:
-        return self._limit is None or ms <= self._limit * (1 - HEADROOM)
+    def _family_seeds(self, family: list[Candidate]) -> list[Candidate]:
+        if self._base is None:
+            by_macs = sorted(family, key=lambda one: one.macs)
+            return [by_macs[int(share * (len(by_macs) - 1))] for share in (0.1, 0.6)]
+        guesses = dict(zip((one.arch for one in self._pool), self._base, strict=True))
+        limit = self._budget.latency_ms or 0
+        return [min(family, key=lambda one: abs(guesses[one.arch] - limit))]
 
     def _next(self) -> list[Candidate]:
-        """Unmeasured candidates that promise more than the best so far and are likely to fit."""
-        measured = sum(one.latency is not None for one in self.pool)
-        best = self._best()
-        bar = (-1.0, 0.0) if best is None else _promise(best)
+        """Unmeasured candidates that promise more than the best so far and are likely to fit; what
+        is as good as the best of another runtime may be faster in this one."""
+        measured = sum(one.latency is not None for one in self._pool)
+        best = _best(self._pool, self._budget)
+        known = [_promise(one)[:2] for one in (best, self._bar) if one is not None]
         likely = [
             one
-            for one in self.pool
-            if one.latency is None and self._fits(one.predicted_ms or 0) and _promise(one) > bar
+            for one in self._pool
+            if one.latency is None
+            and _fits(one.predicted_ms or 0, self._budget)
+            and all(_promise(one)[:2] >= bar for bar in known)
+            and (best is None or one.arch != best.arch)
         ]
         likely.sort(key=_promise, reverse=True)
         return likely[: min(_ROUND, MAX_MEASURED - measured)]
 
     def _fastest_unmeasured(self) -> list[Candidate]:
-        unmeasured = [one for one in self.pool if one.latency is None]
+        unmeasured = [one for one in self._pool if one.latency is None]
         return sorted(unmeasured, key=lambda one: one.predicted_ms or 0)[:_ROUND]
 
     def _measure_now(self, batch: list[Candidate]) -> None:
         done = {one.arch: one for one in _measured(batch, self._measure)}
         for one in done.values():
-            log.info(f"{one.arch.full_name}: {one.latency.p50_ms:.3f} ms")  # type: ignore[union-attr]
-        self.pool = _predict([done.get(one.arch, one) for one in self.pool])
+            ms = one.latency.p50_ms if one.latency else 0
+            log.info(f"{one.arch.full_name} in {one.runtime}: {ms:.3f} ms")
+        self._pool = _predict([done.get(one.arch, one) for one in self._pool], self._features)
 
 
-def _measured(batch: Iterable[Candidate], measure: Measure) -> list[Candidate]:
-    batch = list(batch)
-    latencies = measure([one.arch for one in batch])
+def _best(pool: Iterable[Candidate], budget: Budget) -> Candidate | None:
+    """The most promising of the measured candidates that fit."""
+    fitting = [one for one in pool if one.latency and _fits(one.latency.p50_ms, budget)]
+    return max(fitting, key=_promise, default=None)
+
+
+def _fits(ms: float, budget: Budget) -> bool:
+    return budget.latency_ms is None or ms <= budget.latency_ms * (1 - HEADROOM)
+
+
+def _measured(batch: list[Candidate], measure: Measure) -> list[Candidate]:
+    """The batch, which is of one runtime, with its latencies."""
+    if not batch:
+        return []
+    latencies = measure([one.arch for one in batch], batch[0].runtime)
     return [replace(one, latency=ms) for one, ms in zip(batch, latencies, strict=True)]
 
 
-def _promise(candidate: Candidate) -> tuple[float, float]:
-    """What candidates are ranked by: expected accuracy, then cheapness."""
-    return candidate.expected.top1, -candidate.macs
+def _promise(candidate: Candidate) -> tuple[float, float, float]:
+    """What candidates are ranked by: expected accuracy, then cheapness, then speed."""
+    ms = candidate.latency.p50_ms if candidate.latency else candidate.predicted_ms or 0
+    return candidate.expected.top1, -candidate.macs, -ms
 
 
-def _seeds(pool: list[Candidate]) -> list[Candidate]:
-    """Two of each family, a small and a large one: what the first predictions stand on."""
-    seeds = {}
-    for name in sorted({one.arch.name for one in pool}):
-        family = sorted((one for one in pool if one.arch.name == name), key=lambda one: one.macs)
-        for share in (0.1, 0.6):
-            seed = family[int(share * (len(family) - 1))]
-            seeds[seed.arch] = seed
-    return list(seeds.values())
-
-
-def _predict(pool: list[Candidate]) -> list[Candidate]:
-    """The pool with latencies guessed from those measured: non-negative prices for a layer, a MAC,
-    a value moved and a weight, fitted for the least relative error, and a factor per family."""
-    known = [one for one in pool if one.latency]
+def _predict(pool: list[Candidate], features: NDArray[np.float64]) -> list[Candidate]:
+    """The pool with latencies guessed from those measured: a non-negative price for each feature,
+    fitted for the least relative error, and a factor per family."""
+    at = [index for index, one in enumerate(pool) if one.latency]
+    known = [pool[index] for index in at]
     times = np.array([one.latency.p50_ms for one in known if one.latency])
-    features = np.array([_features(one) for one in known])
-    prices, _ = nnls(features / times[:, None], np.ones(len(known)))
-    factors = _family_factors(known, times / np.maximum(features @ prices, 1e-9))
-    guesses = np.array([_features(one) for one in pool]) @ prices
+    prices, _ = nnls(features[at] / times[:, None], np.ones(len(known)))
+    factors = _family_factors(known, times / np.maximum(features[at] @ prices, 1e-9))
     return [
         replace(one, predicted_ms=float(guess * factors.get(one.arch.name, 1.0)))
-        for one, guess in zip(pool, guesses, strict=True)
+        for one, guess in zip(pool, features @ prices, strict=True)
     ]
 
 
@@ -195,9 +273,14 @@ def _family_factors(known: list[Candidate], ratios: NDArray[np.float64]) -> dict
     return {name: float(np.exp(np.log(ratios[names == name]).mean())) for name in set(names)}
 
 
-def _features(one: Candidate) -> tuple[float, float, float, float]:
+def _arithmetic(pool: list[Candidate]) -> NDArray[np.float64]:
     """Layers, MACs, values moved and weights, each in a unit that takes about as long."""
-    return one.layers / 1e3, one.macs / 1e8, one.moved_values / 1e7, one.weights / 1e7
+    return np.array(
+        [
+            (one.layers / 1e3, one.macs / 1e8, one.moved_values / 1e7, one.weights / 1e7)
+            for one in pool
+        ]
+    )
 
 
 def _nearest(pool: list[Candidate], budget: Budget) -> Candidate:

@@ -66,3 +66,32 @@ def _cpuinfo() -> dict[str, str]:
 def _cpu_name(info: dict[str, str]) -> str:
     names = (info.get(key) for key in _NAME_KEYS)
     return next(filter(None, names), "") or platform.processor() or platform.machine()
+
+
+def waited_ns() -> int:
+    """Nanoseconds that this process has waited for its cores so far: its threads' time in the run
+    queue, and what the hypervisor gave to other machines. Zero where the system does not tell."""
+    return _run_delay_ns() + _stolen_ns()
+
+
+def _run_delay_ns() -> int:
+    """Of all threads (Linux's scheduler statistics: time run, time waited, slices)."""
+    total = 0
+    for path in Path("/proc/self/task").glob("*/schedstat"):
+        try:
+            total += int(path.read_text().split()[1])
+        except (OSError, IndexError, ValueError):
+            continue  # the thread has just ended
+    return total
+
+
+def _stolen_ns() -> int:
+    """Of the usable cores, from the eighth column of /proc/stat, which counts clock ticks."""
+    try:
+        lines = Path("/proc/stat").read_text().splitlines()
+    except OSError:
+        return 0
+    columns = {words[0]: words for words in map(str.split, lines) if words}
+    cores = (columns.get(f"cpu{core}", []) for core in usable_cores())
+    ticks = sum(int(words[8]) for words in cores if len(words) > 8)
+    return ticks * 1_000_000_000 // os.sysconf("SC_CLK_TCK")

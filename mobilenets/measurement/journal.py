@@ -7,46 +7,56 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mobilenets.archs import Arch, digest
+from mobilenets.errors import FileError
 from mobilenets.files import write_text
 from mobilenets.measurement.latency import Latency
 
-Measure = Callable[[Sequence[Arch]], list[Latency]]
+Measure = Callable[[Sequence[Arch], str], list[Latency]]
+"""The latency of each arch in the runtime of this name."""
 
 
-def journalled(path: Path, conditions: str, measure: Measure) -> Measure:
+def journalled(path: Path, conditions: Callable[[str], str], measure: Measure) -> Measure:
     """`measure`, with its results in `path` (JSON lines); those found there are not measured.
 
-    `conditions` names what a latency depends on beside the arch: device, runtime, version,
-    threads. A line that cannot be read, or holds under other conditions, is left out.
+    `conditions` names what a latency in a runtime depends on beside the arch: device, version,
+    threads. A line that cannot be read is left out; one that holds under other conditions stays
+    there and is not used.
     """
 
-    def measure_new(archs: Sequence[Arch]) -> list[Latency]:
-        known = _read(path, conditions)
-        new = [arch for arch in archs if digest(arch) not in known]
-        found = measure(new) if new else []
-        known |= {digest(arch): latency for arch, latency in zip(new, found, strict=True)}
-        _write(path, conditions, known)
-        return [known[digest(arch)] for arch in archs]
+    def measure_new(archs: Sequence[Arch], runtime: str) -> list[Latency]:
+        known = _read(path)
+        keys = [(conditions(runtime), digest(arch)) for arch in archs]
+        new = [arch for key, arch in zip(keys, archs, strict=True) if key not in known]
+        found = measure(new, runtime) if new else []
+        known |= {
+            (conditions(runtime), digest(arch)): latency
+            for arch, latency in zip(new, found, strict=True)
+        }
+        _write(path, known)
+        return [known[key] for key in keys]
 
     return measure_new
 
 
-def _read(path: Path, conditions: str) -> dict[str, Latency]:
+_Known = dict[tuple[str, str], Latency]
+
+
+def _read(path: Path) -> _Known:
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    known = {}
+    known: _Known = {}
     for line in lines:
         try:
             record = json.loads(line)
-            if record["conditions"] == conditions:
-                known[record["arch"]] = Latency.from_json(record["latency"])
-        except (ValueError, KeyError, TypeError):
+            key = record["conditions"], record["arch"]
+            known[key] = Latency.from_json(record["latency"])
+        except (ValueError, KeyError, TypeError, FileError):
             continue  # measured again
     return known
 
 
-def _write(path: Path, conditions: str, known: dict[str, Latency]) -> None:
+def _write(path: Path, known: _Known) -> None:
     records = [
         {"arch": arch, "conditions": conditions, "latency": latency.to_json(raw=True)}
-        for arch, latency in known.items()
+        for (conditions, arch), latency in known.items()
     ]
     write_text(path, "".join(f"{json.dumps(record)}\n" for record in records))

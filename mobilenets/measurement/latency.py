@@ -1,40 +1,40 @@
-"""How long networks take, measured from their files in a process of its own.
+"""How long networks take, measured from their files in processes of their own.
 
-One child process measures all files of a call in turns (`measurement.loop` says why), pinned to as
-many cores as threads, so that neither this process's threads nor what it has loaded matter.
+A child process for each runtime, pinned to as many cores as threads, so that neither this
+process's threads nor what it or another runtime has loaded matter. All files of a call are
+measured in turns, whatever their runtimes (`measurement.loop` says why).
 """
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import median
+from types import TracebackType
 from typing import Any
 
-from mobilenets.errors import DataError, FileError, MeasureError, MobileNetsError, RuntimeMissing
+from mobilenets.child import Child, ChildDied
+from mobilenets.errors import FileError, MeasureError
 from mobilenets.measurement.device import device_name, usable_cores
-from mobilenets.measurement.loop import KNOWN, half_width
+from mobilenets.measurement.loop import KNOWN, Turn, half_width, interleave
+from mobilenets.runtimes.artefact import RUNTIME_OF
 
 NOISY_SPREAD = 0.2
+NOISY_WAIT = 0.05
 
-_WORKER = (sys.executable, "-P", "-m", "mobilenets.measurement.worker")
+_WORKER = "mobilenets.measurement.worker"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-# Raised in the child, raised again here.
-_CHILD_ERRORS: dict[str, type[MobileNetsError]] = {
-    kind.__name__: kind for kind in (DataError, FileError, MeasureError, RuntimeMissing)
-}
+_LOAD_SECONDS = 300.0  # torch.compile takes most of a minute for one network
 
 
 @dataclass(frozen=True)
 class Latency:
     """The times of one network for one batch, and the conditions they hold under.
 
-    `times_ms` are in the order they were taken, `burst` of them back to back in each turn.
+    `times_ms` are in the order they were taken, `burst` of them back to back in each turn;
+    `waited` is the part of its turns in which others had its cores, 0 to 1.
     """
 
     times_ms: tuple[float, ...]
@@ -45,6 +45,7 @@ class Latency:
     precision: str
     batch: int
     device: str
+    waited: float = 0.0
 
     @property
     def runs(self) -> int:
@@ -75,8 +76,13 @@ class Latency:
 
     @property
     def noisy(self) -> bool:
-        """The machine was too noisy to decide by: runs differ by a fifth, or p50 by over 2 %."""
-        return self.spread > NOISY_SPREAD or half_width(self.turns_ms) > KNOWN
+        """The machine was too noisy to decide by: runs differ by a fifth, p50 is not known to 2 %,
+        or others had our cores for a twentieth of the time."""
+        return (
+            self.spread > NOISY_SPREAD
+            or self.waited > NOISY_WAIT
+            or half_width(self.turns_ms) > KNOWN
+        )
 
     def to_json(self, *, raw: bool = False) -> dict[str, Any]:
         """Summary and conditions; with `raw` also the times, which `from_json` needs."""
@@ -101,42 +107,103 @@ class Latency:
 def measure(
     paths: Sequence[str | Path],
     *,
-    runtime: str = "onnxruntime",
+    runtime: str | Sequence[str] | None = None,
     threads: int = 1,
     seconds: float = 2.0,
     min_runs: int = 50,
 ) -> list[Latency]:
-    """The latency of each file, batch 1, all in one fresh process and in turns.
+    """The latency of each file, batch 1, all in turns.
 
-    Each file is run `min_runs` times and until its median is known to 2 %, but no longer than
-    `seconds` a file. Raises FileError, RuntimeMissing and MeasureError.
+    `runtime` is one for all or one for each; None goes by the files' suffixes. Each file is run
+    `min_runs` times and until its median is known to 2 %, but no longer than `seconds` a file.
+    Raises FileError, RuntimeMissing and MeasureError.
     """
-    cores = _cores(threads)
-    if not paths:
-        return []
-    request = {
-        "paths": [str(path) for path in paths],
-        "runtime": runtime,
-        "threads": threads,
-        "cores": cores,
-        "seconds": seconds,
-        "min_runs": min_runs,
-    }
-    reply = _ask(request, timeout=_timeout(len(paths), seconds))
-    here = device_name()
-    return [
-        Latency(
-            times_ms=tuple(target["times_ms"]),
-            burst=target["burst"],
-            runtime=runtime,
-            runtime_version=reply["version"],
-            threads=threads,
-            precision=target["precision"],
+    files = [Path(path) for path in paths]
+    names = _runtime_names(files, runtime)
+    with ExitStack() as stack:
+        bench = {name: stack.enter_context(Bench(name, threads)) for name in dict.fromkeys(names)}
+        targets = [bench[name].load(path) for name, path in zip(names, files, strict=True)]
+        timed = interleave(targets, seconds=seconds, min_runs=min_runs)
+        return [
+            target.latency(times_ms=one.times_ms, burst=one.burst, waited=one.waited)
+            for target, one in zip(targets, timed, strict=True)
+        ]
+
+
+class Bench:
+    """A measuring process of one runtime, in which files are loaded and timed; a context manager.
+
+    Raises MeasureError for more threads than cores, or when the process crashes.
+    """
+
+    def __init__(self, runtime: str, threads: int):
+        self.runtime = runtime
+        self.threads = threads
+        cores = _cores(threads)
+        self._child = Child(_WORKER, environment={name: str(threads) for name in _THREAD_VARIABLES})
+        try:
+            self.version = self.ask("start", runtime=runtime, threads=threads, cores=cores)
+        except BaseException:
+            self._child.__exit__(None, None, None)
+            raise
+
+    def load(self, path: Path) -> BenchTarget:
+        """A file made ready to run; raises FileError."""
+        return BenchTarget(self, path, self.ask("load", path=str(path)))
+
+    def ask(self, do: str, **words: Any) -> Any:
+        """An answer of the process (see `worker`)."""
+        timeout = _LOAD_SECONDS + 10 * float(words.get("seconds", 0))
+        try:
+            return self._child.ask({"do": do, **words}, timeout=timeout)
+        except ChildDied as error:
+            raise MeasureError(
+                f"measuring {words.get('path', '')} in {self.runtime} failed: its process {error}"
+            ) from error
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._child.__exit__(kind, error, trace)
+
+
+@dataclass(frozen=True)
+class BenchTarget:
+    """One file loaded in a `Bench`: a target of the measuring loop."""
+
+    bench: Bench
+    path: Path
+    precision: str
+
+    def warm_up(self, seconds: float) -> float:
+        return self.bench.ask("warm_up", path=str(self.path), seconds=seconds)
+
+    def turn(self, settle: int, burst: int) -> Turn:
+        return Turn(*self.bench.ask("turn", path=str(self.path), settle=settle, burst=burst))
+
+    def unload(self) -> None:
+        """Forget the file, with its memory."""
+        self.bench.ask("unload", path=str(self.path))
+
+    def latency(self, *, times_ms: tuple[float, ...], burst: int, waited: float) -> Latency:
+        """These times with the conditions they were taken under."""
+        return Latency(
+            times_ms=times_ms,
+            burst=burst,
+            runtime=self.bench.runtime,
+            runtime_version=self.bench.version,
+            threads=self.bench.threads,
+            precision=self.precision,
             batch=1,
-            device=here,
+            device=device_name(),
+            waited=waited,
         )
-        for target in reply["targets"]
-    ]
 
 
 def compare(latencies: Sequence[Latency]) -> list[float]:
@@ -155,7 +222,7 @@ def compare(latencies: Sequence[Latency]) -> list[float]:
 
 
 def _quantile(times: Sequence[float], fraction: float) -> float:
-    """By linear interpolation. Not numpy's: the child must pin itself before numpy is imported."""
+    """By linear interpolation."""
     ordered = sorted(times)
     below, rest = divmod(fraction * (len(ordered) - 1), 1)
     pair = ordered[int(below) : int(below) + 2]
@@ -170,44 +237,14 @@ def _cores(threads: int) -> list[int]:
     return usable[-threads:]
 
 
-def _timeout(count: int, seconds: float) -> float:
-    """Seconds to wait for the child: its start, then loading, warm-up and turns of each file."""
-    return 60 + count * (30 + 3 * seconds)
-
-
-def _ask(request: dict[str, Any], *, timeout: float) -> dict[str, Any]:
-    """The child's reply; its errors are raised here."""
-    try:
-        child = subprocess.run(
-            _WORKER,
-            input=json.dumps(request),
-            env=_environment(request["threads"]),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
+def _runtime_names(paths: Sequence[Path], runtime: str | Sequence[str] | None) -> list[str]:
+    if isinstance(runtime, str):
+        return [runtime] * len(paths)
+    if runtime is not None:
+        return list(runtime)
+    unknown = [path for path in paths if path.suffix not in RUNTIME_OF]
+    if unknown:
+        raise FileError(
+            f"{unknown[0]} is of no known runtime; give a file that ends in {', '.join(RUNTIME_OF)}"
         )
-    except subprocess.TimeoutExpired as error:
-        raise MeasureError(
-            f"the measuring process took over {timeout:.0f} s: {_last_line(error.stderr)}"
-        ) from error
-    if child.returncode != 0:
-        raise MeasureError(
-            f"the measuring process failed with {child.returncode}: {_last_line(child.stderr)}"
-        )
-    reply = json.loads(_last_line(child.stdout))
-    if "error" in reply:
-        raise _CHILD_ERRORS[reply["error"]](reply["message"])
-    return reply
-
-
-def _environment(threads: int) -> dict[str, str]:
-    """Ours, with our import path and the number of threads for libraries that read it there."""
-    path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
-    return os.environ | {name: str(threads) for name in _THREAD_VARIABLES} | {"PYTHONPATH": path}
-
-
-def _last_line(text: str | bytes | None) -> str:
-    """Of what a process wrote; on a timeout `subprocess` gives bytes, or None for nothing."""
-    words = text.decode(errors="replace") if isinstance(text, bytes) else text or ""
-    lines = words.strip().splitlines()
-    return lines[-1] if lines else "it wrote no message"
+    return [RUNTIME_OF[path.suffix] for path in paths]

@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 Run = Callable[[], object]
 Clock = Callable[[], int]  # in nanoseconds
@@ -34,67 +34,115 @@ _WARM_TOLERANCE = 0.05
 _MAX_WARM_RUNS = 50
 
 
+class Turn(NamedTuple):
+    """Runs back to back: their times, and of `wall_ns`, settling included, how long the process
+    waited because others had its cores."""
+
+    times_ns: Sequence[int]
+    wall_ns: int
+    waited_ns: int
+
+
+class Target(Protocol):
+    """Something to time, in this process or another."""
+
+    def warm_up(self, seconds: float) -> float:
+        """Run until the times settle, but not much longer than `seconds`; the last of them, ms."""
+
+    def turn(self, settle: int, burst: int) -> Turn:
+        """`settle` untimed runs, then `burst` timed ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTarget:
+    """A function to run here; `waited` tells how long this process has waited for its cores."""
+
+    run: Run
+    clock: Clock = time.perf_counter_ns
+    waited: Clock = lambda: 0
+
+    def warm_up(self, seconds: float) -> float:
+        """Settled: the median of the last 5 runs is within 5 % of that of the 5 before. Gives up
+        after 50 runs, or after `seconds` and 5 runs."""
+        times: list[int] = []
+        end = self.clock() + 1e9 * seconds
+        while len(times) < _MAX_WARM_RUNS and not _settled(times):
+            times.append(self._time())
+            if len(times) >= _WARM_WINDOW and self.clock() >= end:
+                break
+        return median(times[-_WARM_WINDOW:]) / 1e6
+
+    def turn(self, settle: int, burst: int) -> Turn:
+        start, waited = self.clock(), self.waited()
+        for _ in range(settle):
+            self.run()
+        times = [self._time() for _ in range(burst)]
+        return Turn(times, self.clock() - start, self.waited() - waited)
+
+    def _time(self) -> int:
+        start = self.clock()
+        self.run()
+        return self.clock() - start
+
+
 class Timed(NamedTuple):
-    """The times of one target, turn by turn: `burst` of them belong to each turn."""
+    """The times of one target, turn by turn: `burst` of them belong to each turn. `waited` is the
+    part of its turns that others had its cores."""
 
     times_ms: tuple[float, ...]
     burst: int
+    waited: float
 
 
 @dataclass(slots=True)
-class _Target:
-    run: Run
-    settle: int  # untimed runs before each burst
-    burst: int
-    times: list[int] = field(default_factory=list)
-    turn_medians: list[float] = field(default_factory=list)
+class _Series:
+    """The turns of one target so far."""
 
-    def take_turn_(self, clock: Clock) -> None:
-        for _ in range(self.settle):
-            self.run()
-        times = [_time(self.run, clock) for _ in range(self.burst)]
-        self.times += times
-        self.turn_medians.append(median(times))
+    target: Target
+    settle: int
+    burst: int
+    turns: list[Turn] = field(default_factory=list)
+    medians: list[float] = field(default_factory=list)
+
+    def take_turn_(self) -> None:
+        turn = self.target.turn(self.settle, self.burst)
+        self.turns.append(turn)
+        self.medians.append(median(turn.times_ns))
 
     def is_known(self, min_runs: int) -> bool:
-        return len(self.times) >= min_runs and half_width(self.turn_medians) <= KNOWN
+        return self.burst * len(self.turns) >= min_runs and half_width(self.medians) <= KNOWN
+
+    def timed(self) -> Timed:
+        times = tuple(nanoseconds / 1e6 for turn in self.turns for nanoseconds in turn.times_ns)
+        wall = sum(turn.wall_ns for turn in self.turns)
+        waited = sum(turn.waited_ns for turn in self.turns)
+        return Timed(times, self.burst, waited / max(wall, 1))
 
 
 def interleave(
-    runs: Sequence[Run], *, seconds: float, min_runs: int, clock: Clock = time.perf_counter_ns
+    targets: Sequence[Target],
+    *,
+    seconds: float,
+    min_runs: int,
+    clock: Clock = time.perf_counter_ns,
 ) -> list[Timed]:
-    """The times of each of `runs`, taken in turns.
+    """The times of each of `targets`, taken in turns.
 
     Ends when every target has `min_runs` and a known median, or after `seconds` a target, but not
     before `MIN_TURNS` turns.
     """
-    settle_ms = SETTLE_MS if len(runs) > 1 else 0.0
-    targets = []
-    for run in runs:
-        run_ms = warm_up(run, seconds=seconds, clock=clock)
-        targets.append(_Target(run, _fill(settle_ms, run_ms), _fill(BURST_MS, run_ms)))
+    settle_ms = SETTLE_MS if len(targets) > 1 else 0.0
+    all_series = []
+    for target in targets:
+        run_ms = target.warm_up(seconds)
+        all_series.append(_Series(target, fill(settle_ms, run_ms), fill(BURST_MS, run_ms)))
     end = clock() + 1e9 * seconds * len(targets)
     turns = 0
-    while turns < MIN_TURNS or (clock() < end and not _all_known(targets, min_runs)):
-        for target in targets:
-            target.take_turn_(clock)
+    while turns < MIN_TURNS or (clock() < end and not _all_known(all_series, min_runs)):
+        for series in all_series:
+            series.take_turn_()
         turns += 1
-    return [Timed(tuple(_to_ms(target.times)), target.burst) for target in targets]
-
-
-def warm_up(run: Run, *, seconds: float, clock: Clock) -> float:
-    """Run until the times settle; the last of them, in ms.
-
-    Settled: the median of the last 5 runs is within 5 % of that of the 5 before. Gives up after 50
-    runs, or after `seconds` and 5 runs.
-    """
-    times: list[int] = []
-    end = clock() + 1e9 * seconds
-    while len(times) < _MAX_WARM_RUNS and not _settled(times):
-        times.append(_time(run, clock))
-        if len(times) >= _WARM_WINDOW and clock() >= end:
-            break
-    return median(times[-_WARM_WINDOW:]) / 1e6
+    return [series.timed() for series in all_series]
 
 
 def half_width(times: Sequence[float]) -> float:
@@ -118,12 +166,6 @@ def interval_rank(count: int) -> int:
     return math.floor((count + 1) / 2 - 0.98 * math.sqrt(count))
 
 
-def _time(run: Run, clock: Clock) -> int:
-    start = clock()
-    run()
-    return clock() - start
-
-
 def _settled(times: Sequence[int]) -> bool:
     if len(times) < 2 * _WARM_WINDOW:
         return False
@@ -131,14 +173,10 @@ def _settled(times: Sequence[int]) -> bool:
     return abs(last - before) <= _WARM_TOLERANCE * before
 
 
-def _fill(span_ms: float, run_ms: float) -> int:
+def fill(span_ms: float, run_ms: float) -> int:
     """How many runs fill a span; a clock too coarse for the run counts as a microsecond."""
     return math.ceil(span_ms / max(run_ms, 1e-3))
 
 
-def _all_known(targets: Iterable[_Target], min_runs: int) -> bool:
-    return all(target.is_known(min_runs) for target in targets)
-
-
-def _to_ms(times: Iterable[int]) -> list[float]:
-    return [nanoseconds / 1e6 for nanoseconds in times]
+def _all_known(all_series: Iterable[_Series], min_runs: int) -> bool:
+    return all(series.is_known(min_runs) for series in all_series)

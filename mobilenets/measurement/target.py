@@ -1,55 +1,80 @@
-"""The latency of what a user names: a network, an artefact or a checkpoint."""
+"""The latency of what a user names: networks, artefacts and checkpoints, in some runtimes."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mobilenets.archs import get_arch
+from mobilenets.archs import Arch, get_arch
 from mobilenets.errors import FileError
 from mobilenets.measurement.latency import Latency, measure
-from mobilenets.runtimes import get_runtime
+from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes.artefact import RUNTIME_OF
+from mobilenets.runtimes.isolated import Job, export_isolated
 
-if TYPE_CHECKING:
-    from mobilenets.nn import Checkpoint
 
-
-def measure_target(
-    target: str,
+def measure_targets(
+    targets: Sequence[str],
     *,
     width: float | None = None,
     resolution: int | None = None,
-    runtime: str = "onnxruntime",
+    runtimes: Sequence[str] = ("onnxruntime",),
     threads: int = 1,
-) -> Latency:
-    """The latency of a network by name (random weights), or of a file (.onnx, .safetensors).
+    seconds: float = 2.0,
+) -> list[tuple[str, Latency]]:
+    """Each target with its latency, all measured in turns.
 
+    A target is a network's name (random weights are timed), a checkpoint (.safetensors) or an
+    artefact. Names and checkpoints are timed in each of `runtimes`, artefacts in their own.
     Raises `ArchError` for a name nobody knows, `FileError` for a file that is not there.
     """
-    engine = get_runtime(runtime)
+    names: list[str] = []
+    networks: list[tuple[Arch | Path, str]] = []
+    for target in targets:
+        network = _network(target, width, resolution)
+        for runtime in _runtimes_of(network) or runtimes:
+            names.append(target)
+            networks.append((network, runtime))
+    latencies = measure_networks(networks, threads=threads, seconds=seconds)
+    return list(zip(names, latencies, strict=True))
+
+
+def _network(target: str, width: float | None, resolution: int | None) -> Arch | Path:
     path = Path(target)
-    if path.suffix == engine.suffix:
-        return measure([path], runtime=runtime, threads=threads)[0]
-    if path.suffix == ".safetensors" and not path.is_file():
+    if path.suffix not in RUNTIME_OF:
+        return get_arch(target, width=width, resolution=resolution)
+    if not path.is_file():
         raise FileError(f"there is no file {path}")
-    from mobilenets.nn import Checkpoint  # torch takes seconds to import, and a file needs none
-
-    if path.is_file():
-        checkpoint = Checkpoint.load(path)
-    else:
-        checkpoint = Checkpoint.fresh(get_arch(target, width=width, resolution=resolution))
-    return measure_checkpoints([checkpoint], runtime=runtime, threads=threads)[0]
+    return path
 
 
-def measure_checkpoints(
-    checkpoints: Sequence[Checkpoint], *, runtime: str, threads: int, seconds: float = 2.0
+def _runtimes_of(network: Arch | Path) -> list[str]:
+    """An artefact's own; none for what can be converted to any."""
+    if isinstance(network, Arch) or network.suffix == ".safetensors":
+        return []
+    return [RUNTIME_OF[network.suffix]]
+
+
+def measure_networks(
+    networks: Sequence[tuple[Arch | Path, str]], *, threads: int, seconds: float = 2.0
 ) -> list[Latency]:
-    """The latency of each network in one session, from files that are then deleted."""
-    engine = get_runtime(runtime)
+    """The latency of each (network, runtime) in one session.
+
+    Archs (random weights) and checkpoints are converted to files that are then deleted; any other
+    file is an artefact of its runtime. Raises ConversionError where a converter fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, f"{index}{engine.suffix}") for index in range(len(checkpoints))]
-        for checkpoint, path in zip(checkpoints, paths, strict=True):
-            engine.convert(checkpoint, path)
-        return measure(paths, runtime=runtime, threads=threads, seconds=seconds)
+        paths = []
+        jobs: dict[str, list[Job]] = {}
+        for index, (network, runtime) in enumerate(networks):
+            path = Path(folder, f"{index}{check_runtime(runtime).suffix}")
+            if isinstance(network, Path) and network.suffix == path.suffix:
+                paths.append(network)
+                continue
+            paths.append(path)
+            jobs.setdefault(runtime, []).append(Job(network, path))
+        for runtime, some in jobs.items():
+            export_isolated(some, runtime)
+        runtimes = [runtime for _, runtime in networks]
+        return measure(paths, runtime=runtimes, threads=threads, seconds=seconds)

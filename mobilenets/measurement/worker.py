@@ -1,59 +1,78 @@
-"""The measuring process: a request as JSON on stdin, the reply as JSON on stdout.
+"""The measuring process: loads networks in one runtime and runs them when told (`child.serve`).
 
-Started by `measure`, with `python -m`. It pins itself to its cores before it imports the runtime,
-so that the runtime's threads inherit them.
+It pins itself to its cores before it imports the runtime, so that the runtime's threads inherit
+them.
 """
 
 from __future__ import annotations
 
 import gc
-import json
 import os
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mobilenets.errors import MobileNetsError
-from mobilenets.measurement.loop import interleave
+from mobilenets.child import Request, serve
+from mobilenets.measurement.device import waited_ns
+from mobilenets.measurement.loop import LocalTarget
 
 _SEED = 0
 
 
-def main() -> None:
-    """Answer the request on stdin, or say which of our errors it met."""
-    request = json.load(sys.stdin)
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, request["cores"])
-    try:
-        reply = answer(request)
-    except MobileNetsError as error:
-        reply = {"error": type(error).__name__, "message": str(error)}
-    print(json.dumps(reply))
+class Worker:
+    """Answers one request after the other: start, then load, warm_up, turn and unload networks."""
+
+    def __init__(self) -> None:
+        self._runtime: Any = None
+        self._threads = 0
+        self._targets: dict[str, LocalTarget] = {}
+
+    def __call__(self, request: Request) -> Any:
+        words = dict(request)
+        return getattr(self, words.pop("do"))(**words)
+
+    def start(self, runtime: str, threads: int, cores: list[int]) -> str:
+        """Pin this process and import the runtime; its version."""
+        if hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(0, cores)
+        from mobilenets.runtimes import RUNTIMES, get_runtime
+
+        self._runtime, self._threads = get_runtime(runtime), threads
+        gc.disable()
+        return RUNTIMES[runtime].version()
+
+    def load(self, path: str) -> str:
+        """Load a network with an image to run it on; its precision."""
+        from mobilenets.runtimes.artefact import precision_of
+
+        session = self._runtime.load(Path(path), self._threads)
+        run = partial(session.run, _image(session.input_shape, session.layout))
+        self._targets[path] = LocalTarget(run, waited=waited_ns)
+        return precision_of(session.metadata)
+
+    def unload(self, path: str) -> None:
+        """Forget a network, with its memory."""
+        del self._targets[path]
+        gc.collect()
+
+    def warm_up(self, path: str, seconds: float) -> float:
+        return self._targets[path].warm_up(seconds)
+
+    def turn(self, path: str, settle: int, burst: int) -> Any:
+        return self._targets[path].turn(settle, burst)
 
 
-def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The runtime's version, and burst, precision and times of each file in the request."""
+def _image(shape: tuple[int, int, int, int], layout: str) -> Any:
+    """One random image, in the order of memory that the runtime takes without a copy. Numbers as
+    images have them: zeros are faster in some kernels."""
     import numpy as np
 
-    from mobilenets.runtimes import get_runtime
-
-    runtime = get_runtime(request["runtime"])
-    sessions = [runtime.load(Path(path), request["threads"]) for path in request["paths"]]
-    # Numbers as images have them: zeros are faster in some kernels.
+    _, channels, height, width = shape
     random = np.random.default_rng(_SEED)
-    images = [random.random((1, *session.input_shape[1:]), np.float32) for session in sessions]
-    runs = [partial(session.run, image) for session, image in zip(sessions, images, strict=True)]
-    gc.disable()
-    timed = interleave(runs, seconds=request["seconds"], min_runs=request["min_runs"])
-    return {
-        "version": runtime.version(),
-        "targets": [
-            {"precision": session.metadata.get("precision", "fp32"), **one._asdict()}
-            for session, one in zip(sessions, timed, strict=True)
-        ],
-    }
+    if layout == "NHWC":
+        return random.random((1, height, width, channels), np.float32).transpose(0, 3, 1, 2)
+    return random.random((1, channels, height, width), np.float32)
 
 
 if __name__ == "__main__":
-    main()
+    serve(Worker())

@@ -29,26 +29,33 @@ class Checkpoint:
     """A trained network as a value.
 
     `labels` are the classes in the order of the logits, `preprocess` is `data.Preprocess` as JSON,
-    `mean` and `std` normalise RGB in [0, 1], `training` says how the weights came about.
+    `mean` and `std` (a number a channel) normalise RGB in [0, 1], `training` says how the weights
+    came about.
     """
 
     arch: Arch
     weights: Mapping[str, Tensor]
     labels: tuple[str, ...]
     preprocess: dict[str, Any]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     training: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, arch: Arch, *, seed: int = 0) -> Checkpoint:
-        """A random start for `arch`: for timing, where the weights' values do not matter."""
+        """Random weights for `arch`, for timing. Batch norm and biases are random too: zeros would
+        be optimised away, and would leave a V3's logits near 1e-5. Only images (3 channels) are
+        normalised."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             weights = MobileNet(arch).state_dict()
+            _randomise_(weights)
         labels = tuple(str(index) for index in range(arch.classes))
         preprocess = {"resolution": arch.resolution, "crop": 1.0}
-        return cls(arch, weights, labels, preprocess, MEAN, STD)
+        if arch.in_channels == 3:
+            return cls(arch, weights, labels, preprocess, MEAN, STD)
+        zeros, ones = (0.0,) * arch.in_channels, (1.0,) * arch.in_channels
+        return cls(arch, weights, labels, preprocess, zeros, ones)
 
     def about(self) -> dict[str, Any]:
         """Everything but the weights, as JSON."""
@@ -76,10 +83,12 @@ class Checkpoint:
         tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
         return hashlib.sha256(save(tensors) + digest(self.arch).encode()).hexdigest()[:16]
 
-    def save(self, path: Path) -> None:
-        """Write to `path` (.safetensors): to a temporary file first, then renamed."""
+    def save(self, path: Path, *, extra: Mapping[str, str] | None = None) -> None:
+        """Write to `path` (.safetensors): to a temporary file first, then renamed. `extra` goes
+        into the metadata beside our own."""
         tensors = {name: tensor.contiguous() for name, tensor in self.weights.items()}
-        write_bytes(path, save(tensors, {"mobilenets": json.dumps(self.about())}))
+        metadata = {**(extra or {}), "mobilenets": json.dumps(self.about())}
+        write_bytes(path, save(tensors, metadata))
 
     @classmethod
     def load(cls, path: Path) -> Checkpoint:
@@ -101,3 +110,14 @@ class Checkpoint:
             raise FileError(
                 f"{path} is not a checkpoint of mobilenets ({type(error).__name__}: {error})"
             ) from error
+
+
+def _randomise_(weights: dict[str, Tensor]) -> None:
+    """Numbers as training leaves them for batch norm's factors, statistics, and biases."""
+    for name, tensor in weights.items():
+        if tensor.ndim != 1:
+            continue
+        if name.endswith((".weight", ".running_var")):
+            tensor.uniform_(0.5, 1.5)
+        else:
+            tensor.normal_(0.0, 0.1)

@@ -15,22 +15,27 @@ class Deployed(nn.Module):
 
     The mean is subtracted in the graph and the division by std sits in the first convolution's
     weights: one pass over the image instead of two, and the padding still adds zeros to the
-    normalised image, as in training.
+    normalised image, as in training. A mean of zero costs nothing.
     """
 
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
         self.network = checkpoint.network()
-        self.mean: Tensor
-        self.register_buffer("mean", torch.tensor(checkpoint.mean).reshape(1, -1, 1, 1))
+        mean = torch.tensor(checkpoint.mean).reshape(1, -1, 1, 1)
+        self.mean: Tensor | None
+        self.register_buffer("mean", mean if mean.any() else None)
         for module in self.network.modules():
             if isinstance(module, ConvNormAct):
                 module.conv = fuse_conv_bn_eval(module.conv, module.norm)  # type: ignore[arg-type]
                 module.norm = nn.Identity()
-        first = next(m for m in self.network.modules() if isinstance(m, nn.Conv2d))
-        std = torch.tensor(checkpoint.std).reshape(1, -1, 1, 1)
-        first.weight = nn.Parameter(first.weight.detach() / std)
+        self._divide_by(torch.tensor(checkpoint.std).reshape(1, -1, 1, 1))
         self.eval().requires_grad_(False)
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.network(image - self.mean)
+        return self.network(image if self.mean is None else image - self.mean)
+
+    def _divide_by(self, std: Tensor) -> None:
+        if (std == 1).all():
+            return
+        first = next(m for m in self.network.modules() if isinstance(m, nn.Conv2d))
+        first.weight = nn.Parameter(first.weight.detach() / std)

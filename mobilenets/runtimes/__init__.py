@@ -1,4 +1,4 @@
-"""Running networks outside torch: one file per runtime, one small protocol.
+"""Running networks outside the training loop: one file per runtime, one small protocol.
 
 A runtime is chosen by name, `get_runtime("onnxruntime")`; its package is imported only then.
 """
@@ -6,18 +6,23 @@ A runtime is chosen by name, `get_runtime("onnxruntime")`; its package is import
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mobilenets.errors import RuntimeMissing
 
 if TYPE_CHECKING:
+    # The measuring process pins itself before it imports numpy.
+    import numpy as np
+    from numpy.typing import NDArray
+
     from mobilenets.nn import Checkpoint
 
-Floats = NDArray[np.float32]
+    Floats = NDArray[np.float32]
 
 
 class Session(Protocol):
@@ -25,63 +30,129 @@ class Session(Protocol):
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
-        """(N, 3, H, W); N is 1 where the file leaves the batch open."""
+        """(N, C, H, W); N is 1 where the file leaves the batch open."""
+
+    @property
+    def layout(self) -> str:
+        """The order in memory that `run` takes without a copy: "NCHW" or "NHWC"."""
 
     @property
     def metadata(self) -> dict[str, str]:
         """What the file says of itself."""
 
     def run(self, images: Floats) -> Floats:
-        """Logits (N, classes) of images (N, 3, H, W) in [0, 1]."""
+        """Logits (N, classes) of images (N, C, H, W) in [0, 1]."""
 
 
 class Runtime(Protocol):
     """A program that runs networks from files of one format."""
 
-    @property
-    def name(self) -> str:
-        """As given to `get_runtime`."""
+    def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
+        """Write the deployed network to `path`: images in [0, 1] in, logits out.
 
-    @property
-    def suffix(self) -> str:
-        """Of its files, with the dot."""
-
-    @property
-    def precisions(self) -> tuple[str, ...]:
-        """Those it can be asked for, the plainest first."""
-
-    def version(self) -> str: ...
-
-    def convert(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Write the deployed network to `path`: images in [0, 1] in, logits out."""
+        `about` is kept in the file's metadata under "mobilenets". For `artefact.export`, which
+        adds the description and makes the writing atomic.
+        """
 
     def load(self, path: Path, threads: int) -> Session:
-        """The network in `path`, to run on `threads` threads; raises FileError."""
+        """The network in `path`, to run on `threads` threads (0: all); raises FileError."""
 
 
-class _Known(NamedTuple):
-    package: str
-    make: Callable[[], Runtime]
+@dataclass(frozen=True)
+class Known:
+    """What is known of a runtime without importing it.
+
+    `packages` are what it imports, `distribution` is the one whose version counts, `install` what
+    to give to pip; `suffix` is of its files, `precisions` those it can be asked for.
+    """
+
+    maker: str
+    packages: tuple[str, ...]
+    distribution: str
+    install: str
+    suffix: str
+    precisions: tuple[str, ...] = ("fp32",)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The packages that are not installed."""
+        return tuple(package for package in self.packages if find_spec(package) is None)
+
+    def version(self) -> str:
+        return version(self.distribution)
+
+
+RUNTIMES = {
+    "torch": Known("pytorch.Eager", ("torch",), "torch", "torch", ".safetensors"),
+    "torch-compile": Known("pytorch.Compiled", ("torch",), "torch", "torch", ".safetensors"),
+    "onnxruntime": Known(
+        "onnxruntime.OnnxRuntime", ("onnx", "onnxruntime"), "onnxruntime", "onnxruntime", ".onnx"
+    ),
+    "openvino": Known(
+        "openvino.OpenVino", ("onnx", "openvino"), "openvino", "'mobilenets[openvino]'", ".xml"
+    ),
+    "litert": Known(
+        "litert.LiteRt", ("ai_edge_litert", "litert_torch"), "ai-edge-litert",
+        "'mobilenets[litert]'", ".tflite",
+    ),
+    "executorch": Known(
+        "executorch.ExecuTorch", ("executorch",), "executorch", "'mobilenets[executorch]'", ".pte"
+    ),
+    "ncnn": Known("ncnn.Ncnn", ("ncnn", "pnnx"), "ncnn", "'mobilenets[ncnn]'", ".ncnn.param"),
+}  # fmt: skip
 
 
 def get_runtime(name: str) -> Runtime:
     """The runtime called `name`; raises RuntimeMissing where it is not known or not installed."""
-    if name not in _RUNTIMES:
-        raise RuntimeMissing(f"unknown runtime {name!r}; known are {', '.join(RUNTIMES)}")
-    package, make = _RUNTIMES[name]
+    known = check_runtime(name)
+    module, maker = known.maker.split(".")
     try:
-        return make()
+        make: Callable[[], Runtime] = getattr(import_module(f"mobilenets.runtimes.{module}"), maker)
     except ImportError as error:
         raise RuntimeMissing(
-            f"runtime {name} cannot be imported ({error}); run: pip install {package}"
+            f"runtime {name} cannot be imported ({error}); run: pip install {known.install}"
         ) from error
+    return make()
 
 
-def _onnxruntime() -> Runtime:
-    from mobilenets.runtimes.onnxruntime import OnnxRuntime
+def check_runtime(name: str) -> Known:
+    """What is known of a runtime that is installed; raises RuntimeMissing for any other."""
+    if name not in RUNTIMES:
+        raise RuntimeMissing(f"unknown runtime {name!r}; known are {', '.join(RUNTIMES)}")
+    known = RUNTIMES[name]
+    if known.missing:
+        raise RuntimeMissing(
+            f"runtime {name} needs {' and '.join(known.missing)}, which is not installed; "
+            f"run: pip install {known.install}"
+        )
+    return known
 
-    return OnnxRuntime()
+
+def runtime_names(words: str) -> list[str]:
+    """The runtimes that a user means: "auto" for all that are installed, or names and commas.
+
+    Raises RuntimeMissing for a name that is not known, there twice, or not installed.
+    """
+    if words == "auto":
+        return [name for name, known in RUNTIMES.items() if not known.missing]
+    names = [word.strip() for word in words.split(",")]
+    if len(set(names)) < len(names):
+        raise RuntimeMissing(f"each runtime may be named once, got {words}")
+    for name in names:
+        check_runtime(name)
+    return names
 
 
-_RUNTIMES = {"onnxruntime": _Known("onnxruntime", _onnxruntime)}
-RUNTIMES = tuple(_RUNTIMES)
+def describe_runtimes() -> list[dict[str, Any]]:
+    """Every runtime, installed or not: the JSON of `mobilenets runtimes`."""
+    return [
+        {
+            "name": name,
+            "installed": not known.missing,
+            "version": None if known.missing else known.version(),
+            "suffix": known.suffix,
+            "precisions": list(known.precisions),
+            "install": f"pip install {known.install}",
+        }
+        for name, known in RUNTIMES.items()
+    ]

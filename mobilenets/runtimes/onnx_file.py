@@ -1,30 +1,43 @@
-"""Checkpoint -> ONNX file that carries itself: labels, preprocessing, arch and hash as metadata."""
+"""Checkpoint -> ONNX model.
+
+torch's exporter takes a second or two a network. What it writes depends on the network's
+structure; channels, image size and weights only fill it. So each structure is exported once a
+process, and the networks that share it are filled in: a test holds the two ways equal to the bit.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
+import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
+from onnx import numpy_helper
 
-from mobilenets.archs import from_json
-from mobilenets.errors import ArchError, FileError
-from mobilenets.files import write_bytes
+from mobilenets.archs import Arch
+from mobilenets.archs.ops import Op, ops
 from mobilenets.nn import Checkpoint, Deployed
 
 OPSET = 18
 
 
-def write_onnx(checkpoint: Checkpoint, path: Path) -> None:
-    """Write the deployed network: "image" (1, 3, H, W) float32 RGB in [0, 1] -> "logits"."""
+def onnx_model(checkpoint: Checkpoint) -> Any:
+    """The deployed network: "image" (1, C, H, W) float32 in [0, 1] -> "logits" (1, classes)."""
+    model = onnx.ModelProto()
+    model.CopyFrom(_template(_Structure(checkpoint.arch)))
+    _fill_(model.graph, checkpoint)
+    return model
+
+
+def exported(checkpoint: Checkpoint) -> Any:
+    """The same by torch's exporter alone."""
     arch = checkpoint.arch
     image = torch.zeros(1, arch.in_channels, arch.resolution, arch.resolution)
     with _quiet():
@@ -34,47 +47,73 @@ def write_onnx(checkpoint: Checkpoint, path: Path) -> None:
         )  # fmt: skip
     model = program.model_proto  # type: ignore[union-attr]
     _strip(model)
-    about = {**checkpoint.about(), "input": _INPUT, "output": "logits", "torch": torch.__version__}
-    facts = {"mobilenets": json.dumps(about), "sha256": graph_hash(model)}
-    onnx.helper.set_model_props(model, facts)
-    write_bytes(path, model.SerializeToString(deterministic=True))
+    return model
 
 
-_INPUT = {
-    "layout": "NCHW",
-    "dtype": "float32",
-    "colour": "RGB",
-    "value_range": [0, 1],
-    "normalisation": "inside the graph",
-}
+class _Structure:
+    """An arch, equal to all those that the exporter writes alike: same ops, kernels, strides,
+    joined alike. Channels, image sides and classes are free, but for a single one: a depthwise
+    convolution of one channel is no depthwise convolution."""
+
+    def __init__(self, arch: Arch):
+        self.arch = arch
+        self._key = (arch.padding, *map(_shapeless, ops(arch)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Structure) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
 
-def about_onnx(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What an artefact says of itself (`Checkpoint.about` and more), its arch checked.
-
-    Raises `FileError` for a file that `write_onnx` did not write.
-    """
-    try:
-        about = json.loads(metadata["mobilenets"])
-        from_json(about["arch"])
-    except (KeyError, ValueError, ArchError) as error:
-        raise FileError(
-            f"{path} carries no description by mobilenets ({type(error).__name__}: {error}); "
-            "give an artefact or checkpoint that mobilenets wrote"
-        ) from error
-    return about
+def _shapeless(op: Op) -> tuple[Any, ...]:
+    single = op.in_channels == 1, op.out_channels == 1
+    # TensorFlow's padding of a strided convolution depends on whether the side is even.
+    odd = op.in_size % 2
+    return op.name, op.kind, op.inputs, op.kernel, op.stride, op.groups > 1, op.act, single, odd
 
 
-def is_intact(path: Path) -> bool:
-    """Whether the graph and weights in `path` are those that were written."""
-    model = onnx.load(path)
-    stored = {entry.key: entry.value for entry in model.metadata_props}.get("sha256")
-    return stored == graph_hash(model)
+@cache
+def _template(structure: _Structure) -> Any:
+    return exported(Checkpoint.fresh(structure.arch))
 
 
-def graph_hash(model: Any) -> str:
-    """SHA-256 of the graph with its weights."""
-    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+def _fill_(graph: Any, checkpoint: Checkpoint) -> None:
+    """Put the checkpoint's weights and shapes into a graph of the same structure."""
+    state = Deployed(checkpoint).state_dict()
+    arrays = {tensor.name: tensor for tensor in graph.initializer}
+    for name in arrays.keys() & state.keys():
+        _set_(arrays[name], state[name].numpy())
+    for node in graph.node:
+        if node.op_type == "Conv":
+            _set_groups_(node, state[node.input[1]].shape)
+        elif node.op_type == "Reshape":  # after the global pool, to (1, channels)
+            channels = next(op.out_channels for op in ops(checkpoint.arch) if _is_global(op))
+            _set_(arrays[node.input[1]], np.array([1, channels]))
+    first, *_, last = ops(checkpoint.arch)
+    _set_shape_(graph.input[0], first.out_channels, first.out_size)
+    _set_shape_(graph.output[0], last.out_channels, last.out_size)
+
+
+def _is_global(op: Op) -> bool:
+    """Whether the op is a `Pool` row: the pools of squeeze-and-excite have longer names."""
+    return op.kind == "pool" and op.name == f"rows.{op.row}"
+
+
+def _set_(tensor: Any, array: NDArray[Any]) -> None:
+    tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(array), tensor.name))
+
+
+def _set_groups_(node: Any, weight: Sequence[int]) -> None:
+    """A depthwise convolution has as many groups as filters."""
+    group = next(attribute for attribute in node.attribute if attribute.name == "group")
+    group.i = weight[0] if group.i > 1 else 1
+
+
+def _set_shape_(value: Any, channels: int, size: int) -> None:
+    dims = value.type.tensor_type.shape.dim
+    for dim, length in zip(dims, (1, channels, size, size), strict=False):
+        dim.dim_value = length
 
 
 def _strip(model: Any) -> None:

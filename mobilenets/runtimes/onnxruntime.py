@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, final
 import onnxruntime as ort
 
 from mobilenets.errors import DataError, FileError
-from mobilenets.runtimes import Floats
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
+    from mobilenets.runtimes import Floats
 
 _ERRORS_ONLY = 3  # onnxruntime's log severity
 
@@ -19,6 +19,8 @@ _ERRORS_ONLY = 3  # onnxruntime's log severity
 @final
 class OnnxSession:
     """One .onnx file, loaded."""
+
+    layout = "NCHW"
 
     def __init__(self, path: Path, threads: int):
         self._path = path
@@ -42,17 +44,14 @@ class OnnxSession:
 class OnnxRuntime:
     """onnxruntime's CPU provider."""
 
-    name = "onnxruntime"
-    suffix = ".onnx"
-    precisions = ("fp32", "int8")
+    def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
+        from onnx.helper import set_model_props
 
-    def version(self) -> str:
-        return ort.__version__
+        from mobilenets.runtimes.onnx_file import onnx_model  # torch takes seconds to import
 
-    def convert(self, checkpoint: Checkpoint, path: Path) -> None:
-        from mobilenets.runtimes.onnx_file import write_onnx  # torch takes seconds to import
-
-        write_onnx(checkpoint, path)
+        model = onnx_model(checkpoint)
+        set_model_props(model, {"mobilenets": about})
+        path.write_bytes(model.SerializeToString(deterministic=True))
 
     def load(self, path: Path, threads: int) -> OnnxSession:
         return OnnxSession(path, threads)
@@ -80,14 +79,14 @@ def _options(threads: int) -> Any:
 
 
 def _image_shape(path: Path, inputs: list[Any]) -> tuple[int, int, int, int]:
-    """(N, 3, H, W) of the only input; an open batch, which onnxruntime gives as a name, is 1."""
+    """(N, C, H, W) of the only input; an open batch, which onnxruntime gives as a name, is 1."""
     shape = inputs[0].shape
     if len(inputs) != 1 or inputs[0].type != "tensor(float)" or len(shape) != 4:
-        raise FileError(f"{path} must take one float tensor N x 3 x H x W, got {_describe(inputs)}")
-    batch, channels, height, width = shape
-    if channels != 3 or not isinstance(height, int) or not isinstance(width, int):
-        raise FileError(f"{path} must take images 3 x H x W of fixed size, got {_describe(inputs)}")
-    return (batch if isinstance(batch, int) else 1, channels, height, width)
+        raise FileError(f"{path} must take one float tensor N x C x H x W, got {_describe(inputs)}")
+    batch, *image = shape
+    if not all(isinstance(side, int) for side in image):
+        raise FileError(f"{path} must take images C x H x W of fixed size, got {_describe(inputs)}")
+    return (batch if isinstance(batch, int) else 1, *image)
 
 
 def _describe(inputs: list[Any]) -> str:

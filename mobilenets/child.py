@@ -1,0 +1,123 @@
+"""A Python process of its own for what must not disturb this one: measuring, converting.
+
+The parent asks, the child answers: one JSON value a line each way. What the child's libraries
+print goes to its stderr, whose last line tells of its death.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from mobilenets import errors
+from mobilenets.errors import MobileNetsError
+
+Request = Mapping[str, Any]
+
+
+class ChildDied(Exception):
+    """The child ended without an answer; the message says how, in a few words."""
+
+
+class Child:
+    """A running `python -m MODULE` that answers requests (see `serve`); a context manager."""
+
+    def __init__(self, module: str, *, environment: Mapping[str, str] | None = None):
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+        self._process = subprocess.Popen(
+            (sys.executable, "-P", "-m", module),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            env=_environment() | dict(environment or {}),
+        )
+
+    def ask(self, request: Request, *, timeout: float) -> Any:
+        """The answer to `request`; raises the child's own error (of ours), or ChildDied when it
+        crashes or takes over `timeout` seconds, which ends it."""
+        expired = threading.Event()
+
+        def expire() -> None:
+            expired.set()
+            self._process.kill()
+
+        timer = threading.Timer(timeout, expire)
+        timer.start()
+        try:
+            line = self._exchange(request)
+        finally:
+            timer.cancel()
+        if not line:
+            raise ChildDied(f"took over {timeout:.0f} s" if expired.is_set() else self._death())
+        answer = json.loads(line)
+        if "error" in answer:
+            raise getattr(errors, answer["error"])(answer["message"])
+        return answer["answer"]
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._process.kill()
+        self._process.communicate()
+        self._stderr.close()
+
+    def _exchange(self, request: Request) -> bytes:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            return b""
+        return self._process.stdout.readline()
+
+    def _death(self) -> str:
+        code = self._process.wait()
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        said = f": {lines[-1]}" if lines else ""
+        if code >= 0:
+            return f"failed with {code}{said}"
+        return f"crashed ({signal.Signals(-code).name}){said}"
+
+
+def serve(answer: Callable[[Request], Any]) -> None:
+    """The child's side: answer the requests on stdin until it closes.
+
+    Our own errors are told to the parent; any other ends the child.
+    """
+    with os.fdopen(os.dup(1), "w") as replies:
+        os.dup2(2, 1)  # libraries print where they like
+        for line in sys.stdin:
+            print(json.dumps(_reply(answer, json.loads(line))), file=replies, flush=True)
+
+
+def _reply(answer: Callable[[Request], Any], request: Request) -> dict[str, Any]:
+    try:
+        return {"answer": answer(request)}
+    except MobileNetsError as error:
+        return {"error": type(error).__name__, "message": str(error)}
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with our import path."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(_absolute(sys.path))}
+
+
+def _absolute(entries: Iterable[str]) -> list[str]:
+    return [str(Path(entry).absolute()) for entry in entries]

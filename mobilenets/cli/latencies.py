@@ -1,0 +1,32 @@
+"""What `mobilenets latency` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mobilenets.cli.show import show_json, show_table
+from mobilenets.measurement import Latency, compare
+
+
+def show(found: Sequence[tuple[str, Latency]], *, compared: bool, json: bool) -> None:
+    """One record for each target and runtime; in JSON a single one stands alone."""
+    records = [{"target": name} | latency.to_json() for name, latency in found]
+    if compared:
+        ratios = compare([latency for _, latency in found])
+        records = [one | {"ratio": ratio} for one, ratio in zip(records, ratios, strict=True)]
+    if json:
+        return show_json(records[0] if len(records) == 1 else records)
+    if len(records) == 1:
+        (record,) = records
+        return show_table(["", record.pop("target")], [list(pair) for pair in record.items()])
+    return _show_many(records)
+
+
+def _show_many(records: list[dict[str, Any]]) -> None:
+    keys = ["target", "runtime", "p50_ms", "p90_ms", "min_ms", "spread", "waited", "noisy", "runs"]
+    if "ratio" in records[0]:
+        keys.insert(3, "ratio")
+    show_table(keys, [[record[key] for key in keys] for record in records])
+    first = records[0]
+    print(f"\n{first['threads']} thread(s), batch 1, {first['device']}")

@@ -1,0 +1,77 @@
+"""Converting in a process of its own: converters change what they touch (threads, loggers,
+warnings, the compiler's state), take gigabytes, and some crash."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mobilenets.archs import Arch, from_json, to_json
+from mobilenets.child import Child, ChildDied, Request, serve
+from mobilenets.errors import ConversionError
+from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes.artefact import export
+
+TIMEOUT = 600.0  # seconds for one network
+
+
+class Job(NamedTuple):
+    """A network to convert: an arch, which gets random weights, or a checkpoint's file."""
+
+    network: Arch | Path
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.network) if isinstance(self.network, Path) else self.network.full_name
+
+
+def export_isolated(jobs: Sequence[Job], runtime: str) -> None:
+    """Write each artefact, all in one child; raises ConversionError at the first that fails."""
+    for failure in try_exports(jobs, runtime):
+        if failure is not None:
+            raise failure
+
+
+def try_exports(jobs: Sequence[Job], runtime: str) -> Iterator[ConversionError | None]:
+    """Write each artefact and yield None for it, or what went wrong: the others go on."""
+    check_runtime(runtime)
+    left = list(jobs)
+    while left:
+        with Child(__name__) as child:
+            while left:
+                job, *left = left
+                failure = _ask(child, job, runtime)
+                yield failure
+                if failure:
+                    break  # the child is gone, or its state may be spoilt
+
+
+def _ask(child: Child, job: Job, runtime: str) -> ConversionError | None:
+    network = job.network
+    source = (
+        {"checkpoint": str(network)} if isinstance(network, Path) else {"arch": to_json(network)}
+    )
+    try:
+        child.ask({**source, "runtime": runtime, "path": str(job.path)}, timeout=TIMEOUT)
+    except (ChildDied, ConversionError) as error:
+        return ConversionError(
+            f"{runtime} could not convert {job.name}: its converter {error}; "
+            "choose another runtime, or report it to its makers"
+        )
+    return None
+
+
+def _answer(request: Request) -> None:
+    from mobilenets.nn import Checkpoint
+
+    if "arch" in request:
+        checkpoint = Checkpoint.fresh(from_json(request["arch"]))
+    else:
+        checkpoint = Checkpoint.load(Path(request["checkpoint"]))
+    export(checkpoint, request["runtime"], Path(request["path"]))
+
+
+if __name__ == "__main__":
+    serve(_answer)

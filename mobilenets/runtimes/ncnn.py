@@ -1,0 +1,125 @@
+"""ncnn on the CPU: .param with the graph, .bin with the weights, and .json with the description,
+for which ncnn's format has no place."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import ncnn
+import numpy as np
+
+from mobilenets.errors import ConversionError, DataError, FileError
+
+if TYPE_CHECKING:
+    from mobilenets.nn import Checkpoint
+    from mobilenets.runtimes import Floats
+
+_MAGIC = b"7767517\n"  # the first line of every .param file
+
+
+@final
+class NcnnSession:
+    """One .param file with its weights, loaded."""
+
+    layout = "NCHW"
+
+    def __init__(self, path: Path, threads: int):
+        self._path = path
+        self.metadata = _metadata(path)
+        self._net = _open(path, threads)
+        self._input = self._net.input_names()[0]
+        self._output = self._net.output_names()[0]
+        self.input_shape = _input_shape(path, self.metadata)
+
+    def run(self, images: Floats) -> Floats:
+        if images.shape[1:] != self.input_shape[1:]:
+            raise DataError(
+                f"{self._path} takes float32 images of shape {self.input_shape} and got "
+                f"{images.dtype} {images.shape}"
+            )
+        return np.stack([self._run_one(image) for image in images])
+
+    def _run_one(self, image: Floats) -> Floats:
+        extractor = self._net.create_extractor()
+        extractor.input(self._input, ncnn.Mat(image))
+        _, logits = extractor.extract(self._output)
+        return np.array(logits)
+
+
+@final
+class Ncnn:
+    """ncnn on the CPU, in fp32."""
+
+    def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
+        import torch
+
+        from mobilenets.nn import Deployed
+
+        arch = checkpoint.arch
+        image = torch.zeros(1, arch.in_channels, arch.resolution, arch.resolution)
+        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # tracing is deprecated, and what pnnx reads
+            script = Path(folder, "network.pt")
+            torch.jit.trace(Deployed(checkpoint), image).save(script)  # type: ignore[no-untyped-call]
+            _pnnx(script, tuple(image.shape))
+            path.write_bytes(script.with_suffix(".ncnn.param").read_bytes())
+            path.with_suffix(".bin").write_bytes(script.with_suffix(".ncnn.bin").read_bytes())
+        path.with_suffix(".json").write_text(about, encoding="utf-8")
+
+    def load(self, path: Path, threads: int) -> NcnnSession:
+        return NcnnSession(path, threads)
+
+
+def _pnnx(script: Path, shape: tuple[int, ...]) -> None:
+    """ncnn's converter, a program: writes its files beside `script`."""
+    import pnnx
+
+    sizes = ",".join(map(str, shape))
+    done = subprocess.run(
+        [pnnx.EXEC_PATH, script, f"inputshape=[{sizes}]f32", "fp16=0"],
+        capture_output=True,
+        text=True,
+        cwd=script.parent,
+    )
+    if done.returncode or not script.with_suffix(".ncnn.param").is_file():
+        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
+        raise ConversionError(f"pnnx failed with {done.returncode}: {''.join(last)}")
+
+
+def _open(path: Path, threads: int) -> Any:
+    for file in (path, path.with_suffix(".bin")):
+        if not file.is_file():
+            raise FileError(f"there is no file {file}; ncnn needs a .param file and its .bin")
+    if not path.read_bytes().startswith(_MAGIC):
+        raise FileError(f"{path} is no file that ncnn can load: it does not start with 7767517")
+    net = ncnn.Net()
+    options = net.opt
+    options.num_threads = threads or len(os.sched_getaffinity(0))
+    options.use_vulkan_compute = False
+    options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
+    options.use_bf16_storage = False
+    if net.load_param(str(path)) or net.load_model(str(path.with_suffix(".bin"))):
+        raise FileError(f"{path} is no file that ncnn can load, or its .bin is cut short")
+    return net
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    beside = path.with_suffix(".json")
+    return {"mobilenets": beside.read_text(encoding="utf-8")} if beside.is_file() else {}
+
+
+def _input_shape(path: Path, metadata: dict[str, str]) -> tuple[int, int, int, int]:
+    """From the description: ncnn's files leave the image's size open."""
+    try:
+        arch = json.loads(metadata["mobilenets"])["arch"]
+        return 1, arch["in_channels"], arch["resolution"], arch["resolution"]
+    except (KeyError, ValueError, TypeError) as error:
+        raise FileError(
+            f"{path} needs its description, {path.with_suffix('.json')}, to tell the image's size"
+        ) from error

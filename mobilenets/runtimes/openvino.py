@@ -1,0 +1,89 @@
+"""OpenVINO's CPU plugin: .xml with the graph, .bin with the weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, final
+
+import openvino
+
+from mobilenets.errors import DataError, FileError
+
+if TYPE_CHECKING:
+    from mobilenets.nn import Checkpoint
+    from mobilenets.runtimes import Floats
+
+
+@final
+class OpenVinoSession:
+    """One .xml file, compiled for the CPU."""
+
+    layout = "NCHW"
+
+    def __init__(self, path: Path, threads: int):
+        self._path = path
+        core = openvino.Core()
+        model = _read(core, path)
+        self.metadata = _metadata(model)
+        self.input_shape = tuple(model.inputs[0].shape)
+        self._request = core.compile_model(model, "CPU", _options(threads)).create_infer_request()
+
+    def run(self, images: Floats) -> Floats:
+        try:
+            (logits,) = self._request.infer({0: images}).values()
+        except RuntimeError as error:
+            raise DataError(
+                f"{self._path} takes float32 images of shape {self.input_shape} and failed on "
+                f"{images.dtype} {images.shape}: {_reason(error)}"
+            ) from error
+        return logits
+
+
+@final
+class OpenVino:
+    """OpenVINO on the CPU."""
+
+    def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
+        from mobilenets.runtimes.onnx_file import onnx_model  # torch takes seconds to import
+
+        # From ONNX bytes, not by `convert_model`, which sends telemetry. `save_model` halves the
+        # weights' precision unless told not to.
+        model = openvino.Core().read_model(onnx_model(checkpoint).SerializeToString())
+        model.set_rt_info(about, ["mobilenets"])
+        openvino.save_model(model, path, compress_to_fp16=False)
+
+    def load(self, path: Path, threads: int) -> OpenVinoSession:
+        return OpenVinoSession(path, threads)
+
+
+def _options(threads: int) -> dict[str, Any]:
+    """One request at a time, in fp32 also where the CPU has faster and coarser numbers. Where the
+    process may run is for its caller to say (`taskset`), not for OpenVINO's own pinning."""
+    return {
+        "PERFORMANCE_HINT": "LATENCY",
+        "NUM_STREAMS": 1,
+        "INFERENCE_NUM_THREADS": threads,
+        "INFERENCE_PRECISION_HINT": "f32",
+        "ENABLE_CPU_PINNING": False,
+    }
+
+
+def _read(core: Any, path: Path) -> Any:
+    if not path.is_file():
+        raise FileError(f"there is no file {path}; give the path of an .xml file")
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        raise FileError(f"{path} is no file that OpenVINO can load: {_reason(error)}") from error
+
+
+def _metadata(model: Any) -> dict[str, str]:
+    if not model.has_rt_info(["mobilenets"]):
+        return {}
+    return {"mobilenets": model.get_rt_info(["mobilenets"]).astype(str)}
+
+
+def _reason(error: Exception) -> str:
+    """OpenVINO's complaint without the places in its sources: the last line that says something."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

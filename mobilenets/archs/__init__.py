@@ -13,6 +13,13 @@ from mobilenets.archs.codec import to_json as to_json
 from mobilenets.archs.cost import Cost as Cost
 from mobilenets.archs.cost import cost as cost
 from mobilenets.archs.cost import memory_by_size as memory_by_size
+from mobilenets.archs.edits import proposals as proposals
+from mobilenets.archs.edits import width_groups as width_groups
+from mobilenets.archs.edits import with_expand as with_expand
+from mobilenets.archs.edits import with_kernel as with_kernel
+from mobilenets.archs.edits import with_width as with_width
+from mobilenets.archs.edits import without_row as without_row
+from mobilenets.archs.edits import without_se as without_se
 from mobilenets.archs.ops import Op as Op
 from mobilenets.archs.ops import ops as ops
 from mobilenets.archs.published import expected_top1 as expected_top1

@@ -54,11 +54,15 @@ def surgery(
     measure = Importance(importance, weights, gradients)
     pairs = _pairs(arch, to, _origins(arch, to, measure), same_additions=same_additions)
     kept = _kept(arch, to, pairs, measure)
+    needs_fresh = to.classes != arch.classes or any(
+        new.out_channels > old.out_channels for old, new in pairs
+    )
+    fresh = _fresh(to, weights, seed) if needs_fresh else {}
     names = checkpoint.labels if to.classes == arch.classes else map(str, range(to.classes))
     return replace(
         checkpoint,
         arch=to,
-        weights=_carry(weights, pairs, kept, _fresh(to, weights, seed)),
+        weights=_carry(weights, pairs, kept, fresh),
         labels=tuple(names),
         preprocess={**checkpoint.preprocess, "resolution": to.resolution},
         training={
@@ -232,29 +236,43 @@ def _groups_by_layer(arch: Arch) -> tuple[dict[str, Group], dict[str, Group]]:
 
 
 def _carry(
-    weights: Mapping[str, Tensor], pairs: list[_Pair], kept: list[_Kept], fresh: dict[str, Tensor]
+    weights: Mapping[str, Tensor],
+    pairs: list[_Pair],
+    kept: list[_Kept],
+    fresh: Mapping[str, Tensor],
 ) -> dict[str, Tensor]:
-    """The state of the new network: what is kept of the old one, the rest as in `fresh`."""
-    carried = dict(fresh)
+    """The state of the new network: what is kept of the old one, the rest as in `fresh`, which is
+    empty where there is no rest."""
+    carried = {}
     for (old, new), (made, read) in zip(pairs, kept, strict=True):
         name = weight_name(new)
-        carried[name] = _filters(weights[weight_name(old)], fresh[name], made, read)
+        filters = weights[weight_name(old)][made]
+        filters = filters if read is None else filters[:, read]
+        carried[name] = _filled(_at_kernel(filters, new.kernel), fresh.get(name))
         for old_name, new_name in zip(vector_names(old), vector_names(new), strict=True):
-            carried[new_name] = torch.cat([weights[old_name][made], fresh[new_name][len(made) :]])
+            carried[new_name] = _filled(weights[old_name][made], fresh.get(new_name))
         if new.norm:
             carried[_counter(new)] = weights[_counter(old)].clone()
-    return carried
+    return carried | {name: tensor for name, tensor in fresh.items() if name not in carried}
 
 
-def _filters(old: Tensor, fresh: Tensor, made: Tensor, read: Tensor | None) -> Tensor:
-    """The kept filters, then fresh ones. No kept filter reads a new channel: such slices are zero,
-    as are the pixels by which a kernel has grown."""
-    filters = old[made] if read is None else old[made][:, read]
-    if old.ndim == 4:
-        filters = pad(filters, [(fresh.shape[-1] - old.shape[-1]) // 2] * 4)
+def _at_kernel(filters: Tensor, kernel: int) -> Tensor:
+    """Filters of another size, with the same centre: cut, or with zeros around."""
+    if filters.ndim == 2:
+        return filters
+    return pad(filters, [(kernel - filters.shape[-1]) // 2] * 4).contiguous()
+
+
+def _filled(kept: Tensor, fresh: Tensor | None) -> Tensor:
+    """What is kept, then what is fresh. No kept filter reads a new channel: such slices are 0."""
+    if fresh is None:
+        return kept
     new = fresh.clone()
-    new[: len(made)] = 0
-    new[: len(made), : filters.shape[1]] = filters
+    new[: len(kept)] = 0
+    if kept.ndim == 1:
+        new[: len(kept)] = kept
+    else:
+        new[: len(kept), : kept.shape[1]] = kept
     return new
 
 

@@ -18,6 +18,7 @@ _ROWS: dict[str, type[Row]] = {
     "dense": Dense,
     "classifier": Classifier,
 }
+_LATER = {"skip": True, "se_act": "relu"}
 _NAMES = {row: name for name, row in _ROWS.items()}
 
 
@@ -32,12 +33,13 @@ def to_json(arch: Arch) -> dict[str, Any]:
 
 
 def _columns(row: Row) -> dict[str, Any]:
-    """The row's columns; a block's `skip` only where it is False, as no paper has it: files and
-    digests written before it was a column stay as they are."""
-    columns = asdict(row)
-    if columns.get("skip"):
-        del columns["skip"]
-    return columns
+    """The row's columns; those that came later only where they are set, so that files and digests
+    written before stay as they are."""
+    return {
+        name: value
+        for name, value in asdict(row).items()
+        if name not in _LATER or value != _LATER[name]
+    }
 
 
 def from_json(value: Any) -> Arch:

@@ -92,7 +92,7 @@ def _bottleneck(name: str, index: int, row: Bottleneck, block_in: _At) -> Iterat
     yield op
     at = _after(op)
     if row.se:
-        for op in _squeeze_excite(f"{name}.se", index, at):
+        for op in _squeeze_excite(f"{name}.se", index, at, act=row.se_act):
             yield op
         at = _after(op)
     op = _conv(f"{name}.project", index, at, out=row.out, act="")
@@ -101,10 +101,10 @@ def _bottleneck(name: str, index: int, row: Bottleneck, block_in: _At) -> Iterat
         yield _elementwise(f"{name}.add", "add", index, _after(op), block_in)
 
 
-def _squeeze_excite(name: str, index: int, at: _At) -> Iterator[Op]:
+def _squeeze_excite(name: str, index: int, at: _At, *, act: str) -> Iterator[Op]:
     squeeze = squeeze_channels(at.channels)
     pool = _pool(f"{name}.pool", index, at)
-    reduce = _linear(f"{name}.reduce", index, _after(pool), out=squeeze, act="relu", kind="conv")
+    reduce = _linear(f"{name}.reduce", index, _after(pool), out=squeeze, act=act, kind="conv")
     gate = _linear(
         f"{name}.gate", index, _after(reduce), out=at.channels, act="hsigmoid", kind="conv"
     )

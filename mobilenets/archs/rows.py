@@ -43,8 +43,9 @@ class Bottleneck:
     fig. 4), with squeeze-and-excite after the depthwise where `se` (arXiv:1905.02244, fig. 4).
 
     `expand` is the number of expanded channels; where it equals the input's, there is no expansion
-    layer. The input is added where stride is 1 and the channels agree, unless `skip` is False
-    (timm's mobilenetv3_rw; no paper has it).
+    layer. The input is added where stride is 1 and the channels agree, unless `skip` is False;
+    `se_act` is the activation inside squeeze-and-excite. No paper sets these two, timm's
+    mobilenetv3_rw does.
     """
 
     kernel: int
@@ -54,6 +55,7 @@ class Bottleneck:
     act: str
     stride: int = 1
     skip: bool = True
+    se_act: str = "relu"
 
     def residual(self, c_in: int) -> bool:
         """Whether the input, of `c_in` channels, is added to the output."""
@@ -184,6 +186,7 @@ def _check_row(where: str, row: Row) -> None:
             raise ArchError(f"{where}: se must be true or false, got {row.se!r}")
         if type(row.skip) is not bool:
             raise ArchError(f"{where}: skip must be true or false, got {row.skip!r}")
+        check_choice(f"{where}: se_act", row.se_act, ACTIVATIONS)
 
 
 def _check_order(name: str, rows: tuple[Row, ...]) -> None:

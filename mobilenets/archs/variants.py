@@ -41,10 +41,16 @@ def _with_head_conv(arch: Arch, name: str) -> Arch:
     return replace(arch, name=name, rows=(*features, head, pool, classifier))
 
 
-def _without_first_skip(arch: Arch, name: str) -> Arch:
-    stem, first, *rest = arch.rows
-    assert isinstance(first, Bottleneck)
-    return replace(arch, name=name, rows=(stem, replace(first, skip=False), *rest), rule="timm")
+def _rw(arch: Arch, name: str) -> Arch:
+    """V3-Large whose first block has no addition, and with the block's own activation inside its
+    squeeze-and-excite."""
+    rows = [
+        replace(row, se_act=row.act if row.se else "relu", skip=index > 1)
+        if isinstance(row, Bottleneck)
+        else row
+        for index, row in enumerate(arch.rows)
+    ]
+    return replace(arch, name=name, rows=tuple(rows), rule="timm")
 
 
 # Row numbers of V2: 2-3 have 24 channels, 4-6 32, 7-10 64, 11-13 96, 14-16 160.
@@ -68,6 +74,6 @@ VARIANTS: dict[str, Arch] = {
         _fixed_ends(_V2_110D),
         _fixed_ends(_V2_120D),
         _V3_150D,
-        _without_first_skip(MOBILENET_V3_LARGE, "mobilenet_v3_large_rw"),
+        _rw(MOBILENET_V3_LARGE, "mobilenet_v3_large_rw"),
     )
 }

@@ -92,12 +92,12 @@ class SeparableConv(nn.Module):
 class SqueezeExcite(nn.Module):
     """Scale each channel by a gate computed from all channels' means (arXiv:1905.02244, 5.3)."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, act: str = "relu"):
         super().__init__()
         squeeze = squeeze_channels(channels)
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.reduce = nn.Conv2d(channels, squeeze, 1)
-        self.act = nn.ReLU()
+        self.act = activation(act)
         self.gate = nn.Conv2d(squeeze, channels, 1)
         self.hsigmoid = nn.Hardsigmoid()  # ReLU6(x + 3) / 6
 
@@ -119,7 +119,7 @@ class InvertedResidual(nn.Module):
             else nn.Identity()
         )
         self.depthwise = depthwise(row.expand, row, convention)
-        self.se = SqueezeExcite(row.expand) if row.se else nn.Identity()
+        self.se = SqueezeExcite(row.expand, row.se_act) if row.se else nn.Identity()
         self.project = ConvNormAct(row.expand, Conv(1, row.out, act=""), convention)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from mobilenets.archs import Arch
+from mobilenets.archs.ops import squeeze_channels
 from mobilenets.archs.rows import Bottleneck, Conv, Dense, Separable
 from mobilenets.nn.pretrained.names import rename
 
@@ -36,7 +39,25 @@ def convention(arch: Arch) -> Arch:
 
 def from_timm(arch: Arch, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Our weights for `arch` from timm's state dict; raises `FileError` if they differ."""
+    state = _filled(arch, state)
     return rename(arch, state, _pairs(arch, state), "timm")
+
+
+def _filled(arch: Arch, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """`state` with zeros where our network has more: mobilenetv3_rw squeezes to a quarter that is
+    not rounded to 8, and its layer after the pool has no bias. Zeros compute the same."""
+    filled = dict(state)
+    for name in [name for name in state if name.endswith(".se.conv_reduce.weight")]:
+        block = name.removesuffix(".conv_reduce.weight")
+        squeeze, expand = state[name].shape[:2]
+        missing = max(squeeze_channels(expand) - squeeze, 0)
+        filled[name] = pad(state[name], (0, 0, 0, 0, 0, 0, 0, missing))
+        filled[f"{block}.conv_reduce.bias"] = pad(state[f"{block}.conv_reduce.bias"], (0, missing))
+        gate = f"{block}.conv_expand.weight"
+        filled[gate] = pad(state[gate], (0, 0, 0, 0, 0, missing))
+    if arch.generation == 3 and "conv_head.weight" in state and "conv_head.bias" not in state:
+        filled["conv_head.bias"] = torch.zeros(len(state["conv_head.weight"]))
+    return filled
 
 
 def _pairs(arch: Arch, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
@@ -48,7 +69,7 @@ def _pairs(arch: Arch, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]
             for mine, theirs in _layers(row, block, state):
                 yield f"{ours}.{mine}", f"{block}.{theirs}"
         elif isinstance(row, Conv):
-            block = "" if index == 0 else next(blocks, "")
+            block = "" if index == 0 else next(blocks, "blocks.missing")
             yield from _conv(arch, index, block)
         elif isinstance(row, Dense):
             yield f"{ours}.linear", "conv_head"
@@ -56,8 +77,9 @@ def _pairs(arch: Arch, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]
 
 
 def _conv(arch: Arch, index: int, block: str) -> Iterator[tuple[str, str]]:
-    """The stem; V2's last convolution; V3's, which timm counts as a block."""
-    conv, norm = ("conv_head", "bn2") if arch.generation == 2 else (f"{block}.conv", f"{block}.bn1")
+    """The stem; the last convolution of V2 (and of mobilenetv1_100h); V3's, which timm counts as a
+    block."""
+    conv, norm = ("conv_head", "bn2") if arch.generation < 3 else (f"{block}.conv", f"{block}.bn1")
     if index == 0:
         conv, norm = "conv_stem", "bn1"
     yield f"rows.{index}.conv", conv

@@ -93,10 +93,11 @@ def choose(
     if chosen is None:
         raise _refusal(budget, measured)
     in_chosen = {one.arch: one for pool in pools for one in pool if one.runtime == chosen.runtime}
+    priced = [replace(one, runtime=chosen.runtime) for one in everything]
     others = [one for one in measured if one.runtime != chosen.runtime]
     return Choice(
         chosen=chosen,
-        candidates=(*(in_chosen.get(one.arch, one) for one in everything), *others),
+        candidates=(*(in_chosen.get(one.arch, one) for one in priced), *others),
         considered=len(everything),
         binding_limit=LIMIT_NAMES[chosen.worst(budget).limit],
     )

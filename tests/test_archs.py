@@ -218,21 +218,48 @@ CONV, DENSE = Conv(3, 8, "relu"), Dense(16, "relu")
     "rows",
     [
         (),
-        (CONV,),
-        (CONV, Classifier()),
-        (CONV, Pool()),
         (CONV, Pool(), Pool(), Classifier()),
-        (CONV, Classifier(), Pool()),
         (CONV, Pool(), Classifier(), Classifier()),
     ],
 )
-def test_an_architecture_has_one_pool_and_ends_with_its_classifier(rows: tuple[Row, ...]):
-    with pytest.raises(ArchError, match="tiny: rows need one Pool and, last, one Classifier"):
+def test_an_architecture_has_rows_and_at_most_one_pool_and_classifier(rows: tuple[Row, ...]):
+    with pytest.raises(ArchError, match="tiny: rows may hold one Pool and one Classifier, and not"):
+        Arch("tiny", 2, rows)
+
+
+@pytest.mark.parametrize("rows", [(CONV, Classifier()), (CONV, DENSE), (CONV, DENSE, Classifier())])
+def test_feature_maps_are_pooled_before_a_fully_connected_layer(rows: tuple[Row, ...]):
+    with pytest.raises(ArchError, match="tiny: a Pool must stand between the feature maps and"):
         Arch("tiny", 2, rows)
 
 
 @pytest.mark.parametrize(
-    "rows", [(DENSE, *TAIL), (CONV, Pool(), CONV, Classifier()), (CONV, DENSE, *TAIL)]
+    ("rows", "is_classifier"),
+    [
+        ((CONV,), False),
+        ((CONV, Pool()), False),
+        ((CONV, Pool(), DENSE), False),
+        ((Pool(), DENSE, Classifier()), True),
+        ((DENSE,), False),
+        ((Classifier(),), True),
+        ((CONV, *TAIL), True),
+    ],
+)
+def test_a_piece_of_a_network_is_an_architecture(rows: tuple[Row, ...], is_classifier: bool):
+    piece = Arch("tiny", 2, rows)
+
+    assert piece.is_classifier is is_classifier
+    assert from_json(to_json(piece)) == piece
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        (DENSE, *TAIL),
+        (CONV, Pool(), CONV, Classifier()),
+        (CONV, DENSE, *TAIL),
+        (CONV, Classifier(), Pool()),
+    ],
 )
 def test_convolutions_stand_before_the_pool_and_dense_rows_after_it(rows: tuple[Row, ...]):
     with pytest.raises(ArchError, match="stand before Pool, Dense rows after it"):

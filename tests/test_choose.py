@@ -1,32 +1,43 @@
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from mobilenets.archs import Arch, Budget, cost, get_arch
-from mobilenets.errors import ArchError, BudgetError, NoFitError
+from mobilenets.errors import ArchError, BudgetError, ConversionError, NoFitError
 from mobilenets.measurement.candidates import candidates, price
 from mobilenets.measurement.choose import HEADROOM, MAX_MEASURED, choose
 from mobilenets.measurement.journal import journalled
 from mobilenets.measurement.latency import Latency
 
+FAST, SLOW, BROKEN = "openvino", "litert", "ncnn"
+
 
 class FakeDevice:
-    """A machine on which a network takes 1 ms per 50 million MACs and 2 us a layer."""
+    """A machine on which a network takes 1 ms per 50 million MACs and 2 us a layer, in the fast
+    runtime half and in the slow one three times as long. The broken one converts nothing."""
 
     def __init__(self) -> None:
         self.measured: list[Arch] = []
+        self.asked: list[tuple[Arch, str]] = []
 
-    def ms(self, arch: Arch) -> float:
+    def ms(self, arch: Arch, runtime: str = "onnxruntime") -> float:
         costs = cost(arch)
-        return costs.macs / 50e6 + 0.002 * len(costs.layers)
+        factor = {FAST: 0.5, SLOW: 3.0}.get(runtime, 1.0)
+        return factor * (costs.macs / 50e6 + 0.002 * len(costs.layers))
 
-    def __call__(self, archs: Sequence[Arch]) -> list[Latency]:
+    def __call__(self, archs: Sequence[Arch], runtime: str) -> list[Latency]:
+        if runtime == BROKEN:
+            raise ConversionError(f"{runtime} could not convert {archs[0].full_name}")
         self.measured += archs
+        self.asked += [(arch, runtime) for arch in archs]
         return [
-            Latency((self.ms(arch),) * 10, 1, "fake", "1", 1, "fp32", 1, "fake") for arch in archs
+            Latency((self.ms(arch, runtime),) * 10, 1, runtime, "1", 1, "fp32", 1, "fake")
+            for arch in archs
         ]
 
 
@@ -88,6 +99,71 @@ def test_a_budget_without_limits_is_refused():
         choose(Budget(), measure=FakeDevice())
 
 
+# Several runtimes
+
+
+@pytest.mark.parametrize("runtimes", [("onnxruntime", FAST, SLOW), (SLOW, "onnxruntime", FAST)])
+def test_the_runtime_in_which_more_fits_is_chosen(runtimes: tuple[str, ...]):
+    device = FakeDevice()
+
+    choice = choose(Budget(latency_ms=1.5), classes=10, runtimes=runtimes, measure=device)
+
+    limit = 1.5 * (1 - HEADROOM)
+    fitting = [one for one in candidates(10) if device.ms(one.arch, FAST) <= limit]
+    best = max(fitting, key=lambda one: one.expected.top1)
+    assert choice.chosen.runtime == FAST
+    assert choice.chosen.expected.top1 == pytest.approx(best.expected.top1, abs=0.5)
+
+
+def test_where_accuracy_does_not_tell_the_faster_runtime_is_chosen():
+    runtimes = ("onnxruntime", SLOW, FAST)
+
+    choice = choose(Budget(macs=20e6), classes=10, runtimes=runtimes, measure=FakeDevice())
+
+    assert choice.chosen.runtime == FAST
+
+
+def test_a_later_runtime_is_asked_little():
+    device = FakeDevice()
+
+    choose(Budget(latency_ms=2), classes=10, runtimes=("onnxruntime", SLOW), measure=device)
+
+    # One network of each family; none of them can promise what the first runtime found.
+    assert len([arch for arch, runtime in device.asked if runtime == SLOW]) <= 4
+
+
+def test_a_choice_counts_networks_and_keeps_what_was_measured_elsewhere():
+    runtimes = ("onnxruntime", FAST)
+    budget = Budget(latency_ms=2, macs=100e6)
+    choice = choose(budget, classes=10, runtimes=runtimes, measure=FakeDevice())
+
+    networks = {one.arch for one in candidates(10)}
+    assert choice.considered == len(networks)
+    assert {one.arch for one in choice.candidates if one.runtime == FAST} == networks
+    assert all(one.latency for one in choice.candidates if one.runtime == "onnxruntime")
+    assert {one.runtime for one in choice.shortlist()} == {"onnxruntime", FAST}
+    assert json.loads(json.dumps(choice.to_json()))["considered"] == len(networks)
+
+
+def test_a_runtime_that_cannot_convert_is_left_out_and_said(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING, "mobilenets"):
+        choice = choose(
+            Budget(latency_ms=2), classes=10, runtimes=(BROKEN, FAST), measure=FakeDevice()
+        )
+
+    assert choice.chosen.runtime == FAST
+    assert "ncnn could not convert" in caplog.text
+    assert "the choice goes on without ncnn" in caplog.text
+
+
+def test_where_no_runtime_converts_the_reason_is_raised():
+    with pytest.raises(ConversionError, match="ncnn could not convert"):
+        choose(Budget(latency_ms=2), classes=10, runtimes=(BROKEN,), measure=FakeDevice())
+
+
+# The candidates
+
+
 def test_large_images_are_never_enlarged():
     assert {one.arch.output_stride for one in candidates(10, 300)} == {32}
     assert max(one.arch.resolution for one in candidates(10, 240)) == 240
@@ -106,23 +182,46 @@ def test_a_network_without_published_accuracy_cannot_be_a_candidate():
         price(get_arch("mobilenet_v1_shallow"))
 
 
+# The journal
+
+
+def here(runtime: str) -> str:
+    return f"here, {runtime}"
+
+
+def elsewhere(runtime: str) -> str:
+    return f"another device, {runtime}"
+
+
 def test_what_was_measured_is_not_measured_again(tmp_path: Path):
     path, device = tmp_path / "latency.jsonl", FakeDevice()
     archs = [get_arch("mobilenet_v2", resolution=96), get_arch("mobilenet_v1", resolution=96)]
-    journalled(path, "here", device)(archs[:1])
+    journalled(path, here, device)(archs[:1], "onnxruntime")
 
-    latencies = journalled(path, "here", device)(archs)
+    latencies = journalled(path, here, device)(archs, "onnxruntime")
 
     assert device.measured == archs
     assert [latency.p50_ms for latency in latencies] == [device.ms(arch) for arch in archs]
 
 
+def test_what_was_measured_in_another_runtime_is_measured_again_and_both_are_kept(tmp_path: Path):
+    path, device = tmp_path / "latency.jsonl", FakeDevice()
+    arch = get_arch("mobilenet_v2", resolution=96)
+    measure = journalled(path, here, device)
+
+    found = [measure([arch], runtime)[0].p50_ms for runtime in ("onnxruntime", FAST) * 2]
+
+    assert device.asked == [(arch, "onnxruntime"), (arch, FAST)]
+    assert found == [device.ms(arch), device.ms(arch, FAST)] * 2
+
+
 def test_what_was_measured_elsewhere_or_is_broken_is_measured_again(tmp_path: Path):
     path, device = tmp_path / "latency.jsonl", FakeDevice()
     arch = get_arch("mobilenet_v2", resolution=96)
-    journalled(path, "another device", device)([arch])
+    journalled(path, elsewhere, device)([arch], "onnxruntime")
     path.write_text(path.read_text() + '{"arch": 1\n')
 
-    journalled(path, "here", device)([arch])
+    journalled(path, here, device)([arch], "onnxruntime")
 
     assert device.measured == [arch, arch]
+    assert "another device" in path.read_text()

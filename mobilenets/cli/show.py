@@ -15,10 +15,12 @@ def show_json(value: Any) -> None:
 
 
 def show_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Aligned columns: text to the left, numbers to the right."""
+    """Aligned columns: words to the left, numbers to the right."""
     texts = [[_text(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *texts, strict=True)]
-    numeric = [all(not isinstance(row[at], str) for row in rows) for at in range(len(header))]
+    numeric = [
+        not any(isinstance(row[at], str | bool) for row in rows) for at in range(len(header))
+    ]
     for line in [header, *texts]:
         cells = [
             cell.rjust(width) if right else cell.ljust(width)
@@ -30,6 +32,8 @@ def show_table(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
 def _text(cell: Any) -> str:
     if cell is None:
         return "-"
+    if isinstance(cell, bool):
+        return "yes" if cell else "no"
     if isinstance(cell, float):
         return f"{cell:.4g}"
     return f"{cell:,}" if isinstance(cell, int) else str(cell)

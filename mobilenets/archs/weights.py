@@ -17,7 +17,8 @@ metadata, held together by tests/test_weights_registry.py). Not covered, and why
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from mobilenets.archs import ARCHS, at_resolution, get_arch
 from mobilenets.archs.published import PUBLISHED_TOP1
@@ -86,6 +87,10 @@ class Published:
             bn_momentum=self.bn_momentum,
             padding=self.padding,
         )
+
+    def to_json(self) -> dict[str, Any]:
+        """What `mobilenets list --weights --json` says of it."""
+        return {"weights": self.name, **asdict(self)}
 
 
 # Mean and standard deviation of RGB in [0, 1].

@@ -37,7 +37,7 @@ def push(source: Path | str | Checkpoint, repo: str, *, private: bool = True) ->
     """
     with tempfile.TemporaryDirectory() as temporary:
         files = _bundle(source, Path(temporary))
-        with _said(f"could not be pushed to {repo}"):
+        with _said(f"the network could not be pushed to {repo}"):
             return _upload(files, repo, private)
 
 
@@ -187,8 +187,9 @@ def _said(what: str) -> Iterator[None]:
     except FileError:
         raise
     except Exception as error:
-        reason = " ".join(str(error).split())[:200]
+        cause = error.__cause__ or error
+        reason = " ".join(str(cause).split())[:200]
         raise FileError(
-            f"{what} at {_endpoint()} ({type(error).__name__}: {reason}); check the name, your "
+            f"{what} at {_endpoint()} ({type(cause).__name__}: {reason}); check the name, your "
             "token (`hf auth login`) and the network"
         ) from error

@@ -57,7 +57,7 @@ class Child:
         finally:
             timer.cancel()
         if not line:
-            raise ChildDied(f"took over {timeout:.0f} s" if expired.is_set() else self._death())
+            raise ChildDied(f"took over {timeout:g} s" if expired.is_set() else self._death())
         answer = json.loads(line)
         if "error" in answer:
             raise getattr(errors, answer["error"])(answer["message"])

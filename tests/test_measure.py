@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
+import gc
 import json
 import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain, count, cycle, repeat
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,17 @@ from typing import Any
 import onnxruntime
 import pytest
 
-from mobilenets.errors import FileError, MeasureError, RuntimeMissing
-from mobilenets.measurement import Latency, compare, measure, worker
+from mobilenets import runtimes
+from mobilenets.archs import Arch, get_arch
+from mobilenets.child import Child
+from mobilenets.errors import ArchError, FileError, MeasureError, RuntimeMissing
+from mobilenets.measurement import Latency, compare, measure
 from mobilenets.measurement import latency as latency_module
-from mobilenets.measurement.device import device, device_name, usable_cores
-from mobilenets.measurement.loop import half_width, interleave, interval_rank, warm_up
+from mobilenets.measurement import target as target_module
+from mobilenets.measurement.device import device, device_name, usable_cores, waited_ns
+from mobilenets.measurement.loop import LocalTarget, half_width, interleave, interval_rank
+from mobilenets.measurement.target import measure_targets
+from mobilenets.measurement.worker import Worker
 from tests.test_runtimes import write_onnx
 
 
@@ -34,15 +40,15 @@ class FakeMachine:
     def clock(self) -> int:
         return self.now
 
-    def network(self, times_ms: Iterator[float], name: str = "") -> Callable[[], None]:
+    def network(self, times_ms: Iterator[float], name: str = "") -> LocalTarget:
         def run() -> None:
             self.now += round(next(times_ms) * 1e6)
             self.ran.append(name)
 
-        return run
+        return LocalTarget(run, self.clock)
 
 
-def latency(times_ms: list[float], *, burst: int = 1) -> Latency:
+def latency(times_ms: list[float], *, burst: int = 1, waited: float = 0.0) -> Latency:
     return Latency(
         times_ms=tuple(times_ms),
         burst=burst,
@@ -52,6 +58,7 @@ def latency(times_ms: list[float], *, burst: int = 1) -> Latency:
         precision="fp32",
         batch=1,
         device="a laptop",
+        waited=waited,
     )
 
 
@@ -72,7 +79,7 @@ def test_warm_up_goes_on_until_two_windows_of_five_agree():
     run = machine.network(chain([9.0, 8.0, 7.0, 6.0, 5.0, 4.0], repeat(2.0)))
 
     # The first two windows with like medians are 5, 4, 2, 2, 2 and 2, 2, 2, 2, 2.
-    assert warm_up(run, seconds=10, clock=machine.clock) == 2.0
+    assert run.warm_up(10) == 2.0
     assert len(machine.ran) == 14
 
 
@@ -81,7 +88,7 @@ def test_windows_within_five_percent_agree(second_window_ms: float, runs: int):
     machine = FakeMachine()
     run = machine.network(chain(repeat(10.0, 5), repeat(second_window_ms)))
 
-    warm_up(run, seconds=10, clock=machine.clock)
+    run.warm_up(10)
 
     assert len(machine.ran) == runs
 
@@ -90,7 +97,7 @@ def test_warm_up_gives_up_after_fifty_runs():
     machine = FakeMachine()
     run = machine.network(1.1**n for n in count())
 
-    warm_up(run, seconds=1e6, clock=machine.clock)
+    run.warm_up(1e6)
 
     assert len(machine.ran) == 50
 
@@ -98,7 +105,7 @@ def test_warm_up_gives_up_after_fifty_runs():
 def test_warm_up_of_a_slow_network_ends_with_the_time_after_five_runs():
     machine = FakeMachine()
 
-    assert warm_up(machine.network(repeat(3000.0)), seconds=1, clock=machine.clock) == 3000.0
+    assert machine.network(repeat(3000.0)).warm_up(1) == 3000.0
     assert len(machine.ran) == 5
 
 
@@ -196,7 +203,8 @@ def test_what_the_neighbour_did_to_the_caches_is_not_charged():
         machine.ran.append("this")
 
     other = machine.network(repeat(10.0), "other")
-    timed, _ = interleave([run, other], seconds=10, min_runs=10, clock=machine.clock)
+    this = LocalTarget(run, machine.clock)
+    timed, _ = interleave([this, other], seconds=10, min_runs=10, clock=machine.clock)
 
     assert max(timed.times_ms) < 11.0
 
@@ -208,6 +216,23 @@ def test_a_run_shorter_than_the_clock_can_tell_is_measured_all_the_same():
     (timed,) = interleave([run], seconds=10, min_runs=50, clock=machine.clock)
 
     assert timed.burst == 20_000
+
+
+def test_the_time_that_others_had_the_cores_is_a_part_of_the_turns():
+    machine = FakeMachine()
+    busy = iter(range(0, 10**12, 4_000_000))  # 4 ms more at each look, two looks a turn
+
+    def run() -> None:
+        machine.now += 20_000_000
+
+    (timed,) = interleave(
+        [LocalTarget(run, machine.clock, busy.__next__)],
+        seconds=10,
+        min_runs=10,
+        clock=machine.clock,
+    )
+
+    assert timed.waited == pytest.approx(4 / 20)
 
 
 # The statistics
@@ -269,6 +294,11 @@ def test_the_verdict_on_noise(times_ms: list[float], noisy: bool):
     assert latency(times_ms).noisy is noisy
 
 
+@pytest.mark.parametrize(("waited", "noisy"), [(0.04, False), (0.06, True)])
+def test_times_beside_others_who_had_the_cores_are_noisy(waited: float, noisy: bool):
+    assert latency([1.0] * 50, waited=waited).noisy is noisy
+
+
 def test_runs_of_one_burst_are_no_independent_evidence():
     # 200 runs, 120 of them fast; but that is six bursts of ten, which could be chance.
     times_ms = ([1.0] * 60 + [1.1] * 40) * 2
@@ -305,6 +335,7 @@ def test_the_record_of_a_latency():
         "precision": "fp32",
         "batch": 1,
         "device": "a laptop",
+        "waited": 0.0,
     }
 
 
@@ -358,7 +389,13 @@ def test_a_machine_without_cpuinfo_has_a_name(tmp_path: Path, monkeypatch: pytes
     assert device()["cpu"]
 
 
-# The child process
+def test_the_time_waited_for_cores_only_grows():
+    before = waited_ns()
+
+    assert 0 <= before <= waited_ns()
+
+
+# The measuring process
 
 
 def test_networks_are_measured_in_a_process_of_their_own(tmp_path: Path):
@@ -369,6 +406,7 @@ def test_networks_are_measured_in_a_process_of_their_own(tmp_path: Path):
     assert min(first.runs, second.runs) >= 50
     assert len(first.turns_ms) == len(second.turns_ms) >= 10
     assert 0 < first.min_ms <= first.p50_ms <= first.p90_ms
+    assert first.waited >= 0
     assert (first.runtime, first.runtime_version) == ("onnxruntime", onnxruntime.__version__)
     assert (first.threads, first.precision, first.batch) == (1, "fp32", 1)
     assert first.device == device_name()
@@ -389,13 +427,28 @@ def test_the_worker_starts_without_torch_and_pins_itself_before_numpy_comes():
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin")
 def test_the_worker_pins_itself_before_it_loads_anything(monkeypatch: pytest.MonkeyPatch):
     happened: list[Any] = []
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"cores": [3, 4]}'))
+    monkeypatch.setattr(gc, "disable", lambda: None)
     monkeypatch.setattr(os, "sched_setaffinity", lambda _, cores: happened.append(cores))
-    monkeypatch.setattr(worker, "answer", lambda request: happened.append("answer") or {})
+    monkeypatch.setattr(runtimes, "get_runtime", happened.append)
 
-    worker.main()
+    version = Worker()({"do": "start", "runtime": "onnxruntime", "threads": 2, "cores": [3, 4]})
 
-    assert happened == [[3, 4], "answer"]
+    assert happened == [[3, 4], "onnxruntime"]
+    assert version == onnxruntime.__version__
+
+
+def test_a_network_that_is_unloaded_is_forgotten(tmp_path: Path):
+    path = write_onnx(tmp_path / "a.onnx")
+
+    with latency_module.Bench("onnxruntime", 1) as bench:
+        target = bench.load(path)
+        turn = target.turn(settle=1, burst=3)
+        target.unload()
+        with pytest.raises(MeasureError, match=r"a\.onnx in onnxruntime failed: .*KeyError"):
+            target.turn(settle=0, burst=1)
+
+    assert len(turn.times_ns) == 3
+    assert turn.wall_ns >= sum(turn.times_ns)
 
 
 @pytest.mark.parametrize("threads", [0, 1000])
@@ -422,24 +475,137 @@ def test_an_unknown_runtime_is_reported():
         measure(["a.onnx"], runtime="tensorrt")
 
 
+def test_a_file_of_no_runtime_is_reported():
+    with pytest.raises(FileError, match=r"a\.txt is of no known runtime; give .* \.onnx, \.xml"):
+        measure(["a.txt"])
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, program: str) -> str:
+    """A module of this program, which children find."""
+    (folder / "stand_in_worker.py").write_text(program)
+    monkeypatch.syspath_prepend(folder)
+    return "stand_in_worker"
+
+
 @pytest.mark.parametrize(
-    ("code", "message"),
+    ("program", "message"),
     [
-        ("import sys; sys.exit('first\\nlast words')", "failed with 1: last words$"),
-        ("import os; os.abort()", "failed with -6: it wrote no message$"),
+        (r"import sys; sys.exit('first\nlast words')", "failed with 1: last words"),
+        ("import os; os.abort()", r"crashed \(SIGABRT\)"),
     ],
 )
-def test_a_child_that_dies_is_reported(monkeypatch: pytest.MonkeyPatch, code: str, message: str):
-    monkeypatch.setattr(latency_module, "_WORKER", (sys.executable, "-c", code))
+def test_a_process_that_dies_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, message: str
+):
+    monkeypatch.setattr(latency_module, "_WORKER", stand_in(monkeypatch, tmp_path, program))
 
-    with pytest.raises(MeasureError, match=f"the measuring process {message}"):
+    with pytest.raises(
+        MeasureError, match=f"measuring in onnxruntime failed: its process {message}$"
+    ):
         measure(["a.onnx"])
 
 
-def test_a_child_that_hangs_is_ended_and_reported(monkeypatch: pytest.MonkeyPatch):
-    code = "import sys, time; print('still here', file=sys.stderr, flush=True); time.sleep(60)"
-    monkeypatch.setattr(latency_module, "_WORKER", (sys.executable, "-c", code))
-    monkeypatch.setattr(latency_module, "_timeout", lambda count, seconds: 1.0)
+def test_a_process_that_dies_at_a_file_is_reported_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    program = """
+import os
+from mobilenets.child import serve
+serve(lambda request: request["do"] == "start" or os.kill(os.getpid(), 9))
+"""
+    monkeypatch.setattr(latency_module, "_WORKER", stand_in(monkeypatch, tmp_path, program))
 
-    with pytest.raises(MeasureError, match=r"the measuring process took over 1 s: still here$"):
+    with pytest.raises(
+        MeasureError,
+        match=r"measuring a\.onnx in onnxruntime failed: its process crashed \(SIGKILL\)$",
+    ):
         measure(["a.onnx"])
+
+
+def test_a_process_that_hangs_is_ended_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    program = "import signal; signal.pause()"
+    monkeypatch.setattr(latency_module, "_WORKER", stand_in(monkeypatch, tmp_path, program))
+    monkeypatch.setattr(latency_module, "_LOAD_SECONDS", 0.5)
+
+    with pytest.raises(MeasureError, match=r"failed: its process took over 0\.5 s$"):
+        measure(["a.onnx"])
+
+
+def test_what_a_childs_libraries_print_is_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    program = """
+import os
+from mobilenets.child import serve
+
+def answer(request):
+    print("a library")
+    os.system("echo a program")
+    return request["number"] + 1
+
+serve(answer)
+"""
+    with Child(stand_in(monkeypatch, tmp_path, program)) as child:
+        answers = [child.ask({"number": number}, timeout=60) for number in (1, 2)]
+
+    assert answers == [2, 3]
+
+
+# What a user names
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Arch | Path, str]]:
+    """The networks and runtimes that are to be measured; nothing is."""
+    networks: list[tuple[Arch | Path, str]] = []
+
+    def measure_networks(
+        them: list[tuple[Arch | Path, str]], *, threads: int, seconds: float
+    ) -> list[Latency]:
+        networks.extend(them)
+        return [latency([1.0])] * len(them)
+
+    monkeypatch.setattr(target_module, "measure_networks", measure_networks)
+    return networks
+
+
+def test_names_and_checkpoints_are_measured_in_each_runtime_and_artefacts_in_their_own(
+    tmp_path: Path, asked: list[tuple[Arch | Path, str]]
+):
+    checkpoint, artefact = tmp_path / "net.safetensors", tmp_path / "net.tflite"
+    checkpoint.touch()
+    artefact.touch()
+
+    found = measure_targets(
+        ["v2", str(checkpoint), str(artefact)], width=0.5, runtimes=("onnxruntime", "ncnn")
+    )
+
+    arch = get_arch("mobilenet_v2", width=0.5)
+    assert asked == [
+        (arch, "onnxruntime"),
+        (arch, "ncnn"),
+        (checkpoint, "onnxruntime"),
+        (checkpoint, "ncnn"),
+        (artefact, "litert"),
+    ]
+    assert [name for name, _ in found] == ["v2"] * 2 + [str(checkpoint)] * 2 + [str(artefact)]
+
+
+@pytest.mark.parametrize("name", ["gone.onnx", "gone.safetensors", "gone.ncnn.param"])
+def test_a_target_that_is_not_there_is_named(name: str):
+    with pytest.raises(FileError, match=f"there is no file {name}"):
+        measure_targets([name])
+
+
+def test_a_target_nobody_knows_is_named():
+    with pytest.raises(ArchError, match="no network is called 'mobilenet_v9'"):
+        measure_targets(["v2", "mobilenet_v9"])
+
+
+def test_a_network_by_name_is_converted_and_measured():
+    ((name, found),) = measure_targets(["v1"], width=0.25, resolution=32, seconds=0.1)
+
+    assert (name, found.runtime, found.precision) == ("v1", "onnxruntime", "fp32")
+    assert found.p50_ms > 0

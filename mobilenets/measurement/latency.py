@@ -157,9 +157,8 @@ class Bench:
         try:
             return self._child.ask({"do": do, **words}, timeout=timeout)
         except ChildDied as error:
-            raise MeasureError(
-                f"measuring {words.get('path', '')} in {self.runtime} failed: its process {error}"
-            ) from error
+            what = " ".join(["measuring", *filter(None, [words.get("path")])])
+            raise MeasureError(f"{what} in {self.runtime} failed: its process {error}") from error
 
     def __enter__(self) -> Bench:
         return self

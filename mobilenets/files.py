@@ -41,3 +41,8 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileError(f"cannot read {path}: {error}") from error
+
+
+def cache_folder() -> Path:
+    """Where what is dear to make is kept: $MOBILENETS_CACHE, or ~/.cache/mobilenets."""
+    return Path(os.environ.get("MOBILENETS_CACHE") or Path.home() / ".cache" / "mobilenets")

@@ -20,6 +20,7 @@ from mobilenets.measurement.candidates import describe_arch
 from mobilenets.measurement.choose import choose, measured_whole
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.journal import Measure, journalled
+from mobilenets.measurement.table import load_tables
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
@@ -160,6 +161,7 @@ def _choose(job: _Job, images: Images) -> None:
         threads=job.threads,
         runtimes=job.runtimes,
         measure=_measure(job),
+        tables=load_tables(job.runtimes, job.threads),
     )
     lines = [json.dumps(candidate.to_json()) for candidate in choice.candidates]
     write_text(job.folder / "candidates.jsonl", "\n".join(lines) + "\n")

@@ -41,8 +41,17 @@ Memory = Annotated[str | None, typer.Option(help="Limit on peak activations, fp3
 
 
 @app.command("list")
-def list_networks(json: Json = False) -> None:
+def list_networks(
+    weights: Annotated[
+        bool, typer.Option("--weights", help="The published weights, with their accuracy.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """List the networks.  Example: mobilenets list"""
+    if weights:
+        from mobilenets.cli.weights import show
+
+        return show(json=json)
     records = []
     for arch in ARCHS.values():
         costs = cost(arch)
@@ -133,6 +142,26 @@ def latency(
 
 
 @app.command()
+def table(
+    runtime: Annotated[str, typer.Option(help="The runtime to measure in.")] = "onnxruntime",
+    threads: Threads = 1,
+    image_size: Annotated[
+        int | None, typer.Option(help="Short side of your images, if below 224 pixels.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Build this machine's latency table, and state its error; interrupted, it goes on.
+
+    Example: mobilenets table --runtime onnxruntime --threads 1
+    """
+    from mobilenets.cli import tables
+    from mobilenets.measurement.table import build_table
+
+    record = build_table(runtime, threads=threads, image_size=image_size).to_json()
+    return show_json(record) if json else tables.show(record)
+
+
+@app.command()
 def choose(
     latency: Latency = None,
     macs: Macs = None,
@@ -152,12 +181,14 @@ def choose(
     Example: mobilenets choose --latency 5ms --params 4M
     """
     from mobilenets.measurement.choose import choose as choose_network
+    from mobilenets.measurement.table import load_tables
     from mobilenets.runtimes import runtime_names
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    names = runtime_names(runtime)
     choice = choose_network(
         budget, classes=classes, image_size=image_size, threads=threads,
-        runtimes=runtime_names(runtime),
+        runtimes=names, tables=load_tables(names, threads),
     )  # fmt: skip
     if json:
         return show_json(choice.to_json())
@@ -255,6 +286,37 @@ def predict(
     if json:
         return show_json([one._asdict() for one in found])
     return show_table(["image", "label", "probability"], [list(one) for one in found])
+
+
+@app.command()
+def push(
+    source: Annotated[Path, typer.Argument(metavar="FILE|RUN", help="A checkpoint or run folder.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A Hub repository.")],
+    public: Annotated[
+        bool, typer.Option("--public", help="A new repository can be seen by all.")
+    ] = False,
+) -> None:
+    """Put a checkpoint, or what is shared of a run, on the Hugging Face Hub.
+
+    Example: mobilenets push runs/digits me/digits
+    """
+    from mobilenets.nn.pretrained import push as push_network
+
+    print(push_network(source, repo, private=not public))
+
+
+@app.command()
+def pull(
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A Hub repository of ours.")],
+    out: Annotated[Path | None, typer.Option(help="Folder.  [default: one in the cache]")] = None,
+) -> None:
+    """Get a network that was pushed, every file's hash verified, and print its folder.
+
+    Example: mobilenets pull me/digits --out digits/
+    """
+    from mobilenets.nn.pretrained import pull as pull_network
+
+    print(pull_network(repo, out))
 
 
 @app.command("report")

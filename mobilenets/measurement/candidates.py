@@ -21,18 +21,19 @@ from mobilenets.archs.budget import Use
 from mobilenets.archs.published import Expected
 from mobilenets.errors import ArchError
 from mobilenets.measurement.latency import Latency
+from mobilenets.measurement.regress import features
 
 # Hundredths of the width, over the range each paper publishes. V1's channels are not rounded to a
 # multiple of 8, and run up to five times slower where they are none: only the widths that are.
-_WIDTHS = {
+WIDTHS = {
     "mobilenet_v1": range(25, 101, 25),
     "mobilenet_v2": range(35, 141, 5),
     "mobilenet_v3_large": range(35, 126, 5),
     "mobilenet_v3_small": range(35, 126, 5),
 }
-FAMILIES = tuple(_WIDTHS)
+FAMILIES = tuple(WIDTHS)
 # fmt: off
-_RESOLUTIONS = (
+RESOLUTIONS = (
     16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256,
 )
 # fmt: on
@@ -44,9 +45,8 @@ _MAP_4X4 = 128  # pixels at output stride 32 whose last feature map is 4 x 4
 class Candidate:
     """A network that may be chosen, in a runtime, and what is known of it so far.
 
-    `file_bytes` estimates the artefact's file; `moved_values` counts the feature map values that
-    its layers read and write, `weights` what they read beside; `latency` is measured,
-    `predicted_ms` guessed from the networks that were.
+    `file_bytes` estimates the artefact's file; `features` are what its latency depends on
+    (`regress.features`); `latency` is measured, `predicted_ms` guessed from the networks that were.
     """
 
     arch: Arch
@@ -55,9 +55,7 @@ class Candidate:
     params: int
     file_bytes: int
     memory_bytes: int
-    layers: int
-    moved_values: int
-    weights: int
+    features: tuple[float, ...]
     runtime: str = "onnxruntime"
     latency: Latency | None = None
     predicted_ms: float | None = None
@@ -130,12 +128,7 @@ def price(arch: Arch) -> Candidate:
         params=costs.params,
         file_bytes=file_bytes(costs),
         memory_bytes=costs.peak_activation_bytes.fp32,
-        layers=len(costs.layers),
-        moved_values=sum(
-            op.in_channels * op.in_size**2 + op.out_channels * op.out_size**2
-            for op in (layer.op for layer in costs.layers)
-        ),
-        weights=costs.size_bytes.fp32 // 4,
+        features=features(costs),
     )
 
 
@@ -146,7 +139,7 @@ def file_bytes(costs: Cost) -> int:
 
 
 def _widths(classes: int) -> Iterator[Arch]:
-    for name, hundredths in _WIDTHS.items():
+    for name, hundredths in WIDTHS.items():
         for width in hundredths:
             yield widen(get_arch(name, classes=classes), width / 100)
 
@@ -161,7 +154,7 @@ def _shapes(image_size: int | None) -> Iterator[tuple[int, int]]:
     """
     size = min(image_size or _LARGEST, _LARGEST)
     smallest, largest = min(size, _SMALL), size if size >= _FULL else _LARGEST
-    for resolution in sorted({*_RESOLUTIONS, size}):
+    for resolution in sorted({*RESOLUTIONS, size}):
         if not smallest <= resolution <= largest:
             continue
         yield resolution, 32

@@ -7,13 +7,12 @@ user; latency is measured here, whole networks, in the runtimes that may run the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import nnls
 
 from mobilenets.archs import Arch, Budget
 from mobilenets.archs.budget import LIMIT_NAMES, describe
@@ -21,6 +20,8 @@ from mobilenets.errors import BudgetError, ConversionError, NoFitError
 from mobilenets.measurement.candidates import Candidate, candidates
 from mobilenets.measurement.journal import Measure
 from mobilenets.measurement.latency import Latency
+from mobilenets.measurement.regress import fit
+from mobilenets.measurement.table import Table
 from mobilenets.measurement.target import measure_networks
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
@@ -28,8 +29,6 @@ from mobilenets.measurement.target import measure_networks
 HEADROOM = 0.08
 MAX_MEASURED = 24
 _ROUND = 3
-Predict = Callable[[Sequence[Candidate]], list[float]]
-"""The milliseconds that each candidate takes, but for a factor."""
 log = logging.getLogger(__name__)
 
 
@@ -69,7 +68,7 @@ def choose(
     threads: int = 1,
     runtimes: Sequence[str] = ("onnxruntime",),
     measure: Measure | None = None,
-    tables: Mapping[str, Predict] | None = None,
+    tables: Mapping[str, Table] | None = None,
 ) -> Choice:
     """The network and runtime with the best expected accuracy that meet `budget` on this machine.
 
@@ -118,7 +117,7 @@ def _search_all(
     budget: Budget,
     measure: Measure,
     runtimes: Sequence[str],
-    tables: Mapping[str, Predict],
+    tables: Mapping[str, Table],
 ) -> list[list[Candidate]]:
     """The candidates in each runtime, the most promising measured.
 
@@ -130,7 +129,11 @@ def _search_all(
     for runtime in sorted(runtimes, key=lambda name: name not in tables):
         pool = [replace(one, runtime=runtime) for one in affordable]
         bar = _best([one for done in pools for one in done], budget)
-        base = tables[runtime](pool) if runtime in tables else _guesses(pools)
+        base = (
+            [tables[runtime].predict_ms(one.arch) for one in pool]
+            if runtime in tables
+            else _guesses(pools)
+        )
         try:
             pools.append(_Search(pool, budget, measure, base=base, bar=bar).run())
         except ConversionError as error:
@@ -168,7 +171,9 @@ class _Search:
         self._budget = budget
         self._measure = measure
         self._bar = bar
-        self._features = _arithmetic(pool) if base is None else np.array(base)[:, None]
+        self._features = np.array(
+            [one.features for one in pool] if base is None else [[ms] for ms in base]
+        )
         self._base = base
 
     def run(self) -> list[Candidate]:
@@ -260,7 +265,7 @@ def _predict(pool: list[Candidate], features: NDArray[np.float64]) -> list[Candi
     at = [index for index, one in enumerate(pool) if one.latency]
     known = [pool[index] for index in at]
     times = np.array([one.latency.p50_ms for one in known if one.latency])
-    prices, _ = nnls(features[at] / times[:, None], np.ones(len(known)))
+    prices = fit(features[at], times)
     factors = _family_factors(known, times / np.maximum(features[at] @ prices, 1e-9))
     return [
         replace(one, predicted_ms=float(guess * factors.get(one.arch.name, 1.0)))
@@ -272,16 +277,6 @@ def _family_factors(known: list[Candidate], ratios: NDArray[np.float64]) -> dict
     """How much slower than predicted each family is: the geometric mean of its ratios."""
     names = np.array([one.arch.name for one in known])
     return {name: float(np.exp(np.log(ratios[names == name]).mean())) for name in set(names)}
-
-
-def _arithmetic(pool: list[Candidate]) -> NDArray[np.float64]:
-    """Layers, MACs, values moved and weights, each in a unit that takes about as long."""
-    return np.array(
-        [
-            (one.layers / 1e3, one.macs / 1e8, one.moved_values / 1e7, one.weights / 1e7)
-            for one in pool
-        ]
-    )
 
 
 def _nearest(pool: list[Candidate], budget: Budget) -> Candidate:

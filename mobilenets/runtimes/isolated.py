@@ -3,7 +3,7 @@ warnings, the compiler's state), take gigabytes, and some crash."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ def export_isolated(jobs: Sequence[Job], runtime: str) -> None:
             raise failure
 
 
-def try_exports(jobs: Sequence[Job], runtime: str) -> Iterator[ConversionError | None]:
+def try_exports(jobs: Sequence[Job], runtime: str) -> Generator[ConversionError | None, None, None]:
     """Write each artefact and yield None for it, or what went wrong: the others go on."""
     check_runtime(runtime)
     left = list(jobs)

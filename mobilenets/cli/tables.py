@@ -1,0 +1,19 @@
+"""What `mobilenets table` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def show(record: dict[str, Any]) -> None:
+    """The table's conditions and its error."""
+    error = record["held_out"]
+    print(
+        f"{record['entries']:,} pieces measured in {record['build_s']:.0f} s: {record['runtime']} "
+        f"{record['runtime_version']}, {record['threads']} thread(s), {record['device']}"
+    )
+    print(
+        f"error on {error['networks']} networks it was not built from: median "
+        f"{error['median_error_pct']:.1f} %, worst {error['worst_error_pct']:.1f} %, Kendall rank "
+        f"correlation {error['kendall_tau']:.3f}"
+    )

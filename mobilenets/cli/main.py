@@ -31,6 +31,9 @@ Name = Annotated[str, typer.Argument(help="A network, such as mobilenet_v3_small
 Width = Annotated[float | None, typer.Option(help="Channel multiplier.  [default: 1]")]
 Resolution = Annotated[int | None, typer.Option(help="Image side in pixels.  [default: 224]")]
 Classes = Annotated[int | None, typer.Option(help="Number of classes.  [default: 1000]")]
+ImageSize = Annotated[
+    int | None, typer.Option(help="Short side of your images, if below 224 pixels.")
+]
 Runtime = Annotated[str, typer.Option(help="One or more (a,b); auto: all that are installed.")]
 Threads = Annotated[int, typer.Option(help="Threads the network runs on.")]
 Latency = Annotated[str | None, typer.Option(help="Limit on the p50 latency: 5ms.")]
@@ -145,9 +148,7 @@ def latency(
 def table(
     runtime: Annotated[str, typer.Option(help="The runtime to measure in.")] = "onnxruntime",
     threads: Threads = 1,
-    image_size: Annotated[
-        int | None, typer.Option(help="Short side of your images, if below 224 pixels.")
-    ] = None,
+    image_size: ImageSize = None,
     json: Json = False,
 ) -> None:
     """Build this machine's latency table, and state its error; interrupted, it goes on.
@@ -171,9 +172,7 @@ def choose(
     runtime: Runtime = "onnxruntime",
     threads: Threads = 1,
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
-    image_size: Annotated[
-        int | None, typer.Option(help="Short side of your images, if below 224 pixels.")
-    ] = None,
+    image_size: ImageSize = None,
     json: Json = False,
 ) -> None:
     """Choose the network that meets a budget on this machine.
@@ -205,6 +204,33 @@ def choose(
     return print(
         f"\nchosen: {chosen.arch.full_name} in {chosen.runtime}; {choice.binding_limit} binds"
     )
+
+
+@app.command()
+def tradeoff(
+    runtime: Runtime = "auto",
+    threads: Threads = 1,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
+    image_size: ImageSize = None,
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("tradeoff.html"),
+    json: Json = False,
+) -> None:
+    """Draw expected accuracy against latency, for every network in each runtime.
+
+    Example: mobilenets tradeoff --runtime onnxruntime,openvino
+    """
+    from mobilenets.deliver import tradeoff as pages
+    from mobilenets.measurement.choose import predict_all
+    from mobilenets.measurement.table import load_tables
+    from mobilenets.runtimes import runtime_names
+
+    names = runtime_names(runtime)
+    tables = load_tables(names, threads)
+    pools = predict_all(
+        classes=classes, image_size=image_size, threads=threads, runtimes=names, tables=tables
+    )
+    pages.write_tradeoff(pools, tables, out, threads=threads)
+    return show_json(pages.to_json(pools)) if json else print(out)
 
 
 @app.command()

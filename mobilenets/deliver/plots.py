@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from itertools import cycle
 from typing import Any
 
 import plotly.graph_objects as go
@@ -10,6 +12,7 @@ import plotly.graph_objects as go
 from mobilenets.archs import Budget
 from mobilenets.archs.budget import describe
 from mobilenets.deliver.page import PALETTE, plot
+from mobilenets.measurement.candidates import Candidate
 
 # The colours of the day; the page's script puts those of the night in their place.
 _DAY = {name: shades[0] for name, shades in PALETTE.items()}
@@ -69,15 +72,7 @@ def tradeoff(candidates: list[dict[str, Any]], chosen: str, budget: Budget) -> s
     limit = budget.limits().get(axis)
     if limit is not None:
         figure.add_vline(x=limit, line={"color": _DAY["red"], "dash": "dash", "width": 2})
-    ticks = [digit * 10.0**power for power in range(-3, 11) for digit in (1, 2, 5)]
-    figure.update_xaxes(
-        type="log",
-        title=f"{_AXES[axis][1]} (log scale)",
-        tickvals=ticks,
-        ticktext=[describe(axis, tick).removesuffix(" ms") for tick in ticks],
-        tickangle=0,
-        tickfont={"size": 11},
-    )
+    _log_axis_(figure, axis)
     figure.update_yaxes(title="expected ImageNet top-1, %")
     figure.update_layout(legend={"itemsizing": "constant"})
     return _html(figure, height=520)
@@ -198,3 +193,44 @@ def _heat(row: list[int], true: int, said: int) -> float:
 def _short(name: str) -> str:
     """A class's name cut to what a phone has room for."""
     return escape(name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…")
+
+
+_RUNTIME_COLOURS = ("blue", "orange", "green", "red", "pink", "sky", "ink")
+
+
+def fronts(runtimes: Sequence[tuple[str, Sequence[Candidate], Sequence[Candidate]]]) -> str:
+    """Expected ImageNet top-1 against predicted latency: for each runtime's name all candidates as
+    faint dots, and the line of those that nothing beats."""
+    figure = go.Figure()
+    for (name, pool, front), colour in zip(runtimes, cycle(_RUNTIME_COLOURS), strict=False):
+        for some, mode, opacity in ((pool, "markers", 0.15), (front, "lines+markers", 1.0)):
+            figure.add_trace(
+                go.Scatter(
+                    x=[one.predicted_ms for one in some],
+                    y=[one.expected.top1 for one in some],
+                    text=[f"{one.arch.full_name}, {escape(name)}" for one in some],
+                    hovertemplate="%{text}<br>%{x:.3g} ms, %{y:.1f} %<extra></extra>",
+                    name=name,
+                    legendgroup=name,
+                    showlegend=mode != "markers",
+                    mode=mode,
+                    opacity=opacity,
+                    marker={"size": 5, "color": _DAY[colour]},
+                    line={"width": 2, "color": _DAY[colour]},
+                )
+            )
+    _log_axis_(figure, "latency_ms")
+    figure.update_yaxes(title="expected top-1, %")
+    return _html(figure, height=520)
+
+
+def _log_axis_(figure: go.Figure, limit: str) -> None:
+    ticks = [digit * 10.0**power for power in range(-3, 11) for digit in (1, 2, 5)]
+    figure.update_xaxes(
+        type="log",
+        title=f"{_AXES[limit][1]} (log scale)",
+        tickvals=ticks,
+        ticktext=[describe(limit, tick).removesuffix(" ms") for tick in ticks],
+        tickangle=0,
+        tickfont={"size": 11},
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -102,6 +103,29 @@ def choose(
     )
 
 
+def predict_all(
+    *,
+    classes: int = 1000,
+    image_size: int | None = None,
+    threads: int = 1,
+    runtimes: Sequence[str] = ("onnxruntime",),
+    measure: Measure | None = None,
+    tables: Mapping[str, Table] | None = None,
+) -> list[list[Candidate]]:
+    """All candidates in each runtime with their predicted latency: from its table where there is
+    one, or else from few that are measured and the runtimes before. Raises ConversionError."""
+    measure, tables = measure or measured_whole(threads), tables or {}
+    pools: list[list[Candidate]] = []
+    for runtime in _tables_first(runtimes, tables):
+        pool = [replace(one, runtime=runtime) for one in candidates(classes, image_size)]
+        if runtime in tables:
+            pool = [replace(one, predicted_ms=tables[runtime].predict_ms(one.arch)) for one in pool]
+        else:
+            pool = _Search(pool, Budget(), measure, base=_guesses(pools), bar=None).seed()
+        pools.append(pool)
+    return pools
+
+
 def measured_whole(threads: int, *, seconds: float = 1.0) -> Measure:
     """A measurement of archs with random weights, each converted to a file that is then deleted."""
 
@@ -126,7 +150,7 @@ def _search_all(
     """
     pools: list[list[Candidate]] = []
     failure: ConversionError | None = None
-    for runtime in sorted(runtimes, key=lambda name: name not in tables):
+    for runtime in _tables_first(runtimes, tables):
         pool = [replace(one, runtime=runtime) for one in affordable]
         bar = _best([one for done in pools for one in done], budget)
         base = (
@@ -142,6 +166,11 @@ def _search_all(
     if not pools and failure:
         raise failure
     return pools
+
+
+def _tables_first(runtimes: Sequence[str], tables: Mapping[str, Table]) -> list[str]:
+    """The other runtimes are predicted from the first."""
+    return sorted(runtimes, key=lambda name: name not in tables)
 
 
 def _guesses(pools: list[list[Candidate]]) -> list[float] | None:
@@ -181,16 +210,21 @@ class _Search:
         if self._budget.latency_ms is None:
             self._measure_now([max(self._pool, key=_promise)])
             return self._pool
-        self._measure_now(self._seeds())
+        self.seed()
         while batch := self._next():
             self._measure_now(batch)
         if _best(self._pool, self._budget) is None and self._bar is None:
             self._measure_now(self._fastest_unmeasured())
         return self._pool
 
+    def seed(self) -> list[Candidate]:
+        """The pool with as much measured as predictions need, and all of it predicted."""
+        self._measure_now(self._seeds())
+        return self._pool
+
     def _seeds(self) -> list[Candidate]:
-        """What the first predictions stand on: two of each family, a small and a large one; or
-        with a base, which needs a factor only, the one that is nearest to the limit."""
+        """What the first predictions stand on: two of each family, a small and a large one; with
+        a base, which needs a factor only, the one nearest to the limit, or of middling size."""
         seeds = {}
         for name in sorted({one.arch.name for one in self._pool}):
             family = [one for one in self._pool if one.arch.name == name]
@@ -203,7 +237,7 @@ class _Search:
             by_macs = sorted(family, key=lambda one: one.macs)
             return [by_macs[int(share * (len(by_macs) - 1))] for share in (0.1, 0.6)]
         guesses = dict(zip((one.arch for one in self._pool), self._base, strict=True))
-        limit = self._budget.latency_ms or 0
+        limit = self._budget.latency_ms or median(self._base)
         return [min(family, key=lambda one: abs(guesses[one.arch] - limit))]
 
     def _next(self) -> list[Candidate]:

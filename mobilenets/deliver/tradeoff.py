@@ -1,0 +1,121 @@
+"""One page: what accuracy can be expected for what latency on this machine, in each runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from mobilenets.archs.budget import describe
+from mobilenets.deliver import page, plots
+from mobilenets.files import write_text
+from mobilenets.measurement.candidates import Candidate
+from mobilenets.measurement.device import device_name
+from mobilenets.measurement.table import Table
+from mobilenets.runtimes import RUNTIMES
+
+_LIMITS_MS = (0.2, 0.5, 1, 2, 5, 10, 20)
+
+
+def pareto(pool: Sequence[Candidate]) -> list[Candidate]:
+    """Those that nothing beats in both predicted latency and expected accuracy, fastest first."""
+    front: list[Candidate] = []
+    for one in sorted(pool, key=lambda one: (one.predicted_ms or 0, -one.expected.top1)):
+        if not front or one.expected.top1 > front[-1].expected.top1:
+            front.append(one)
+    return front
+
+
+def to_json(pools: Sequence[Sequence[Candidate]]) -> list[dict[str, Any]]:
+    """The front of each runtime."""
+    return [
+        {"runtime": pool[0].runtime, "front": [one.to_json() for one in pareto(pool)]}
+        for pool in pools
+    ]
+
+
+def write_tradeoff(
+    pools: Sequence[Sequence[Candidate]],
+    tables: Mapping[str, Table],
+    path: Path,
+    *,
+    threads: int,
+) -> Path:
+    """Write the page of all candidates in each runtime to `path`."""
+    everything = [one for pool in pools for one in pool]
+    body = [
+        page.heading(
+            "Accuracy against latency",
+            f"{len(pools[0]):,} MobileNets, {threads} thread(s), batch 1, fp32, on {device_name()}",
+        ),
+        page.paragraph(
+            "Accuracy is what the papers publish for ImageNet, interpolated between their "
+            "networks; yours will differ, but the order mostly holds. Latency is predicted for "
+            "this machine, as said below; the line joins the networks that no other beats."
+        ),
+        plots.fronts([(pool[0].runtime, pool, pareto(pool)) for pool in pools]),
+        page.section("The best network for a limit", _limits(pools)),
+        page.section("No network is better and faster", _front(pareto(everything))),
+        page.section("Where the latencies come from", *_sources(pools, tables)),
+    ]
+    write_text(path, page.page("Accuracy against latency", body, get_plotlyjs()))
+    return path
+
+
+def _limits(pools: Sequence[Sequence[Candidate]]) -> str:
+    """For each limit and runtime the expected accuracy of the best that fits."""
+    rows = []
+    for limit in _LIMITS_MS:
+        best = [_best(pool, limit) for pool in pools]
+        if any(best):
+            rows.append([f"{limit:g} ms", *(_short(one) for one in best)])
+    return page.table(["latency", *(pool[0].runtime for pool in pools)], rows, tight=True)
+
+
+def _best(pool: Sequence[Candidate], limit_ms: float) -> Candidate | None:
+    fitting = [one for one in pool if (one.predicted_ms or 0) <= limit_ms]
+    return max(fitting, key=lambda one: one.expected.top1, default=None)
+
+
+def _short(one: Candidate | None) -> str:
+    if one is None:
+        return "-"
+    return f"{one.expected.top1:.1f} % {one.arch.full_name.removeprefix('mobilenet_')}"
+
+
+def _front(front: Sequence[Candidate]) -> str:
+    return page.table(
+        ["network", "runtime", "latency", "expected top-1", "MACs", "parameters"],
+        [
+            [
+                one.arch.full_name, one.runtime, f"{one.predicted_ms:.3g} ms",
+                f"{one.expected.top1:.1f} %", describe("macs", one.macs),
+                describe("params", one.params),
+            ]
+            for one in reversed(front)
+        ],
+        tight=True,
+    )  # fmt: skip
+
+
+def _sources(pools: Sequence[Sequence[Candidate]], tables: Mapping[str, Table]) -> list[str]:
+    return [page.paragraph(_source(pool, tables)) for pool in pools]
+
+
+def _source(pool: Sequence[Candidate], tables: Mapping[str, Table]) -> str:
+    runtime = pool[0].runtime
+    version = f"{runtime} {RUNTIMES[runtime].version()}"
+    if runtime in tables:
+        error = tables[runtime].held_out()
+        return (
+            f"{version}: from its latency table; on {error.networks} networks that it was not "
+            f"built from, wrong by {error.median_error_pct:.1f} % (median) and "
+            f"{error.worst_error_pct:.1f} % (worst)."
+        )
+    measured = sum(one.latency is not None for one in pool)
+    return (
+        f"{version}: guessed from {measured} networks measured whole; how wrong that is, is not "
+        f"known. For a stated error: mobilenets table --runtime {runtime}"
+    )

@@ -308,36 +308,51 @@ def test_bn_keeps_the_largest_scales():
     assert kept_channels(given, cut) == [1, 2, 3]  # 1.5, 3.5, 4, 2
 
 
-def test_taylor_keeps_what_weighs_most_on_the_loss():
-    arch = tiny(
-        Conv(3, 8, "hswish"),
-        Bottleneck(3, 24, 8, se=True, act="hswish"),
-        Bottleneck(3, 32, 16, se=True, act="relu"),
-    )
-    given = checkpoint(arch)
-    gradients = gradients_of(given)
-    product = {name: (given.weights[name] * grad).abs() for name, grad in gradients.items()}
-    part = "rows.1.{}".format
-    makers = [
-        product[part(name)].flatten(1).sum(1)
-        for name in ("expand.conv.weight", "depthwise.conv.weight", "se.gate.weight")
-    ]
-    vectors = [
-        product[part(name)]
-        for name in ("expand.norm.weight", "expand.norm.bias", "depthwise.norm.weight",
-                     "depthwise.norm.bias", "se.gate.bias")
-    ]  # fmt: skip
-    readers = [
-        product[part(name)].sum((0, 2, 3)) for name in ("project.conv.weight", "se.reduce.weight")
-    ]
-    expected = sum(makers + vectors + readers).topk(16).indices.sort().values.tolist()
+GATED = tiny(Conv(3, 8, "hswish"), Bottleneck(3, 24, 8, se=True, act="hswish"))
+
+
+@pytest.mark.parametrize(
+    ("name", "dim"),
+    [
+        ("expand.conv.weight", 0), ("expand.norm.weight", 0), ("expand.norm.bias", 0),
+        ("depthwise.conv.weight", 0), ("depthwise.norm.weight", 0), ("depthwise.norm.bias", 0),
+        ("se.gate.weight", 0), ("se.gate.bias", 0),
+        ("se.reduce.weight", 1), ("project.conv.weight", 1),
+    ],
+)  # fmt: skip
+def test_taylor_counts_everything_that_goes_with_a_channel(name: str, dim: int):
+    """The loss depends on one tensor alone: its |w dL/dw| decides."""
+    given = checkpoint(GATED)
+    gradients = {key: torch.zeros_like(tensor) for key, tensor in given.weights.items()}
+    gradients[f"rows.1.{name}"] = checkpoint(GATED, seed=1).weights[f"rows.1.{name}"]
+    product = (given.weights[f"rows.1.{name}"] * gradients[f"rows.1.{name}"]).abs()
+    by_channel = [product.select(dim, channel).sum() for channel in range(24)]
+    expected = torch.tensor(by_channel).topk(16).indices.sort().values.tolist()
 
     cut = surgery(
-        given, edited(arch, {1: {"expand": 16}}), importance="taylor", gradients=gradients
+        given, edited(GATED, {1: {"expand": 16}}), importance="taylor", gradients=gradients
     )
 
     assert kept_channels(given, cut) == expected
     assert expected != list(range(16))
+
+
+def test_taylor_takes_the_sum():
+    given = checkpoint(GATED)
+    gradients = gradients_of(given)
+    total = torch.zeros(24, dtype=torch.float64)
+    for name, gradient in gradients.items():
+        product = (given.weights[name] * gradient).abs()
+        if name.endswith(("1.se.reduce.weight", "1.project.conv.weight")):
+            total += product.sum((0, 2, 3))
+        elif "1.expand" in name or "1.depthwise" in name or "1.se.gate" in name:
+            total += product.flatten(1).sum(1) if product.ndim > 1 else product
+
+    cut = surgery(
+        given, edited(GATED, {1: {"expand": 16}}), importance="taylor", gradients=gradients
+    )
+
+    assert kept_channels(given, cut) == total.topk(16).indices.sort().values.tolist()
 
 
 # --------------------------------------------------------------------- rows, kernels, gates, sizes

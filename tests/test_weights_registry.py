@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from math import floor
+from pathlib import Path
 
 import pytest
 import timm
@@ -101,6 +102,14 @@ def test_keras_has_the_widths_and_sizes_that_are_published():
     assert grid["mobilenet_v3_large"] == grid["mobilenet_v3_small"] == {(0.75, 224), (1.0, 224)}
     assert grid["mobilenet_v3_large_minimalistic"] == {(1.0, 224)}
     assert grid["mobilenet_v3_small_minimalistic"] == {(1.0, 224)}
+
+
+@pytest.mark.parametrize(("source", "title"), [("timm", "timm"), ("keras", "Keras")])
+def test_the_page_counts_them(source: str, title: str):
+    page = (Path(__file__).parents[1] / "docs" / "weights.md").read_text(encoding="utf-8")
+
+    assert f"| {title} | {len(of(source))} | " in page
+    assert f"| torchvision | {len(of('torchvision'))} | " in page
 
 
 def test_every_name_and_every_file_is_one_checkpoints():

@@ -90,8 +90,22 @@ class Published:
 
     def to_json(self) -> dict[str, Any]:
         """What `mobilenets list --weights --json` says of it."""
-        return {"weights": self.name, **asdict(self)}
+        return {"weights": self.name, **asdict(self), "top1_source": self.top1_source}
 
+    @property
+    def top1_source(self) -> str:
+        """Who published `top1`."""
+        return _TOP1_SOURCES.get(f"{self.source} {self.network}", _TOP1_SOURCES[self.source])
+
+
+_SLIM = "tensorflow/models research/slim/nets"
+_TOP1_SOURCES = {
+    "torchvision": "torchvision.models, the weights' metadata",
+    "timm": "huggingface/pytorch-image-models results/results-imagenet.csv",
+    "keras": "keras.applications.mobilenet_v3",
+    "keras mobilenet_v1": f"{_SLIM}/mobilenet_v1.md, whose checkpoints Keras converted",
+    "keras mobilenet_v2": f"{_SLIM}/mobilenet/README.md, whose checkpoints Keras converted",
+}
 
 # Mean and standard deviation of RGB in [0, 1].
 _Norm = tuple[tuple[float, float, float], tuple[float, float, float]]

@@ -22,7 +22,7 @@ from mobilenets.measurement.device import device_name
 from mobilenets.measurement.journal import Measure, journalled
 from mobilenets.measurement.table import load_tables
 from mobilenets.runtimes import RUNTIMES
-from mobilenets.runtimes.artefact import files_of
+from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.stages import Stages
 from mobilenets.train import Limits, Recipe, from_scratch, train
@@ -87,7 +87,7 @@ class _Job:
 
     @property
     def artefact(self) -> Path:
-        return self.folder / f"model{RUNTIMES[self.runtime].suffix}"
+        return self.folder / artefact_name(self.runtime)
 
 
 def fit(

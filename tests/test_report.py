@@ -17,12 +17,15 @@ from PIL import Image
 
 from mobilenets.archs import get_arch, keep_resolution, to_json
 from mobilenets.data import Preprocess, read_image
-from mobilenets.deliver.card import interval, snippet
+from mobilenets.deliver.card import interval
 from mobilenets.deliver.page import PALETTE
 from mobilenets.deliver.report import report
+from mobilenets.deliver.usage import snippet
 from mobilenets.errors import FileError
 from mobilenets.measurement.candidates import price
 from mobilenets.nn import Checkpoint
+from mobilenets.runtimes import RUNTIMES
+from mobilenets.runtimes.artefact import artefact_name, files_of
 
 NASTY = "<script>alert(1)</script> & | co"
 ARCH = keep_resolution(get_arch("mobilenet_v3_small", width=0.5, resolution=28, classes=2), 8)
@@ -48,13 +51,18 @@ def weights() -> bytes:
 
 
 def write_run(
-    folder: Path, *, classes: int = 2, latency_ms: float | None = 1.0, spent: float = 0.8
+    folder: Path,
+    *,
+    classes: int = 2,
+    latency_ms: float | None = 1.0,
+    spent: float = 0.8,
+    runtime: str = "onnxruntime",
 ) -> Path:
     """A finished run's files, made by hand."""
     names = [NASTY, *(f"class {index}" for index in range(1, classes))]
     example = {"name": NASTY, "label": NASTY, "predicted": "class 1", "probability": 0.9}
     limits = [{"limit": "latency", "spent": spent, "allowed": 1.0, "met": spent <= 1}]
-    candidate = price(ARCH).to_json() | {"latency": LATENCY}
+    candidate = price(ARCH).to_json() | {"runtime": runtime, "latency": LATENCY}
     budget = dict.fromkeys(("macs", "params", "size_bytes", "memory_bytes"))
     files = {
         "budget.json": budget | {"latency_ms": latency_ms},
@@ -69,8 +77,8 @@ def write_run(
             },
         },
         "arch.json": {
-            "arch": to_json(ARCH), "chosen": candidate, "binding_limit": "latency",
-            "considered": 1,
+            "arch": to_json(ARCH), "runtime": runtime, "chosen": candidate,
+            "binding_limit": "latency", "considered": 1,
         },
         "verdict.json": {
             "verified": True, "within_budget": spent <= 1,
@@ -93,7 +101,8 @@ def write_run(
     predicted = candidate | {"latency": None, "predicted_ms": 2.0}
     (folder / "candidates.jsonl").write_text(f"{json.dumps(candidate)}\n{json.dumps(predicted)}\n")
     (folder / "trained.safetensors").write_bytes(weights())
-    (folder / "model.onnx").write_bytes(b"an artefact")
+    for file in files_of(folder / artefact_name(runtime)):
+        file.write_bytes(b"an artefact")
     (folder / "metrics.csv").write_text(
         "epoch,train_loss,holdout_loss,holdout_top1,learning_rate,seconds\n0,1.5,1.2,70,0.001,3\n"
     )
@@ -229,7 +238,7 @@ def test_measured_candidates_are_solid_and_the_chosen_one_is_a_star(tmp_path: Pa
     assert (faint.x, faint.marker.opacity) == ((2.0,), 0.35)
     assert (solid.x, solid.marker.opacity) == ((0.8,), None)
     assert star.marker.symbol == "star"
-    assert "mobilenet_v3_small_0.5_28_os8<br>0.8 ms measured" in solid.text[0]
+    assert "mobilenet_v3_small_0.5_28_os8 in onnxruntime<br>0.8 ms measured" in solid.text[0]
 
 
 def test_the_epoch_that_was_kept_is_marked(tmp_path: Path):
@@ -318,7 +327,21 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str):
         ("candidates.jsonl", "{}\n", r"candidates\.jsonl: it lacks full_name"),
         ("metrics.csv", "epoch,train_loss\n0,much\n", r"metrics\.csv: "),
         ("budget.json", '{"latency_ms": -1}', r"budget\.json: latency must be a positive"),
-        ("arch.json", '{"arch": {}, "binding_limit": "", "considered": 1}', r"arch\.json: "),
+        (
+            "arch.json",
+            '{"arch": {}, "binding_limit": "", "considered": 1}',
+            r"arch\.json: it lacks ru",
+        ),
+        (
+            "arch.json",
+            '{"arch": {}, "runtime": "onnxruntime", "binding_limit": "", "considered": 1}',
+            r"arch\.json: ",
+        ),
+        (
+            "arch.json",
+            '{"arch": {}, "runtime": "tensorrt", "binding_limit": "", "considered": 1}',
+            r"arch\.json: 'tensorrt'",
+        ),
         ("trained.safetensors", "{}", r"trained\.safetensors: .* is not a checkpoint"),
     ],
 )
@@ -347,7 +370,7 @@ def test_the_snippet_prepares_an_image_as_the_package_does(
 ):
     monkeypatch.chdir(tmp_path)
     Image.radial_gradient("L").resize(size).convert("RGB").save("photo.jpg")
-    program = snippet(Preprocess(28, crop, mode))
+    program = snippet(Preprocess(28, crop, mode), "onnxruntime")
     names: dict[str, Any] = {}
 
     exec(program[: program.index("session =")], names)
@@ -365,3 +388,65 @@ def test_the_card_says_what_it_is(tmp_path: Path):
     assert "| limit: latency | latency 0.8 ms of 1 ms, met |" in card
     assert "1 x 3 x 28 x 28 (NCHW)" in card
     assert f"| SHA-256 of model.onnx | {hashlib.sha256(b'an artefact').hexdigest()} |" in card
+
+
+@pytest.mark.parametrize(
+    ("runtime", "library", "artefact", "words"),
+    [
+        ("onnxruntime", "onnx", "model.onnx", "1 x 3 x 28 x 28 (NCHW)"),
+        (
+            "openvino",
+            "openvino",
+            "model.xml",
+            "model.xml, with model.bin beside it, takes an image",
+        ),
+        ("litert", "litert", "model.tflite", "1 x 28 x 28 x 3 (NHWC)"),
+        ("executorch", "executorch", "model.pte", "are in the metadata of the file"),
+        ("ncnn", "ncnn", "model.ncnn.param", "with model.ncnn.bin and model.ncnn.json beside it"),
+        ("ncnn", "ncnn", "model.ncnn.param", "the architecture are in model.ncnn.json"),
+        ("torch", "pytorch", "model.safetensors", "or, in Python:"),
+        ("torch-compile", "pytorch", "model.safetensors", "or, in Python:"),
+    ],
+)
+def test_card_and_page_speak_of_the_artefact_that_was_made(
+    tmp_path: Path, runtime: str, library: str, artefact: str, words: str
+):
+    text = without_plotly(report(write_run(tmp_path, runtime=runtime)))
+
+    card = (tmp_path / "README.md").read_text()
+    digest = hashlib.sha256(b"an artefact").hexdigest()
+    assert f"library_name: {library}\n" in card
+    assert f"tags: [mobilenet, {library}, image-classification]" in card
+    assert words in card
+    for file in files_of(tmp_path / artefact):
+        assert f"| SHA-256 of {file.name} | {digest} |" in card
+    assert f"mobilenets predict {artefact} photo.jpg" in card
+    assert f"<h2>Using {artefact}</h2>" in text
+    assert f"top-1 of {artefact}" in text
+    if runtime != "onnxruntime":
+        assert "model.onnx" not in card + text
+        assert "onnxruntime." not in card + text
+
+
+def test_every_runtime_has_its_program_and_library():
+    for runtime in RUNTIMES:
+        assert artefact_name(runtime) in snippet(Preprocess(28), runtime)
+
+
+def test_candidates_measured_in_several_runtimes_are_told_apart(tmp_path: Path):
+    run = write_run(tmp_path)
+    ours = json.loads((run / "candidates.jsonl").read_text().splitlines()[0])
+    other = ours | {"runtime": "openvino", "latency": LATENCY | {"p50_ms": 0.9}}
+    (run / "candidates.jsonl").write_text(f"{json.dumps(other)}\n{json.dumps(ours)}\n")
+
+    text = without_plotly(report(run))
+
+    *_, solid, star = figures(text)[0].data
+    assert "1 in openvino, 1 in onnxruntime measured on this machine" in text
+    assert [note.split("<br>")[0].split(" in ")[1] for note in solid.text] == [
+        "openvino",
+        "onnxruntime",
+    ]
+    assert star.x == (0.8,)
+    rows = re.findall(r"<tr><td>mobilenet_v3_small_0.5_28_os8</td><td>(\w+)</td>", text)
+    assert rows == ["onnxruntime", "openvino"]

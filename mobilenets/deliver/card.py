@@ -7,30 +7,10 @@ from typing import Any
 
 from mobilenets.archs import Arch, cost
 from mobilenets.archs.budget import LIMIT_NAMES, describe
-from mobilenets.data import Preprocess
 from mobilenets.deliver.record import Record
+from mobilenets.deliver.usage import commands, contract, library, needs_package, snippet
 
 _LABELS_SHOWN = 100
-
-# The artefact's own rule: PIL's resizing is antialiased; sizes are rounded as torchvision's are.
-_SNIPPET = """import json, numpy, onnxruntime
-from PIL import Image, ImageOps
-
-photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
-size = [SHORT * side // min(photo.size) for side in photo.size]
-left, top = (round((side - SIDE) / 2) for side in size)
-photo = photo.resize(size, Image.Resampling.MODE)
-photo = photo.crop((left, top, left + SIDE, top + SIDE))
-pixels = numpy.asarray(photo, numpy.float32).transpose(2, 0, 1)[None] / 255
-
-session = onnxruntime.InferenceSession("model.onnx")
-about = json.loads(session.get_modelmeta().custom_metadata_map["mobilenets"])
-logits = session.run(None, {"image": pixels})[0]
-print(about["labels"][logits.argmax()])"""
-
-COMMANDS = """mobilenets predict model.onnx photo.jpg
-mobilenets eval model.onnx DATA
-mobilenets latency model.onnx"""
 
 
 def card(record: Record) -> str:
@@ -43,9 +23,9 @@ def card(record: Record) -> str:
     if more > 0:
         labels = [*labels[:_LABELS_SHOWN], f"and {more:,} more, all in the file's metadata"]
     return f"""---
-library_name: onnx
+library_name: {library(record.runtime)}
 pipeline_tag: image-classification
-tags: [mobilenet, onnx, image-classification]
+tags: [mobilenet, {library(record.runtime)}, image-classification]
 ---
 
 # {plain(images["name"])}: {record.arch.full_name}
@@ -64,16 +44,16 @@ for a budget, trained and checked by `mobilenets fit`. How, with plots: `report.
 
 ## Use
 
-{contract(record)}
+{contract(record.arch, record.preprocess, record.runtime)}
 
 ```
-{COMMANDS}
+{commands(record.runtime)}
 ```
 
-or, without this package:
+{or_else(record.runtime)}
 
 ```python
-{snippet(record.preprocess)}
+{snippet(record.preprocess, record.runtime)}
 ```
 
 ## Labels
@@ -109,7 +89,7 @@ def _figures(record: Record) -> list[tuple[str, str]]:
         ("MACs", describe("macs", verdict["macs"])),
         ("parameters", describe("params", verdict["params"])),
         ("peak activations, fp32", describe("memory_bytes", peak)),
-        ("SHA-256 of model.onnx", record.sha256),
+        *((f"SHA-256 of {name}", digest) for name, digest in record.sha256.items()),
     ]
 
 
@@ -141,29 +121,9 @@ def conditions(verdict: dict[str, Any]) -> str:
     )
 
 
-def contract(record: Record) -> str:
-    """What the artefact takes and gives."""
-    side, short = record.preprocess.resolution, record.preprocess.short_side
-    mode = record.preprocess.interpolation
-    return (
-        f"model.onnx takes image, float32 RGB in [0, 1], 1 x 3 x {side} x {side} (NCHW), and "
-        f"gives logits, 1 x {record.arch.classes}; normalisation is inside the graph. Resize the "
-        f"short side to {short} pixels ({mode}, antialiased) and cut the centre square of "
-        f"{side}. Labels, this rule and the architecture are in the file's metadata."
-    )
-
-
-def snippet(preprocess: Preprocess) -> str:
-    """A Python program that uses the artefact without this package."""
-    words = {
-        "SHORT": preprocess.short_side,
-        "SIDE": preprocess.resolution,
-        "MODE": preprocess.interpolation.upper(),
-    }
-    program = _SNIPPET
-    for name, word in words.items():
-        program = program.replace(name, str(word))
-    return program
+def or_else(runtime: str) -> str:
+    """What stands above the program."""
+    return "or, in Python:" if needs_package(runtime) else "or, without this package:"
 
 
 def describe_network(arch: Arch) -> str:

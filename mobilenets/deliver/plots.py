@@ -57,8 +57,9 @@ def priced_by(budget: Budget) -> str:
     return next((name for name in _AXES if name in budget.limits()), "macs")
 
 
-def tradeoff(candidates: list[dict[str, Any]], chosen: str, budget: Budget) -> str:
-    """Expected ImageNet top-1 of every candidate against what `priced_by` says."""
+def tradeoff(candidates: list[dict[str, Any]], chosen: tuple[str, str], budget: Budget) -> str:
+    """Expected ImageNet top-1 of every candidate against what `priced_by` says; `chosen` is a
+    network's full name and its runtime."""
     axis = priced_by(budget)
     priced = [one for one in candidates if _price(one, axis) is not None]
     figure = go.Figure()
@@ -66,9 +67,8 @@ def tradeoff(candidates: list[dict[str, Any]], chosen: str, budget: Budget) -> s
         _add_family_(figure, [one for one in priced if one["name"] == family], axis)
     outline = {"width": 1, "color": _DAY["ink"]}
     star = {"color": _DAY["red"], "size": 18, "symbol": "star", "line": outline}
-    figure.add_trace(
-        _dots([one for one in priced if one["full_name"] == chosen], axis, "chosen", star)
-    )
+    stars = [one for one in priced if (one["full_name"], one["runtime"]) == chosen]
+    figure.add_trace(_dots(stars, axis, "chosen", star))
     limit = budget.limits().get(axis)
     if limit is not None:
         figure.add_vline(x=limit, line={"color": _DAY["red"], "dash": "dash", "width": 2})
@@ -115,7 +115,8 @@ def _note(one: dict[str, Any], axis: str) -> str:
     how = "measured" if one["latency"] else "predicted"
     how = f" {how}" if axis == "latency_ms" else ""
     return (
-        f"{escape(one['full_name'])}<br>{describe(axis, price or 0)}{how}<br>"
+        f"{escape(one['full_name'])} in {escape(one['runtime'])}<br>"
+        f"{describe(axis, price or 0)}{how}<br>"
         f"{one['expected_imagenet_top1']:.1f} % expected on ImageNet"
     )
 

@@ -14,6 +14,7 @@ from mobilenets.archs import Arch, Budget, from_json
 from mobilenets.data import Preprocess
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.nn import Checkpoint
+from mobilenets.runtimes.artefact import artefact_name, files_of
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ _IMAGES = (
     "name", "classes", "counts", "class_counts", "skipped", "ignored", "split", "fingerprint",
 )
 _CANDIDATE = (
-    "full_name", "name", "expected_imagenet_top1", "macs", "params", "size_bytes",
+    "full_name", "name", "runtime", "expected_imagenet_top1", "macs", "params", "size_bytes",
     "peak_activation_bytes", "latency", "predicted_ms",
 )
 _METRICS = ("epoch", "train_loss", "holdout_loss", "holdout_top1", "seconds")
@@ -38,8 +39,11 @@ _VERDICT = (
 
 @dataclass(frozen=True)
 class Record:
-    """Everything a run left behind. `sha256` is that of the artefact's file."""
+    """Everything a run left behind. `artefact` is the name of the artefact, which is for `runtime`;
+    `sha256` that of each of its files."""
 
+    runtime: str
+    artefact: str
     arch: Arch
     preprocess: Preprocess
     budget: Budget
@@ -50,24 +54,30 @@ class Record:
     verdict: dict[str, Any]
     predictions: dict[str, Any]
     training: dict[str, Any]
-    sha256: str
+    sha256: dict[str, str]
 
 
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""
-    chosen = _object("arch", "binding_limit", "considered")
+    chosen = _part(folder / "arch.json", _object("arch", "runtime", "binding_limit", "considered"))
+    artefact = _part(folder / "arch.json", lambda _: artefact_name(chosen["runtime"]))
     return Record(
+        runtime=chosen["runtime"],
+        artefact=artefact,
         arch=_part(folder / "arch.json", lambda data: from_json(json.loads(data)["arch"])),
         preprocess=_preprocess(folder / "trained.safetensors"),
         budget=_part(folder / "budget.json", lambda data: Budget(**json.loads(data))),
         images=_part(folder / "images.json", _object(*_IMAGES)),
-        chosen=_part(folder / "arch.json", chosen),
+        chosen=chosen,
         candidates=_part(folder / "candidates.jsonl", _candidates),
         metrics=_part(folder / "metrics.csv", _metrics),
         verdict=_part(folder / "verdict.json", _object(*_VERDICT)),
         predictions=_part(folder / "predictions.json", _object(*_PREDICTIONS)),
         training=_part(folder / "training.json", _object("recipe", "seed")),
-        sha256=_part(folder / "model.onnx", lambda data: hashlib.sha256(data).hexdigest()),
+        sha256={
+            file.name: _part(file, lambda data: hashlib.sha256(data).hexdigest())
+            for file in files_of(folder / artefact)
+        },
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -15,16 +16,14 @@ from mobilenets.archs import Arch, Cost, cost, digest
 from mobilenets.archs.budget import describe
 from mobilenets.archs.rows import Bottleneck
 from mobilenets.deliver import plots
+from mobilenets.deliver.card import card as model_card
 from mobilenets.deliver.card import (
-    COMMANDS,
     conditions,
-    contract,
     describe_network,
     interval,
     limit_text,
-    snippet,
+    or_else,
 )
-from mobilenets.deliver.card import card as model_card
 from mobilenets.deliver.page import (
     Share,
     badge,
@@ -41,13 +40,15 @@ from mobilenets.deliver.page import (
     table,
 )
 from mobilenets.deliver.record import Record, read_run
+from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
+from mobilenets.runtimes import RUNTIMES
 
 _HEAT_MAP = 30  # classes; beyond, tables
 _BESIDE = 12  # classes whose table has room beside the heat map
 _PAIRS_SHOWN = 40
 _SKIPPED_SHOWN = 50
-_PACKAGES = ("torch", "torchvision", "lightning", "onnx", "onnxruntime")
+_PACKAGES = ("torch", "torchvision", "lightning")
 
 
 def report(folder: str | Path) -> Path:
@@ -93,8 +94,9 @@ def _verdict(record: Record) -> str:
         verdict["verified"],
         "Verified",
         "Not verified",
-        f"model.onnx and the trained network agree on {verdict['agreement']:.4g} % of {images:,} "
-        f"validation images, their logits to {verdict['max_relative_error']:.1e} of the largest",
+        f"{record.artefact} and the trained network agree on {verdict['agreement']:.4g} % of "
+        f"{images:,} validation images, their logits to {verdict['max_relative_error']:.1e} of the "
+        "largest",
     )
     limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
     budget = badge(verdict["within_budget"], "Within budget", "Misses the budget", limits)
@@ -111,18 +113,18 @@ def _figures(record: Record, costs: Cost) -> str:
     low, high = interval(verdict["top1_artefact"], verdict["images"])
     size, peak = verdict["size_bytes"], costs.peak_activation_bytes.fp32
     cards = [
-        card(f"{verdict['top1_artefact']:.2f} %", "top-1 of model.onnx"),
+        card(f"{verdict['top1_artefact']:.2f} %", f"top-1 of {record.artefact}"),
         card(f"{verdict['top1_checkpoint']:.2f} %", "top-1 of the trained network"),
         card(f"{latency['p50_ms']:.3f} ms", "latency, p50"),
         card(f"{latency['p90_ms']:.3f} ms", "latency, p90"),
-        card(describe("size_bytes", size), "model.onnx"),
+        card(describe("size_bytes", size), " and ".join(record.sha256)),
         card(describe("macs", verdict["macs"]), "MACs (FLOPs are twice that)"),
         card(describe("params", verdict["params"]), "parameters"),
         card(describe("memory_bytes", peak), "peak activations, fp32, by arithmetic"),
     ]
     accuracy = (
-        f"The top-1 of model.onnx has a 95 % interval of {low:.1f} to {high:.1f} %; its top-5 is "
-        f"{verdict['top5_artefact']:.2f} %. "
+        f"The top-1 of {record.artefact} has a 95 % interval of {low:.1f} to {high:.1f} %; its "
+        f"top-5 is {verdict['top5_artefact']:.2f} %. "
     )
     text = accuracy + conditions(verdict)
     return section("Figures", f'<div class="cards">{"".join(cards)}</div>', _note(text))
@@ -133,19 +135,34 @@ def _note(text: str) -> str:
 
 
 def _tradeoff(record: Record) -> str:
-    measured = sum(one["latency"] is not None for one in record.candidates)
+    measured = [one for one in record.candidates if one["latency"]]
+    counts = Counter(one["runtime"] for one in measured)
+    where = ", ".join(f"{count} in {runtime}" for runtime, count in counts.items())
     by_latency = plots.priced_by(record.budget) == "latency_ms"
     drawn = "dashed line: the limit; " if record.budget.limits() else ""
     text = (
-        f"{record.chosen['considered']:,} networks were priced by arithmetic and {measured} "
+        f"{record.chosen['considered']:,} networks were priced by arithmetic, {where} "
         f"measured on this machine; {record.chosen['binding_limit'] or 'no limit'} binds. The "
         "accuracy is a prior: what the papers' ImageNet results lead one to expect, the same for "
         "every user. It ranks the candidates and is not the accuracy on these images."
     )
     how = f"Star: chosen; {drawn}solid marks: latency measured; faint dots: "
     how += "latency predicted." if by_latency else "not measured."
-    plot = plots.tradeoff(record.candidates, record.arch.full_name, record.budget)
-    return section("Why this network", _note(text), plot, _note(how))
+    chosen = record.arch.full_name, record.runtime
+    plot = plots.tradeoff(record.candidates, chosen, record.budget)
+    listed = details(f"What was measured ({len(measured)})", _measured(measured))
+    return section("Why this network", _note(text), plot, _note(how), listed)
+
+
+def _measured(candidates: list[dict[str, Any]]) -> str:
+    """The measured candidates, the best expected first, the faster first among equals."""
+    rows = [
+        (one["full_name"], one["runtime"], one["latency"]["p50_ms"], one["expected_imagenet_top1"])
+        for one in candidates
+    ]
+    rows.sort(key=lambda row: (-row[3], row[2]))
+    header = ["network", "runtime", "p50 in ms", "expected top-1, %"]
+    return table(header, [[*row[:2], round(row[2], 3), row[3]] for row in rows], tight=True)
 
 
 def _training(record: Record) -> str:
@@ -325,18 +342,18 @@ def _split(split: dict[str, Any]) -> str:
 
 def _use(record: Record) -> str:
     return section(
-        "Using model.onnx",
-        paragraph(contract(record)),
-        code(COMMANDS),
-        paragraph("Or, without this package:"),
-        code(snippet(record.preprocess)),
+        f"Using {record.artefact}",
+        paragraph(contract(record.arch, record.preprocess, record.runtime)),
+        code(commands(record.runtime)),
+        paragraph(or_else(record.runtime).capitalize()),
+        code(snippet(record.preprocess, record.runtime)),
     )
 
 
 def _provenance(record: Record) -> str:
     latency = record.verdict["latency"]
     run = {
-        "SHA-256 of model.onnx": record.sha256,
+        **{f"SHA-256 of {name}": sha256 for name, sha256 in record.sha256.items()},
         "architecture": digest(record.arch),
         "images": record.images["fingerprint"],
         "seed": str(record.training["seed"]),
@@ -345,6 +362,8 @@ def _provenance(record: Record) -> str:
     }
     versions = {"mobilenets": __version__, "Python": platform.python_version()}
     versions |= {package: version(package) for package in _PACKAGES}
+    known = RUNTIMES[record.runtime]
+    versions |= {} if known.missing else {known.distribution: known.version()}
     recipe = [[name, _setting(value)] for name, value in _flat(record.training["recipe"])]
     return section(
         "Where it comes from",

@@ -35,6 +35,11 @@ RUNTIME_OF = {
 }
 
 
+def artefact_name(runtime: str) -> str:
+    """The name of a finished run's artefact."""
+    return f"model{RUNTIMES[runtime].suffix}"
+
+
 def files_of(path: Path) -> list[Path]:
     """The artefact's files, those it is nothing without first and `path` itself last."""
     return [*(path.with_suffix(suffix) for suffix in _COMPANIONS.get(path.suffix, ())), path]
@@ -54,8 +59,13 @@ def export(checkpoint: Checkpoint, runtime: str, path: Path) -> None:
         draft = Path(folder, path.name)
         engine.convert(checkpoint, about, draft)
         _seal(draft)
-        for file in files_of(draft):
-            file.replace(path.parent / file.name)
+        move(draft, path.parent)
+
+
+def move(path: Path, folder: Path) -> None:
+    """Put the artefact's files into `folder`, on the same disk; what was there is replaced."""
+    for file in files_of(path):
+        file.replace(folder / file.name)
 
 
 def describe_file(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
@@ -84,6 +94,8 @@ def precision_of(metadata: Mapping[str, str]) -> str:
 
 def is_intact(path: Path) -> bool:
     """Whether the artefact's files are, to the bit, those that were written."""
+    if not all(file.is_file() for file in files_of(path)):
+        return False
     content, seal = _content(path)
     return seal is not None and _seal_of(content) == seal
 

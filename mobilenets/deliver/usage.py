@@ -1,0 +1,161 @@
+"""How an artefact is used: by this package's commands, and by a program that has only its runtime.
+
+Each program is run by a test, on a photograph, without this package (but for PyTorch's).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mobilenets.archs import Arch
+from mobilenets.data import Preprocess
+from mobilenets.runtimes.artefact import artefact_name, files_of
+
+# The artefact's own rule: PIL's resizing is antialiased; sizes are rounded as torchvision's are.
+_PHOTO = """from PIL import Image, ImageOps
+
+photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
+size = [SHORT * side // min(photo.size) for side in photo.size]
+left, top = (round((side - SIDE) / 2) for side in size)
+photo = photo.resize(size, Image.Resampling.MODE)
+photo = photo.crop((left, top, left + SIDE, top + SIDE))
+"""
+_NCHW = "pixels = numpy.asarray(photo, numpy.float32).transpose(2, 0, 1)[None] / 255\n"
+_NHWC = "pixels = numpy.asarray(photo, numpy.float32)[None] / 255\n"
+_PRINT = """print(about["labels"][logits.argmax()])"""
+
+_ONNXRUNTIME = f"""import json, numpy, onnxruntime
+{_PHOTO}{_NCHW}
+session = onnxruntime.InferenceSession("model.onnx")
+about = json.loads(session.get_modelmeta().custom_metadata_map["mobilenets"])
+logits = session.run(None, {{"image": pixels}})[0]
+{_PRINT}"""
+
+_OPENVINO = f"""import json, numpy, openvino
+{_PHOTO}{_NCHW}
+model = openvino.Core().read_model("model.xml")
+about = json.loads(model.get_rt_info(["mobilenets"]).astype(str))
+network = openvino.compile_model(model, "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
+logits = network(pixels)[0]
+{_PRINT}"""
+
+_LITERT = f"""import json, numpy
+from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.schema_py_generated import Model
+{_PHOTO}{_NHWC}
+content = open("model.tflite", "rb").read()
+model = Model.GetRootAs(content)
+entries = [model.Metadata(index) for index in range(model.MetadataLength())]
+(entry,) = [entry for entry in entries if entry.Name() == b"mobilenets"]
+about = json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+
+network = Interpreter(model_content=content)
+network.allocate_tensors()
+network.set_tensor(network.get_input_details()[0]["index"], pixels)
+network.invoke()
+logits = network.get_tensor(network.get_output_details()[0]["index"])
+{_PRINT}"""
+
+_EXECUTORCH = f"""import json, numpy, torch
+from executorch.runtime import Runtime
+{_PHOTO}{_NCHW}
+program = Runtime.get().load_program("model.pte")
+about = json.loads(program.load_method("mobilenets").execute([])[0])
+(logits,) = program.load_method("forward").execute([torch.from_numpy(pixels)])
+{_PRINT}"""
+
+_NCNN = f"""import json, ncnn, numpy
+{_PHOTO}{_NCHW}
+about = json.load(open("model.ncnn.json", encoding="utf-8"))
+network = ncnn.Net()
+network.opt.use_fp16_packed = network.opt.use_fp16_storage = False
+network.opt.use_fp16_arithmetic = network.opt.use_bf16_storage = False
+network.load_param("model.ncnn.param")
+network.load_model("model.ncnn.bin")
+extractor = network.create_extractor()
+extractor.input(network.input_names()[0], ncnn.Mat(numpy.ascontiguousarray(pixels[0])))
+logits = numpy.array(extractor.extract(network.output_names()[0])[1])
+{_PRINT}"""
+
+_TORCH = """from pathlib import Path
+from mobilenets.deliver import load
+
+(found,) = load("model.safetensors").predict([Path("photo.jpg")])
+print(found.label)"""
+
+_PROGRAMS = {
+    "torch": _TORCH,
+    "torch-compile": _TORCH,
+    "onnxruntime": _ONNXRUNTIME,
+    "openvino": _OPENVINO,
+    "litert": _LITERT,
+    "executorch": _EXECUTORCH,
+    "ncnn": _NCNN,
+}
+# Hugging Face's names of libraries, by the suffix of the artefact.
+_LIBRARIES = {
+    ".safetensors": "pytorch",
+    ".onnx": "onnx",
+    ".xml": "openvino",
+    ".tflite": "litert",
+    ".pte": "executorch",
+    ".param": "ncnn",
+}
+# Where the labels and the rule are, by the suffix; for all others, in the file's metadata.
+_BESIDE = {".param": ".json"}
+
+
+def commands(runtime: str) -> str:
+    """What this package's commands do with the artefact."""
+    name = artefact_name(runtime)
+    return "\n".join(
+        [
+            f"mobilenets predict {name} photo.jpg",
+            f"mobilenets eval {name} DATA",
+            f"mobilenets latency {name}",
+        ]
+    )
+
+
+def snippet(preprocess: Preprocess, runtime: str) -> str:
+    """A Python program that uses the artefact with its runtime alone."""
+    words = {
+        "SHORT": preprocess.short_side,
+        "SIDE": preprocess.resolution,
+        "MODE": preprocess.interpolation.upper(),
+    }
+    program = _PROGRAMS[runtime]
+    for name, word in words.items():
+        program = program.replace(name, str(word))
+    return program
+
+
+def needs_package(runtime: str) -> bool:
+    """Whether the artefact can only be used with this package: PyTorch's is a checkpoint."""
+    return _PROGRAMS[runtime] is _TORCH
+
+
+def library(runtime: str) -> str:
+    """The artefact's library, as model hubs call it."""
+    return _LIBRARIES[Path(artefact_name(runtime)).suffix]
+
+
+def contract(arch: Arch, preprocess: Preprocess, runtime: str) -> str:
+    """What the artefact takes and gives."""
+    path = Path(artefact_name(runtime))
+    beside = [file.name for file in files_of(path) if file != path]
+    together = f", with {' and '.join(beside)} beside it," if beside else ""
+    side = preprocess.resolution
+    shape = (
+        f"1 x {side} x {side} x 3 (NHWC)"
+        if runtime == "litert"
+        else f"1 x 3 x {side} x {side} (NCHW)"
+    )
+    where = _BESIDE.get(path.suffix)
+    return (
+        f"{path.name}{together} takes an image, float32 RGB in [0, 1], {shape}, and gives logits, "
+        f"1 x {arch.classes}; normalisation is inside the graph. Resize the short side to "
+        f"{preprocess.short_side} pixels ({preprocess.interpolation}, antialiased) and cut the "
+        f"centre square of {side}. Labels, this rule and the architecture are in "
+        f"{path.with_suffix(where).name if where else 'the metadata of the file'}."
+    )

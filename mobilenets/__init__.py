@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mobilenets.measurement.choose import choose as choose
     from mobilenets.measurement.latency import measure as measure
     from mobilenets.nn import MobileNet as MobileNet
+    from mobilenets.nn.pretrained import load_weights as load_weights
     from mobilenets.pipeline import fit as fit
 
 __version__ = "0.1.0"
@@ -36,6 +37,7 @@ __all__ = [
     "cost",
     "fit",
     "get_arch",
+    "load_weights",
     "measure",
     "verify",
     "widen",
@@ -46,6 +48,7 @@ _LAZY = {
     "MobileNet": "mobilenets.nn",
     "choose": "mobilenets.measurement.choose",
     "fit": "mobilenets.pipeline",
+    "load_weights": "mobilenets.nn.pretrained",
     "measure": "mobilenets.measurement.latency",
     "verify": "mobilenets.deliver.verify",
 }

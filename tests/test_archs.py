@@ -143,6 +143,17 @@ def test_a_digest_is_the_same_for_equal_networks_and_another_for_any_change():
     assert len({digest(arch) for arch in (V2, *changed)}) == 7
 
 
+def test_columns_that_came_later_are_written_only_where_they_are_set():
+    plain, odd = Bottleneck(3, 8, 8, True, "relu"), Bottleneck(3, 8, 8, True, "relu", 1, False)
+    rows = to_json(tiny(Conv(3, 8, "relu"), plain, odd))["rows"]
+
+    assert rows[1] == {
+        "row": "bottleneck", "kernel": 3, "expand": 8, "out": 8, "se": True, "act": "relu",
+        "stride": 1,
+    }  # fmt: skip
+    assert rows[2] == {**rows[1], "skip": False}
+
+
 JSON = to_json(tiny(Conv(3, 8, "relu", 2)))
 ROW = JSON["rows"][0]
 
@@ -204,6 +215,8 @@ def test_an_architecture_checks_its_fields(change: dict, message: str):
         (Separable(3, 8, "relu", 3), "row 1: stride must be 1 or 2, got 3"),
         (Bottleneck(3, 8.0, 8, False, "relu"), "row 1: expand must be a whole number .* got 8.0"),
         (Dense(0, "relu"), "row 1: out must be a whole number of at least 1, got 0"),
+        (Bottleneck(3, 8, 8, False, "relu", skip=1), "row 1: skip must be true or false, got 1"),
+        (Bottleneck(3, 8, 8, True, "relu", se_act="elu"), "row 1: se_act must be .* got 'elu'"),
     ],
 )
 def test_an_architecture_checks_its_rows(row: Row, message: str):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mobilenets.archs import ARCHS, Arch, cost, get_arch, keep_resolution, ops
+from mobilenets.archs.variants import VARIANTS
 from mobilenets.errors import FileError
 from mobilenets.nn import Checkpoint, Deployed, MobileNet
 from mobilenets.nn.blocks import ConvNormAct, SamePad
@@ -18,6 +19,7 @@ from tests.test_parity import randomise_batch_norm
 ZOO = [
     *(arch for arch in ARCHS.values()),
     *(get_arch(name, width=width) for name in ARCHS for width in (0.5, 1.25)),
+    VARIANTS["mobilenet_v3_large_rw"],
     get_arch("mobilenet_v3_small", width=0.75, rule="torchvision"),
     keep_resolution(get_arch("mobilenet_v3_large", resolution=32), 4),
 ]

@@ -62,10 +62,9 @@ class Verdict:
 
     @property
     def undecided(self) -> bool:
-        """Whether the latency is close to its limit or over it, on a machine too noisy to decide
-        by. Noise makes no network faster: one far below the limit is within it."""
-        latency = [use for use in self.uses if use.limit == "latency_ms"]
-        return self.latency.noisy and any(use.fraction > 1 - _CLOSE for use in latency)
+        """Whether the latency has a limit and this machine was too noisy to decide on it."""
+        limits = [use.allowed for use in self.uses if use.limit == "latency_ms"]
+        return any(too_noisy(self.latency, limit) for limit in limits)
 
     def complaints(self) -> list[str]:
         """What is wrong, a sentence each."""
@@ -162,6 +161,12 @@ def verify(
 def relative_error(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     """The largest difference over the largest value: a V3's logits may all be tiny."""
     return float(np.abs(logits - reference).max() / np.abs(reference).max())
+
+
+def too_noisy(latency: Latency, limit_ms: float) -> bool:
+    """Whether a noisy latency is close to its limit or over it. Noise makes no network faster: one
+    far below its limit is within it all the same."""
+    return latency.noisy and latency.p50_ms > (1 - _CLOSE) * limit_ms
 
 
 def time_artefact(

@@ -35,8 +35,8 @@ from mobilenets.errors import ArchError, FileError, MeasureError
 from mobilenets.files import cache_folder
 from mobilenets.measurement.candidates import candidates
 from mobilenets.measurement.device import device
-from mobilenets.measurement.latency import NOISY_WAIT, Bench
-from mobilenets.measurement.loop import fill
+from mobilenets.measurement.latency import NOISY_WAIT, Bench, Latency
+from mobilenets.measurement.loop import Turn, fill
 from mobilenets.measurement.regress import Prices, fit, fit_prices
 from mobilenets.measurement.space import random_networks
 from mobilenets.measurement.target import measure_networks
@@ -74,12 +74,24 @@ class HeldOut(NamedTuple):
 
 @dataclass
 class Table:
-    """Latencies in ms of pieces and of whole networks under one set of conditions."""
+    """Latencies in ms of pieces and of whole networks under one set of conditions; `noisy` are
+    those that were measured while the machine was disturbed."""
 
     conditions: dict[str, Any]
     pieces: dict[Arch, float] = field(default_factory=dict)
     networks: dict[Arch, float] = field(default_factory=dict)
+    noisy: set[Arch] = field(default_factory=set)
     build_s: float = 0.0
+
+    def add_(self, kind: str, arch: Arch, ms: float, noisy: bool) -> None:
+        """Take in one measurement; the later of two counts."""
+        entries = self.pieces if kind == "piece" else self.networks
+        entries[arch] = ms
+        (self.noisy.add if noisy else self.noisy.discard)(arch)
+
+    def lacks(self, arch: Arch) -> bool:
+        """Whether a piece or network was not measured, or only in noise."""
+        return arch in self.noisy or not (arch in self.pieces or arch in self.networks)
 
     def total_ms(self, arch: Arch) -> float:
         """The sum over the pieces; one that was not measured counts by arithmetic."""
@@ -120,6 +132,7 @@ class Table:
         here = self.conditions
         return {
             "entries": len(self.pieces),
+            "noisy": len(self.noisy),
             "build_s": round(self.build_s, 1),
             "device": here["device"],
             "runtime": here["runtime"],
@@ -150,7 +163,7 @@ class Table:
 def build_table(
     runtime: str, *, threads: int = 1, image_size: int | None = None, folder: Path | None = None
 ) -> Table:
-    """Measure what is not yet in the table of this machine, and return it.
+    """Measure what is not yet in the table of this machine, or was measured in noise; return it.
 
     The pieces are those of all candidates for images of `image_size` pixels (None: large ones).
     Interrupted, it goes on where it was. A piece that the runtime cannot convert or run is left
@@ -165,20 +178,22 @@ def build_table(
     ]
     space = [one.arch for one in candidates(1000, image_size)]
     wanted = dict.fromkeys(piece for arch in [*whole, *space] for piece in pieces(arch))
-    missing = [piece for piece in wanted if piece not in table.pieces]
+    missing = [piece for piece in wanted if table.lacks(piece)]
     # In random order: what the machine does meanwhile then falls on all kinds of pieces alike.
     random.Random(0).shuffle(missing)
     log.info(f"{len(wanted) - len(missing)} of {len(wanted)} pieces are known, {path}")
     with _Writer(path, table) as writer:
-        for piece, ms in _measure_pieces(missing, runtime, threads):
-            writer.add("piece", piece, ms)
-        for group in _chunks([arch for arch in whole if arch not in table.networks], _GROUP):
-            networks = [(arch, runtime) for arch in group]
-            for arch, latency in zip(
-                group, measure_networks(networks, threads=threads, seconds=1.0), strict=True
-            ):
-                writer.add("network", arch, latency.p50_ms)
+        for piece, ms, noisy in _measure_pieces(missing, runtime, threads):
+            writer.add("piece", piece, ms, noisy=noisy)
+        for group in _chunks([arch for arch in whole if table.lacks(arch)], _GROUP):
+            for arch, latency in _measure_group(group, runtime, threads):
+                writer.add("network", arch, latency.p50_ms, noisy=latency.noisy)
             log.info(f"{len(table.networks)} of {len(whole)} whole networks")
+    if table.noisy:
+        log.warning(
+            f"the machine was disturbed during {len(table.noisy)} of the measurements; the same "
+            "command repeats them when it is quiet"
+        )
     return read_table(path, runtime, threads) or table
 
 
@@ -256,8 +271,7 @@ def _read_line(table: Table, line: str) -> bool:
             table.build_s += record["seconds"]
             return True
         kind = "piece" if "piece" in record else "network"
-        entries = table.pieces if kind == "piece" else table.networks
-        entries[from_json(record[kind])] = float(record["ms"])
+        table.add_(kind, from_json(record[kind]), float(record["ms"]), bool(record.get("noisy")))
     except (ValueError, KeyError, TypeError, ArchError):
         return False
     return True
@@ -275,10 +289,9 @@ class _Writer:
             self._write(table.conditions)
         self._mark = time.perf_counter()
 
-    def add(self, kind: str, arch: Arch, ms: float) -> None:
-        entries = self._table.pieces if kind == "piece" else self._table.networks
-        entries[arch] = ms
-        self._write({kind: to_json(arch), "ms": ms})
+    def add(self, kind: str, arch: Arch, ms: float, *, noisy: bool) -> None:
+        self._table.add_(kind, arch, ms, noisy)
+        self._write({kind: to_json(arch), "ms": ms, "noisy": noisy})
         now = time.perf_counter()
         self._write({"seconds": round(now - self._mark, 4)})
         self._mark = now
@@ -296,8 +309,9 @@ class _Writer:
 
 def _measure_pieces(
     missing: Sequence[Arch], runtime: str, threads: int
-) -> Iterator[tuple[Arch, float]]:
-    """Each piece with its p50; chunk by chunk converted, then measured while nothing converts."""
+) -> Iterator[tuple[Arch, float, bool]]:
+    """Each piece with its p50 and whether that is noisy; converted chunk by chunk, and measured
+    while nothing converts."""
     suffix = check_runtime(runtime).suffix
     done = 0
     with tempfile.TemporaryDirectory() as name:
@@ -319,7 +333,9 @@ def _measure_pieces(
         failures.close()
 
 
-def _time_pieces(jobs: Sequence[Job], runtime: str, threads: int) -> Iterator[tuple[Arch, float]]:
+def _time_pieces(
+    jobs: Sequence[Job], runtime: str, threads: int
+) -> Iterator[tuple[Arch, float, bool]]:
     """In one process, and in another after a piece at which that crashed."""
     left = list(jobs)
     while left:
@@ -328,23 +344,36 @@ def _time_pieces(jobs: Sequence[Job], runtime: str, threads: int) -> Iterator[tu
                 job = left.pop(0)
                 assert isinstance(job.network, Arch)
                 try:
-                    yield job.network, _time_piece(bench, job.path)
+                    yield job.network, *_time_piece(bench, job.path)
                 except MeasureError as error:
                     log.warning(str(error))
                     break
 
 
-def _time_piece(bench: Bench, path: Path) -> float:
-    """The p50 of a burst; where others had the cores meanwhile, the least disturbed of three."""
+def _time_piece(bench: Bench, path: Path) -> tuple[float, bool]:
+    """The p50 of a burst, and whether others had the cores meanwhile: then it is the least
+    disturbed of three."""
     target = bench.load(path)
     burst = max(5, fill(_BURST_MS, target.warm_up(_WARM_SECONDS)))
     best = target.turn(0, burst)
     for _ in range(_TRIES - 1):
-        if best.waited_ns <= NOISY_WAIT * best.wall_ns:
+        if not _disturbed(best):
             break
         best = min(best, target.turn(0, burst), key=lambda turn: turn.waited_ns / turn.wall_ns)
     target.unload()
-    return median(best.times_ns) / 1e6
+    return median(best.times_ns) / 1e6, _disturbed(best)
+
+
+def _disturbed(turn: Turn) -> bool:
+    return turn.waited_ns > NOISY_WAIT * turn.wall_ns
+
+
+def _measure_group(
+    archs: Sequence[Arch], runtime: str, threads: int
+) -> Iterator[tuple[Arch, Latency]]:
+    networks = [(arch, runtime) for arch in archs]
+    latencies = measure_networks(networks, threads=threads, seconds=1.0)
+    return zip(archs, latencies, strict=True)
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -1,0 +1,105 @@
+"""The trade-off page: the front of each runtime, drawn and listed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from mobilenets.archs import Arch
+from mobilenets.deliver.tradeoff import pareto, to_json, write_tradeoff
+from mobilenets.measurement.candidates import Candidate, candidates
+from mobilenets.measurement.choose import predict_all
+from mobilenets.measurement.latency import Latency
+from tests.test_choose import FakeDevice
+from tests.test_table import known_table, network_ms
+
+
+def some(*prices: tuple[float, float]) -> list[Candidate]:
+    """Candidates of these predicted ms and expected accuracies."""
+    pool = candidates(10, 64)[: len(prices)]
+    return [
+        replace(one, predicted_ms=ms, expected=one.expected._replace(top1=top1))
+        for one, (ms, top1) in zip(pool, prices, strict=True)
+    ]
+
+
+def test_the_front_holds_what_nothing_beats():
+    pool = some((3, 70), (1, 60), (2, 55), (2, 65), (2, 64), (4, 70), (0.5, 40))
+
+    front = [(one.predicted_ms, one.expected.top1) for one in pareto(pool)]
+
+    assert front == [(0.5, 40), (1, 60), (2, 65), (3, 70)]
+
+
+class TwoDevices(FakeDevice):
+    """In "slow" everything takes three times as long."""
+
+    def __call__(self, archs: Sequence[Arch], runtime: str) -> list[Latency]:
+        factor = 3 if runtime == "openvino" else 1
+        return [
+            Latency((factor * self.ms(arch),) * 10, 1, runtime, "1", 1, "fp32", 1, "fake")
+            for arch in archs
+        ]
+
+
+def test_all_networks_are_priced_in_each_runtime():
+    device = TwoDevices()
+
+    pools = predict_all(classes=10, runtimes=["onnxruntime", "openvino"], measure=device)
+
+    assert [len(pool) for pool in pools] == [len(candidates(10))] * 2
+    for pool, factor in zip(pools, (1, 3), strict=True):
+        errors = [one.predicted_ms / (factor * device.ms(one.arch)) - 1 for one in pool]
+        assert max(map(abs, errors)) < 0.05
+
+
+def test_a_table_prices_without_measuring():
+    (pool,) = predict_all(tables={"onnxruntime": known_table()}, measure=refuse)
+
+    assert all(
+        one.predicted_ms == pytest.approx(network_ms(one.arch), rel=0.15) for one in pool[::50]
+    )
+
+
+def refuse(archs: Sequence[Arch], runtime: str) -> list[Latency]:
+    raise AssertionError("nothing is to be measured")
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
+    tables = {"onnxruntime": known_table(held_out_factor=1.25)}
+    pools = predict_all(runtimes=["openvino", "onnxruntime"], measure=TwoDevices(), tables=tables)
+    path = tmp_path_factory.mktemp("tradeoff") / "tradeoff.html"
+    return write_tradeoff(pools, tables, path, threads=1).read_text()
+
+
+def test_the_page_draws_dots_and_a_front_for_each_runtime(page: str):
+    (figure,) = re.findall(r'<script type="application/json">(.*?)</script>', page)
+    traces = json.loads(figure)["data"]
+
+    assert [trace["name"] for trace in traces] == ["onnxruntime"] * 2 + ["openvino"] * 2
+    assert [trace["mode"] for trace in traces] == ["markers", "lines+markers"] * 2
+
+
+def test_the_page_says_where_its_latencies_come_from_and_how_wrong_they_are(page: str):
+    assert "wrong by 20.0 % (median)" in page
+    assert "measured whole; how wrong that is, is not known" in page
+    assert "mobilenets table --runtime openvino" in page
+
+
+def test_the_page_loads_nothing_from_elsewhere(page: str):
+    assert "default-src 'none'" in page
+    assert not re.search(r'<(?:script|link|img)[^>]*(?:src|href)="http', page)
+
+
+def test_the_json_holds_the_front_of_each_runtime():
+    pool = some((3, 70), (1, 60), (2, 55))
+
+    (record,) = to_json([pool])
+
+    assert record["runtime"] == "onnxruntime"
+    assert [one["expected_imagenet_top1"] for one in record["front"]] == [60, 70]

@@ -46,7 +46,8 @@ def fetch(published: Published) -> Path:
         try:
             return _download(file, folder / file.name)
         except (OSError, HTTPException) as error:
-            failures.append(f"{file.url} ({error})")
+            reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
+            failures.append(f"{file.url} ({reason})")
     places = " or ".join(f"{file.url} to {folder / file.name}" for file in published.files)
     raise FileError(
         f"{published.name} could not be downloaded from {' nor '.join(failures)}; download "

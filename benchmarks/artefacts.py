@@ -27,7 +27,7 @@ from mobilenets.measurement.device import device_name
 from mobilenets.measurement.latency import compare, measure
 from mobilenets.nn import Checkpoint
 from mobilenets.nn.pretrained.torchvision import convention, from_torchvision
-from mobilenets.runtimes import get_runtime
+from mobilenets.runtimes.artefact import export
 
 _NETWORKS = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 _SESSIONS = 5
@@ -44,7 +44,7 @@ def export_both(name: str, folder: Path) -> tuple[Path, Path]:
         warnings.simplefilter("ignore")
         image = torch.zeros(1, 3, 224, 224)
         torch.onnx.export(theirs, (image,), paths[0], dynamo=True, verbose=False)
-    get_runtime("onnxruntime").convert(checkpoint, paths[1])
+    export(checkpoint, "onnxruntime", paths[1])
     return paths
 
 

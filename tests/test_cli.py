@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import mobilenets
 from mobilenets import pipeline
 from mobilenets.cli.main import app
 from mobilenets.cli.reference import reference
+from mobilenets.measurement import Latency
+from mobilenets.runtimes import RUNTIMES
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -101,6 +104,85 @@ def test_a_mistake_is_one_sentence_and_status_1(
     assert "Traceback" not in done.stderr
     assert len(complaints) == 1
     assert sentence in complaints[0]
+
+
+def latency(p50_ms: float, runtime: str = "onnxruntime") -> Latency:
+    return Latency((p50_ms,) * 50, 1, runtime, "1.0", 1, "fp32", 1, "a laptop")
+
+
+def measured(
+    monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, Latency]], arguments: str
+) -> str:
+    """What `latency` prints where this is measured."""
+    monkeypatch.setattr("mobilenets.measurement.target.measure_targets", lambda *_, **__: found)
+    done = CliRunner().invoke(app, ["latency", *arguments.split()])
+    assert done.exit_code == 0
+    return done.stdout
+
+
+def test_one_latency_as_json_is_one_object(monkeypatch: pytest.MonkeyPatch):
+    record = json.loads(measured(monkeypatch, [("v2", latency(2.0))], "v2 --json"))
+
+    assert (record["target"], record["p50_ms"], record["runtime"]) == ("v2", 2.0, "onnxruntime")
+    assert "times_ms" not in record
+
+
+def test_several_latencies_as_json_are_a_list(monkeypatch: pytest.MonkeyPatch):
+    found = [("v2", latency(2.0)), ("v2", latency(3.0, "openvino"))]
+
+    records = json.loads(measured(monkeypatch, found, "v2 --compare --json"))
+
+    assert [(one["target"], one["runtime"]) for one in records] == [
+        ("v2", "onnxruntime"),
+        ("v2", "openvino"),
+    ]
+    assert [one["ratio"] for one in records] == [1.0, 1.5]
+
+
+def test_latencies_are_a_table_and_a_line_of_conditions(monkeypatch: pytest.MonkeyPatch):
+    found = [("v2", latency(2.0)), ("v1", latency(3.0))]
+
+    assert measured(monkeypatch, found, "v2 v1") == (
+        "target  runtime      p50_ms  p90_ms  min_ms  spread  waited  noisy  runs\n"
+        "v2      onnxruntime       2       2       2       0       0  no       50\n"
+        "v1      onnxruntime       3       3       3       0       0  no       50\n"
+        "\n1 thread(s), batch 1, a laptop\n"
+    )
+
+
+def test_the_runtimes_are_listed_with_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    gone = replace(RUNTIMES["openvino"], packages=("no_such_package",))
+    monkeypatch.setitem(RUNTIMES, "openvino", gone)
+
+    records = {
+        one["name"]: one
+        for one in json.loads(CliRunner().invoke(app, ["runtimes", "--json"]).stdout)
+    }
+    lines = CliRunner().invoke(app, ["runtimes"]).stdout.splitlines()
+
+    assert (records["onnxruntime"]["installed"], records["openvino"]["installed"]) == (True, False)
+    assert records["openvino"]["version"] is None
+    assert lines[0].split() == ["runtime", "version", "files", "precisions", "to", "install"]
+    line = next(line for line in lines if line.startswith("openvino"))
+    assert line.split()[1:4] == ["-", ".xml", "fp32"]
+    assert line.endswith("pip install 'mobilenets[openvino]'")
+
+
+def test_a_runtime_that_is_not_installed_says_how_to_install_it():
+    program = (
+        "from dataclasses import replace; from mobilenets.runtimes import RUNTIMES;"
+        "RUNTIMES['ncnn'] = replace(RUNTIMES['ncnn'], packages=('no_such_package',));"
+        "from mobilenets.cli import main; main()"
+    )
+    command = [sys.executable, "-c", program, "latency", "v2", "--runtime", "onnxruntime,ncnn"]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "mobilenets: runtime ncnn needs no_such_package, which is not installed; "
+        "run: pip install 'mobilenets[ncnn]'\n"
+    )
 
 
 def test_a_budget_that_nothing_fits_is_status_2():

@@ -113,11 +113,13 @@ class Checkpoint:
 
 
 def _randomise_(weights: dict[str, Tensor]) -> None:
-    """Numbers as training leaves them for batch norm's factors, statistics, and biases."""
+    """Numbers as training leaves them for batch norm's factors, statistics, and biases; weights
+    whose sums are about as large as their inputs (arXiv:1502.01852, eq. 10). With smaller ones the
+    image fades from layer to layer, until the logits are the same for any."""
     for name, tensor in weights.items():
-        if tensor.ndim != 1:
-            continue
-        if name.endswith((".weight", ".running_var")):
+        if tensor.ndim > 1:
+            tensor.normal_(0.0, (2 / tensor[0].numel()) ** 0.5)
+        elif name.endswith((".weight", ".running_var")):
             tensor.uniform_(0.5, 1.5)
-        else:
+        elif tensor.ndim == 1:
             tensor.normal_(0.0, 0.1)

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mobilenets.errors import RuntimeMissing
+from mobilenets.errors import DataError, RuntimeMissing
 
 if TYPE_CHECKING:
     # The measuring process pins itself before it imports numpy.
@@ -41,7 +41,7 @@ class Session(Protocol):
         """What the file says of itself."""
 
     def run(self, images: Floats) -> Floats:
-        """Logits (N, classes) of images (N, C, H, W) in [0, 1]."""
+        """Logits (N, classes) of images (N, C, H, W) in [0, 1]; raises DataError for others."""
 
 
 class Runtime(Protocol):
@@ -141,6 +141,16 @@ def runtime_names(words: str) -> list[str]:
     for name in names:
         check_runtime(name)
     return names
+
+
+def check_images(path: Path, shape: tuple[int, ...], images: Floats) -> None:
+    """Raise DataError for images that the network in `path` does not take, in any number: for
+    runtimes that do not look."""
+    if images.shape[1:] != shape[1:] or images.dtype != "float32":
+        raise DataError(
+            f"{path} takes float32 images of shape {shape} and got {images.dtype} {images.shape}; "
+            "resize and convert them first"
+        )
 
 
 def describe_runtimes() -> list[dict[str, Any]]:

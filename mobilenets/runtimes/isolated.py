@@ -3,6 +3,7 @@ warnings, the compiler's state), take gigabytes, and some crash."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from mobilenets.archs import Arch, from_json, to_json
 from mobilenets.child import Child, ChildDied, Request, serve
 from mobilenets.errors import ConversionError
 from mobilenets.runtimes import check_runtime
-from mobilenets.runtimes.artefact import export
+from mobilenets.runtimes.artefact import export, move
 
 TIMEOUT = 600.0  # seconds for one network
 
@@ -53,8 +54,14 @@ def _ask(child: Child, job: Job, runtime: str) -> ConversionError | None:
     source = (
         {"checkpoint": str(network)} if isinstance(network, Path) else {"arch": to_json(network)}
     )
+    folder = job.path.parent
+    folder.mkdir(parents=True, exist_ok=True)
     try:
-        child.ask({**source, "runtime": runtime, "path": str(job.path)}, timeout=TIMEOUT)
+        # Ours, so that a child that crashes leaves nothing behind.
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as drafts:
+            draft = Path(drafts, job.path.name)
+            child.ask({**source, "runtime": runtime, "path": str(draft)}, timeout=TIMEOUT)
+            move(draft, folder)
     except (ChildDied, ConversionError) as error:
         return ConversionError(
             f"{runtime} could not convert {job.name}: its converter {error}; "

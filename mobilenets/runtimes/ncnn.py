@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, final
 import ncnn
 import numpy as np
 
-from mobilenets.errors import ConversionError, DataError, FileError
+from mobilenets.errors import ConversionError, FileError
+from mobilenets.runtimes import check_images
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
@@ -38,11 +39,7 @@ class NcnnSession:
         self.input_shape = _input_shape(path, self.metadata)
 
     def run(self, images: Floats) -> Floats:
-        if images.shape[1:] != self.input_shape[1:]:
-            raise DataError(
-                f"{self._path} takes float32 images of shape {self.input_shape} and got "
-                f"{images.dtype} {images.shape}"
-            )
+        check_images(self._path, self.input_shape, images)
         return np.stack([self._run_one(image) for image in images])
 
     def _run_one(self, image: Floats) -> Floats:
@@ -111,7 +108,8 @@ def _open(path: Path, threads: int) -> Any:
 
 def _metadata(path: Path) -> dict[str, str]:
     beside = path.with_suffix(".json")
-    return {"mobilenets": beside.read_text(encoding="utf-8")} if beside.is_file() else {}
+    text = beside.read_bytes().decode(errors="replace") if beside.is_file() else ""
+    return {"mobilenets": text} if text else {}
 
 
 def _input_shape(path: Path, metadata: dict[str, str]) -> tuple[int, int, int, int]:

@@ -58,13 +58,15 @@ class OpenVino:
 
 def _options(threads: int) -> dict[str, Any]:
     """One request at a time, in fp32 also where the CPU has faster and coarser numbers. Where the
-    process may run is for its caller to say (`taskset`), not for OpenVINO's own pinning."""
+    process may run is for its caller to say (`taskset`), not for OpenVINO's own pinning; and two
+    threads are two also where two logical cores share a physical one."""
     return {
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
         "INFERENCE_PRECISION_HINT": "f32",
         "ENABLE_CPU_PINNING": False,
+        "ENABLE_HYPER_THREADING": True,
     }
 
 

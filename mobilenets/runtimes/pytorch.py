@@ -12,6 +12,7 @@ import torch
 
 from mobilenets.errors import RuntimeMissing
 from mobilenets.nn import Checkpoint, Deployed
+from mobilenets.runtimes import check_images
 
 if TYPE_CHECKING:
     from mobilenets.runtimes import Floats
@@ -23,13 +24,15 @@ class TorchSession:
 
     layout = "NHWC"
 
-    def __init__(self, checkpoint: Checkpoint, network: Any):
+    def __init__(self, path: Path, checkpoint: Checkpoint, network: Any):
+        self._path = path
         arch = checkpoint.arch
         self.input_shape = (1, arch.in_channels, arch.resolution, arch.resolution)
         self.metadata = {"mobilenets": json.dumps(checkpoint.about())}
         self._network = network
 
     def run(self, images: Floats) -> Floats:
+        check_images(self._path, self.input_shape, images)
         batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
             return self._network(batch).numpy()
@@ -45,7 +48,7 @@ class Eager:
     def load(self, path: Path, threads: int) -> TorchSession:
         _use(threads)
         checkpoint = Checkpoint.load(path)
-        return TorchSession(checkpoint, _deployed(checkpoint))
+        return TorchSession(path, checkpoint, _deployed(checkpoint))
 
 
 @final
@@ -68,7 +71,7 @@ class Compiled:
         _use(threads)
         checkpoint = Checkpoint.load(path)
         network = torch.compile(_deployed(checkpoint), options={"freezing": True})
-        session = TorchSession(checkpoint, network)
+        session = TorchSession(path, checkpoint, network)
         shape = session.input_shape
         session.run(torch.zeros(shape).to(memory_format=torch.channels_last).numpy())
         return session

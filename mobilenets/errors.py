@@ -9,7 +9,8 @@ MobileNetsError
 ├── RuntimeMissing    a runtime that is not installed or not known
 ├── ConversionError   a runtime's converter that failed or crashed
 ├── MeasureError      a measurement that failed
-└── TrainingStopped   training was asked to stop (Ctrl-C, SIGTERM) and can go on later
+├── TrainingStopped   training was asked to stop (Ctrl-C, SIGTERM) and can go on later
+└── TrainingDiverged  a loss that is not a number any more
 
 Every message is one sentence: what, what we got, what to do.
 """
@@ -66,3 +67,7 @@ class MeasureError(MobileNetsError):
 
 class TrainingStopped(MobileNetsError):
     """Training was asked to stop; its folder holds what is needed to go on."""
+
+
+class TrainingDiverged(MobileNetsError):
+    """The loss is not a number any more; says where, and what to try."""

@@ -15,7 +15,7 @@ from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.train import Limits, Recipe, fine_tune, from_scratch, train
 from mobilenets.train.module import Classification
-from mobilenets.train.recipe import rate_factor
+from mobilenets.train.optimise import rate_factor
 
 ARCH = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
 
@@ -39,7 +39,7 @@ def metrics(folder: Path) -> list[dict[str, str]]:
 
 
 def test_the_learning_rate_rises_in_a_line_and_falls_along_half_a_cosine():
-    factors = [rate_factor(step, 100, 0.1) for step in (0, 5, 10, 55, 100)]
+    factors = [rate_factor(step, 100, recipe(10)) for step in (0, 5, 10, 55, 100)]
 
     assert factors == pytest.approx([0.04, 0.52, 1.0, 0.5, 0.0])
 

@@ -277,6 +277,61 @@ def fit(
         raise typer.Exit(MISSED)
 
 
+@app.command()
+def train(
+    name: Name,
+    data: Annotated[str, typer.Argument(help="Folder, CSV, or: digits, fashion-mnist.")],
+    width: Width = None,
+    resolution: Resolution = None,
+    weights: Annotated[
+        str | None,
+        typer.Option(help="Start from: torchvision, timm, keras, timm:TAG, hf:OWNER/NAME, a file."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="from_scratch, fine_tune, few_images, modern, paper_v1, paper_v2, paper_v3.  "
+            "[default: from_scratch; with weights fine_tune]"
+        ),
+    ] = None,
+    teacher: Annotated[
+        Path | None, typer.Option(help="A checkpoint whose answers to imitate.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train for at most so long.  [default: the recipe's]")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate.  [default: the recipe's]")
+    ] = None,
+    flip: Annotated[
+        bool | None,
+        typer.Option("--flip/--no-flip", help="Mirrored images mean the same.  [default: by data]"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.  [default: runs/DATA-NETWORK]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
+    json: Json = False,
+) -> None:
+    """Train NAME on DATA; the same command resumes a killed run.
+
+    Example: mobilenets train mobilenet_v2 photos/ --width 0.5 --weights timm
+    """
+    from mobilenets.train import Limits, Training, train_named
+
+    limits = Limits(epochs=epochs, minutes=minutes, flip=flip, learning_rate=lr)
+    record = train_named(
+        Training(name, data, width, resolution, weights, recipe, teacher, limits, seed, out)
+    )
+    if json:
+        return show_json(record)
+    return print(
+        f"top-1 {record['top1']:.2f} % of the validation images, after {record['epochs']} epochs "
+        f"({record['images_per_second']:,.0f} images a second)\n{record['checkpoint']}"
+    )
+
+
 @app.command("eval")
 def evaluate(
     file: Annotated[Path, typer.Argument(help="An artefact or checkpoint.")],

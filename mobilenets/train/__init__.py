@@ -1,8 +1,16 @@
 """Training: a frozen recipe, a Lightning module, and one function that can be killed."""
 
+from mobilenets.train.distil import Teacher as Teacher
+from mobilenets.train.named import Training as Training
+from mobilenets.train.named import train_named as train_named
+from mobilenets.train.recipe import Decay as Decay
+from mobilenets.train.recipe import Distil as Distil
 from mobilenets.train.recipe import Limits as Limits
 from mobilenets.train.recipe import Recipe as Recipe
+from mobilenets.train.recipe import RMSprop as RMSprop
 from mobilenets.train.recipes import RECIPES as RECIPES
 from mobilenets.train.recipes import fine_tune as fine_tune
 from mobilenets.train.recipes import from_scratch as from_scratch
+from mobilenets.train.recipes import get_recipe as get_recipe
+from mobilenets.train.start import starting_point as starting_point
 from mobilenets.train.train import train as train

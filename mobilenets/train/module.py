@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,8 +12,17 @@ from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy
 
 from mobilenets.data import augment
+from mobilenets.errors import TrainingDiverged
 from mobilenets.nn import MobileNet
-from mobilenets.train.recipe import Recipe, rate_factor
+from mobilenets.nn.blocks import ClassifierHead
+from mobilenets.train.distil import Teacher, imitation_loss
+from mobilenets.train.mix import blend, trivial_augment
+from mobilenets.train.norm import freeze_, norms
+from mobilenets.train.optimise import optimiser, parameter_groups, rate_factor
+from mobilenets.train.recipe import Recipe
+
+# Steps from one look at the loss to the next, where looking makes the accelerator wait.
+_LOOK = 50
 
 
 class Classification(pl.LightningModule):
@@ -20,10 +30,20 @@ class Classification(pl.LightningModule):
 
     Logs `train_loss`, `holdout_loss` (without label smoothing) and `holdout_top1` in percent. All
     randomness of an epoch follows from the seed and the epoch's number, so that a resumed run is
-    the run that was not interrupted.
+    the run that was not interrupted. `teacher`, where there is one, sees the varied images that the
+    network sees; `classes` are the network's, for the order of its logits.
     """
 
-    def __init__(self, network: MobileNet, recipe: Recipe, *, seed: int, total_steps: int):
+    def __init__(
+        self,
+        network: MobileNet,
+        recipe: Recipe,
+        *,
+        seed: int,
+        total_steps: int,
+        teacher: Teacher | None = None,
+        classes: Sequence[str] = (),
+    ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe = recipe
@@ -31,66 +51,114 @@ class Classification(pl.LightningModule):
         self.total_steps = total_steps
         self.generator = torch.Generator()
         self.top1 = MulticlassAccuracy(network.arch.classes, average="micro")
+        self.batch_norm: dict[str, Any] = {"statistics": recipe.batch_norm}
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(recipe.mean).reshape(1, -1, 1, 1), False)
         self.register_buffer("std", torch.tensor(recipe.std).reshape(1, -1, 1, 1), False)
-        if recipe.bn_momentum is not None:
-            for module in network.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.momentum = recipe.bn_momentum
+        self._teach: Callable[[Tensor], Tensor] | None = None
+        self.projection: nn.Module = nn.Identity()
+        if teacher is not None:
+            self._hear(teacher, classes)
+        for norm in norms(network):
+            norm.momentum = recipe.bn_momentum or norm.momentum
+        if recipe.dropout is not None:
+            _classifier(network).dropout.p = recipe.dropout
+
+    def _hear(self, teacher: Teacher, classes: Sequence[str]) -> None:
+        """Take `teacher`; where its embedding is to be matched and has another number of features,
+        a linear layer goes between, trained with the rest and left behind."""
+        self._teach = teacher.for_classes(classes) if classes else teacher
+        if self.recipe.distil.match == "embedding":
+            side = self.network.arch.resolution
+            theirs = teacher(torch.zeros(1, 3, side, side)).shape[1]
+            ours = _classifier(self.network).linear.in_features
+            if ours != theirs:
+                self.projection = nn.Linear(ours, theirs)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of float images in [0, 1]."""
+        return self.network(self.normalised(images))
+
+    def normalised(self, images: Tensor) -> Tensor:
+        """What the network takes, of float images in [0, 1]."""
         images = (images - self.mean) / self.std
-        return self.network(images.contiguous(memory_format=torch.channels_last))
+        return images.contiguous(memory_format=torch.channels_last)
 
     def on_train_epoch_start(self) -> None:
         self.start_epoch(self.current_epoch)
 
     def start_epoch(self, epoch: int) -> None:
-        """Set all randomness for `epoch`."""
+        """Set all randomness for `epoch`, and what learns in it."""
         torch.manual_seed(1_000_003 * self.seed + epoch)
         self.generator.manual_seed(1_000_003 * self.seed + epoch)
+        head_only = epoch < self.recipe.head_epochs
+        self.network.rows[:-1].requires_grad_(not head_only)
+        if head_only or self.recipe.batch_norm == "frozen":
+            freeze_(self.network)
+        else:
+            self.network.train(self.training)
 
     def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
         loss = self.loss(*batch)
+        if self.device.type == "cpu" or index % _LOOK == 0:
+            self._check_finite("training loss", loss, f"step {index + 1}")
         self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
         return loss
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The training loss of a batch, augmented."""
-        resolution = self.network.arch.resolution
-        images = augment(images, resolution, self.recipe.augment, generator=self.generator)
-        return cross_entropy(self(images), labels, label_smoothing=self.recipe.label_smoothing)
+        arch, recipe = self.network.arch, self.recipe
+        if recipe.trivial_augment:
+            images = trivial_augment(images)
+        images = augment(images, arch.resolution, recipe.augment, generator=self.generator)
+        images, labels = blend(images, labels, recipe, classes=arch.classes)
+        features = self.network.rows[:-1](self.normalised(images))
+        logits = self.network.rows[-1](features)
+        loss = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
+        if self._teach is None:
+            return loss
+        ours = logits if recipe.distil.match == "logits" else self.projection(features)
+        imitation = imitation_loss(ours, self._teach(images), recipe.distil)
+        return (1 - recipe.distil.share) * loss + recipe.distil.share * imitation
 
     def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
         """One batch of holdout images, already at the network's resolution."""
         images, labels = batch
         logits = self(images.float() / 255)
         self.top1(logits, labels)
-        self.log("holdout_loss", cross_entropy(logits, labels), prog_bar=True)
+        loss = cross_entropy(logits, labels)
+        self._check_finite("loss on the holdout images", loss, "its end")
+        self.log("holdout_loss", loss, prog_bar=True)
 
     def on_validation_epoch_end(self) -> None:
         self.log("holdout_top1", 100 * self.top1.compute(), prog_bar=True)
         self.top1.reset()
 
-    def configure_optimizers(self) -> Any:
-        optimiser = torch.optim.AdamW(
-            self._groups(), lr=self.recipe.learning_rate, weight_decay=self.recipe.weight_decay
-        )
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimiser, lambda step: rate_factor(step, self.total_steps, self.recipe.warmup)
-        )
-        return {
-            "optimizer": optimiser,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+    def _check_finite(self, what: str, loss: Tensor, when: str) -> None:
+        if not torch.isfinite(loss):
+            rate = self.optimizers().param_groups[-1]["lr"]  # type: ignore[union-attr]
+            raise TrainingDiverged(
+                f"the {what} is {loss.item()} in epoch {self.current_epoch + 1} at {when}, at a "
+                f"learning rate of {rate:.3g}; start again with a lower one: the peak was "
+                f"{self.recipe.learning_rate:.3g}, try --lr {self.recipe.learning_rate / 4:.2g}"
+            )
 
-    def _groups(self) -> list[dict[str, Any]]:
-        """No weight decay on batch norm and biases (V1 paper, section 3.2, for the depthwise)."""
-        parameters = list(self.network.parameters())
-        return [
-            {"params": [one for one in parameters if one.ndim > 1]},
-            {"params": [one for one in parameters if one.ndim <= 1], "weight_decay": 0.0},
-        ]
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["batch_norm"] = self.batch_norm
+
+    def configure_optimizers(self) -> Any:
+        groups = parameter_groups(self.network, self.recipe)
+        if projection := list(self.projection.parameters()):
+            groups.append({"params": projection, "lr": self.recipe.learning_rate})
+        chosen = optimiser(groups, self.recipe)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            chosen, lambda step: rate_factor(step, self.total_steps, self.recipe)
+        )
+        return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _classifier(network: MobileNet) -> ClassifierHead:
+    last = network.rows[-1]
+    assert isinstance(last, ClassifierHead)
+    return last

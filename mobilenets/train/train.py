@@ -10,13 +10,14 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer, TQDMProgressBar
 from torch import Tensor
@@ -36,10 +37,13 @@ from mobilenets.data import (
 from mobilenets.errors import FileError, TrainingStopped
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.train.callbacks import Metrics, WholeFiles
+from mobilenets.train.callbacks import Metrics, WholeFiles, averaging
+from mobilenets.train.distil import Teacher
 from mobilenets.train.module import Classification
+from mobilenets.train.norm import IMAGES, Reestimate, lags
 from mobilenets.train.recipe import Recipe
 
+_Loaders = tuple[DataLoader[Any], DataLoader[Any]]
 _EVAL_BATCH = 256
 # Trained past the planned time, for a machine that slowed down, before training is cut short.
 _GRACE = 1.25
@@ -53,15 +57,20 @@ def train(
     folder: Path,
     seed: int = 0,
     start: Checkpoint | None = None,
+    teacher: Teacher | None = None,
 ) -> Checkpoint:
     """The checkpoint with the lowest holdout loss of a run of `recipe`.
 
     Where `recipe.minutes` limits the run, its number of epochs is planned from a timed trial. The
     run's state lives in `folder`: called again with the same arguments it goes on after the last
-    whole epoch, with others it starts anew. `start` gives the first weights, classifier excepted.
+    whole epoch, with others it starts anew. `start` gives the first weights, and how images are
+    normalised; its classifier only where it has the same classes. `teacher` is imitated as
+    `recipe.distil` says. Raises `TrainingStopped`, `TrainingDiverged`.
     """
     preprocess = Preprocess(arch.resolution)
-    recipe = recipe.for_images(len(images.train))
+    recipe = recipe.for_images(len(images.train), started=start is not None)
+    if start is not None:
+        recipe = replace(recipe, mean=start.mean, std=start.std)
     inputs = {
         "arch": digest(arch),
         "images": images.fingerprint,
@@ -69,19 +78,24 @@ def train(
         "recipe": asdict(recipe),
         "seed": seed,
         "start": None if start is None else start.digest(),
+        "teacher": None if teacher is None else teacher.digest(),
     }
     _claim(folder, inputs)
     loaders = _loaders(images, recipe, preprocess, seed)
-    network = _first_network(arch, start, seed)
-    recipe = _plan(network, recipe, loaders, folder)
-    steps = recipe.epochs * len(loaders[0])
-    module = Classification(network, recipe, seed=seed, total_steps=steps)
-    with _quiet():
-        trainer, best = _trainer(recipe, folder)
-        _run(trainer, module, loaders, folder / "last.ckpt")
+    network = _first_network(arch, start, seed, images.classes)
+
+    def module(recipe: Recipe) -> Classification:
+        steps = recipe.epochs * len(loaders[0])
+        return Classification(
+            network, recipe, seed=seed, total_steps=steps, teacher=teacher, classes=images.classes
+        )
+
+    recipe = _plan(module, recipe, loaders, folder)
+    trainer, best = _run(module(recipe), loaders, folder, _care(images, recipe, start, network))
+    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     return Checkpoint(
         arch=arch,
-        weights=_weights_in(Path(best.best_model_path)),
+        weights=_weights_in(state),
         labels=images.classes,
         preprocess=preprocess.to_json(),
         mean=recipe.mean,
@@ -94,6 +108,9 @@ def train(
             "fingerprint": images.fingerprint,
             "train_images": len(images.train),
             "holdout_loss": float(best.best_model_score or 0),
+            "batch_norm": state["batch_norm"],
+            "start": None if start is None else start.training,
+            "teacher": inputs["teacher"],
         },
     )
 
@@ -109,9 +126,7 @@ def _claim(folder: Path, inputs: dict[str, Any]) -> None:
     write_json(path, inputs)
 
 
-def _loaders(
-    images: Images, recipe: Recipe, preprocess: Preprocess, seed: int
-) -> tuple[DataLoader[Any], DataLoader[Any]]:
+def _loaders(images: Images, recipe: Recipe, preprocess: Preprocess, seed: int) -> _Loaders:
     """Training batches in an order set by (seed, epoch); holdout batches as the artefact sees
     them. Both hand over whole batches."""
     pixels = train_pixels(images, preprocess.resolution)
@@ -135,11 +150,15 @@ def _loaders(
     )  # fmt: skip
 
 
-def _first_network(arch: Arch, start: Checkpoint | None, seed: int) -> MobileNet:
+def _first_network(
+    arch: Arch, start: Checkpoint | None, seed: int, classes: tuple[str, ...]
+) -> MobileNet:
     torch.manual_seed(seed)
     network = MobileNet(arch)
     if start is not None:
         network.load_state_dict(_without_classifier(network, start), strict=False)
+        if start.labels == classes:
+            network.load_state_dict(start.weights)
     return network
 
 
@@ -157,32 +176,23 @@ def _without_classifier(network: MobileNet, start: Checkpoint) -> Mapping[str, T
 
 
 def _plan(
-    network: MobileNet,
-    recipe: Recipe,
-    loaders: tuple[DataLoader[Any], DataLoader[Any]],
-    folder: Path,
+    module: Callable[[Recipe], Classification], recipe: Recipe, loaders: _Loaders, folder: Path
 ) -> Recipe:
     """The recipe with the epochs that fit into its minutes: as planned before, or timed now."""
     if recipe.minutes is None:
         return recipe
     path = folder / "plan.json"
     if not path.exists():
-        seconds = _seconds_per_epoch(network, recipe, loaders)
+        seconds = _seconds_per_epoch(copy.deepcopy(module(recipe)), loaders)
         epochs = max(1, min(recipe.epochs, int(60 * recipe.minutes / seconds)))
         write_json(path, {"epochs": epochs, "seconds_per_epoch": seconds})
     return replace(recipe, epochs=read_json(path)["epochs"])
 
 
-def _seconds_per_epoch(
-    network: MobileNet,
-    recipe: Recipe,
-    loaders: tuple[DataLoader[Any], DataLoader[Any]],
-    *,
-    steps: int = 10,
-) -> float:
-    """Timed on a copy: a few training steps after warm-up, and the holdout at a third of their
-    price an image (no backward pass)."""
-    trial = Classification(copy.deepcopy(network), recipe, seed=0, total_steps=steps).train()
+def _seconds_per_epoch(trial: Classification, loaders: _Loaders, *, steps: int = 10) -> float:
+    """A few training steps of `trial`, timed after warm-up; the holdout, and the images that batch
+    norm is estimated from, at a third of their price an image (no backward pass)."""
+    trial.train()
     optimiser = trial.configure_optimizers()["optimizer"]
     times = []
     for (pixels, labels), _ in zip(_forever(loaders[0]), range(steps + 3), strict=False):
@@ -192,8 +202,8 @@ def _seconds_per_epoch(
         optimiser.step()
         times.append(time.perf_counter() - begin)
     step = sorted(times[3:])[steps // 2]
-    holdout_steps = len(loaders[1]) * _EVAL_BATCH / recipe.batch_size / 3
-    return step * (len(loaders[0]) + holdout_steps)
+    looked_at = len(loaders[1]) * _EVAL_BATCH + (IMAGES if trial.recipe.ema else 0)
+    return step * (len(loaders[0]) + looked_at / trial.recipe.batch_size / 3)
 
 
 def _forever(loader: DataLoader[Any]) -> Iterator[Any]:
@@ -201,7 +211,23 @@ def _forever(loader: DataLoader[Any]) -> Iterator[Any]:
         yield from loader
 
 
-def _trainer(recipe: Recipe, folder: Path) -> tuple[pl.Trainer, ModelCheckpoint]:
+def _care(
+    images: Images, recipe: Recipe, start: Checkpoint | None, network: MobileNet
+) -> Reestimate | None:
+    """What estimates batch norm's statistics anew, where this run ever needs it."""
+    carried = start is not None and "surgery" in start.training
+    steps = len(images.train) // min(recipe.batch_size, len(images.train))
+    lagging = recipe.ema is not None or lags(steps, recipe.bn_momentum, network)
+    if not carried and (recipe.batch_norm == "frozen" or not lagging):
+        return None
+    order = np.random.default_rng(0).permutation(len(images.train))[:IMAGES]
+    pixels = decode(images, images.train[np.sort(order)], Preprocess(network.arch.resolution))
+    return Reestimate(pixels, recipe, at_start=carried)
+
+
+def _trainer(
+    recipe: Recipe, folder: Path, steps: int, care: Reestimate | None
+) -> tuple[pl.Trainer, ModelCheckpoint]:
     best = ModelCheckpoint(
         folder, "best", monitor="holdout_loss", mode="min", enable_version_counter=False
     )
@@ -212,6 +238,10 @@ def _trainer(recipe: Recipe, folder: Path) -> tuple[pl.Trainer, ModelCheckpoint]
         best,
         last,
     ]
+    if recipe.ema is not None:
+        callbacks.append(averaging(recipe.ema, steps))
+    if care is not None:
+        callbacks.append(care)  # after the averaging, which puts its weights in place
     if sys.stderr.isatty():
         callbacks.append(TQDMProgressBar())
     if recipe.minutes is not None:
@@ -232,32 +262,32 @@ def _trainer(recipe: Recipe, folder: Path) -> tuple[pl.Trainer, ModelCheckpoint]
 
 
 def _run(
-    trainer: pl.Trainer,
-    module: Classification,
-    loaders: tuple[DataLoader[Any], DataLoader[Any]],
-    last: Path,
-) -> None:
-    """Train, from `last` where it is there; raises `TrainingStopped` on Ctrl-C and SIGTERM, which
-    Lightning turns into a quiet exit (SIGTERM's with status 0)."""
+    module: Classification, loaders: _Loaders, folder: Path, care: Reestimate | None
+) -> tuple[pl.Trainer, ModelCheckpoint]:
+    """Train, from `last.ckpt` where it is there; raises `TrainingStopped` on Ctrl-C and SIGTERM,
+    which Lightning turns into a quiet exit (SIGTERM's with status 0)."""
+    last = folder / "last.ckpt"
     start = last if last.exists() else None
-    try:
-        trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
-        stopped = trainer.interrupted
-    except SystemExit:
-        stopped = True
+    with _quiet():
+        trainer, best = _trainer(module.recipe, folder, module.total_steps, care)
+        try:
+            trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
+            stopped = trainer.interrupted
+        except SystemExit:
+            stopped = True
     if stopped:
         raise TrainingStopped(
             f"training was stopped in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; "
             "the same command goes on after the last whole epoch"
         )
+    return trainer, best
 
 
-def _weights_in(path: Path) -> dict[str, Tensor]:
-    """The network's weights in a Lightning checkpoint; only tensors are unpickled."""
-    state = torch.load(path, map_location="cpu", weights_only=True)["state_dict"]
+def _weights_in(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The network's weights in a Lightning checkpoint."""
     return {
         name.removeprefix("network."): tensor.contiguous()
-        for name, tensor in state.items()
+        for name, tensor in state["state_dict"].items()
         if name.startswith("network.")
     }
 

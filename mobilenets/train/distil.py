@@ -1,0 +1,100 @@
+"""Distillation: a trained network's answers as a second target beside the labels."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.functional import interpolate, kl_div, log_softmax, mse_loss
+
+from mobilenets.errors import DataError, FileError
+from mobilenets.nn import Checkpoint
+from mobilenets.train.recipe import Distil
+
+
+@dataclass(frozen=True, eq=False)
+class Teacher:
+    """A network to imitate: RGB images (N, 3, H, W) in [0, 1] -> logits or an embedding (N, D).
+
+    `module` is any: ours, timm's, torchvision's, one that gives embeddings. It is copied, and runs
+    in eval mode. `mean` and `std` normalise what it sees, `resolution` is its own image side (None:
+    as the student's). `labels` name its logits, where they are to be put into another order.
+    """
+
+    module: nn.Module
+    mean: tuple[float, ...] = (0.0, 0.0, 0.0)
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    resolution: int | None = None
+    labels: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        module = copy.deepcopy(self.module).eval().requires_grad_(False)
+        object.__setattr__(self, "module", module)
+
+    @classmethod
+    def of(cls, checkpoint: Checkpoint, *, match: str = "logits") -> Teacher:
+        """The network of a checkpoint: its logits, or the features before its classifier."""
+        network: nn.Module = checkpoint.network()
+        if match == "embedding":
+            network = nn.Sequential(*list(network.rows)[:-1])  # type: ignore[arg-type]
+        return cls(
+            network, checkpoint.mean, checkpoint.std, checkpoint.arch.resolution,
+            checkpoint.labels if match == "logits" else None,
+        )  # fmt: skip
+
+    def for_classes(self, classes: Sequence[str]) -> Callable[[Tensor], Tensor]:
+        """Images -> its logits in the order of `classes`; raises `DataError` where it does not know
+        them all."""
+        if self.labels is None:
+            return self
+        missing = [name for name in classes if name not in self.labels]
+        if missing:
+            raise DataError(
+                f"the teacher does not know the classes {', '.join(missing[:5])}; it knows "
+                f"{', '.join(self.labels[:10])}; distil its embedding, or take another teacher"
+            )
+        order = torch.tensor([self.labels.index(name) for name in classes])
+        return lambda images: self(images)[:, order.to(images.device)]
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor) -> Tensor:
+        self.module.to(images.device)
+        side = self.resolution or images.shape[-1]
+        if side != images.shape[-1]:
+            images = interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+        mean, std = (images.new_tensor(one).reshape(1, -1, 1, 1) for one in (self.mean, self.std))
+        return self.module((images - mean) / std)
+
+    def __deepcopy__(self, memo: object) -> Teacher:
+        return self  # it never changes, and the averaged student needs no second one
+
+    def digest(self) -> str:
+        """A hash of its weights and of how it sees an image."""
+        tensors = {name: one.contiguous() for name, one in self.module.state_dict().items()}
+        sees = repr((self.mean, self.std, self.resolution, self.labels))
+        return hashlib.sha256(save(tensors) + sees.encode()).hexdigest()[:16]
+
+
+def imitation_loss(ours: Tensor, theirs: Tensor, how: Distil) -> Tensor:
+    """How far our logits or embeddings (N, D) are from the teacher's (`Distil`)."""
+    if ours.shape != theirs.shape:
+        raise FileError(
+            f"the teacher gives {theirs.shape[1]} numbers an image where the student has "
+            f"{ours.shape[1]}; take a teacher of the same classes, or distil its embedding"
+        )
+    if how.match == "embedding":
+        return mse_loss(ours, theirs)
+    heat = how.temperature
+    logs = log_softmax(ours / heat, 1), log_softmax(theirs / heat, 1)
+    return heat**2 * kl_div(*logs, reduction="batchmean", log_target=True)
+
+
+def teacher_in(path: Path, *, match: str = "logits") -> Teacher:
+    """The teacher in a checkpoint of ours; raises `FileError` for any other file."""
+    return Teacher.of(Checkpoint.load(path), match=match)

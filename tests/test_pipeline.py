@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,13 @@ from mobilenets.archs import from_json
 from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
 from mobilenets.deliver.predictor import accuracy, evaluate, images_for
+from mobilenets.deliver.usage import needs_package, snippet
 from mobilenets.errors import DataError, FileError
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
-from mobilenets.runtimes.onnx_file import about_onnx, is_intact
+from mobilenets.runtimes import RUNTIMES
+from mobilenets.runtimes.artefact import artefact_name, describe_file, is_intact
+from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.stages import Stages
 from mobilenets.train import Limits
 
@@ -94,9 +98,63 @@ def test_the_artefact_carries_itself(done: Path):
     assert about["labels"] == ["digit 0", "digit 1", "digit 2"]
     assert from_json(about["arch"]) == from_json(read_json(done / "arch.json")["arch"])
     assert about["input"]["value_range"] == [0, 1]
-    assert len(metadata["sha256"]) == 64
+    assert about["runtime"] == "onnxruntime"
+    assert re.fullmatch("sha256:[0-9a-f]{64}", about["seal"])
     assert is_intact(done / "model.onnx")
     assert str(Path.home()) not in (done / "model.onnx").read_bytes().decode("latin1")
+
+
+@pytest.mark.parametrize("runtime", ["openvino", "litert"])
+def test_a_run_for_another_runtime_ends_verified(data: Path, tmp_path: Path, runtime: str):
+    if RUNTIMES[runtime].missing:
+        pytest.skip(f"{runtime} is not installed")
+
+    run = fit(
+        data, BUDGET, out=tmp_path / "run", runtimes=(runtime,), limits=Limits(epochs=2, flip=False)
+    )
+
+    assert run.accepted
+    assert run.artefact == tmp_path / "run" / artefact_name(runtime)
+    assert run.summary["latency"]["runtime"] == runtime
+    assert is_intact(run.artefact)
+    (found,) = load(run.artefact).predict([next((data / "digit 2").glob("*.png"))])
+    assert found.label in ("digit 0", "digit 1", "digit 2")
+    assert f"Using {run.artefact.name}" in (run.folder / "report.html").read_text()
+    assert not (run.folder / "model.onnx").exists()
+    lines = (run.folder / "candidates.jsonl").read_text().splitlines()
+    assert {json.loads(line)["runtime"] for line in lines} == {runtime}
+
+
+@pytest.mark.parametrize("runtime", [name for name in RUNTIMES if name != "torch-compile"])
+def test_the_program_in_the_card_says_what_predict_says(
+    done: Path, data: Path, tmp_path: Path, runtime: str
+):
+    if RUNTIMES[runtime].missing:
+        pytest.skip(f"{runtime} is not installed")
+    artefact = tmp_path / artefact_name(runtime)
+    export_isolated([Job(done / "trained.safetensors", artefact)], runtime)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what ExecuTorch warns of when it is imported
+        network = load(artefact)
+    photos = [sorted((data / f"digit {label}").glob("[0-9]*.png"))[-1] for label in (0, 1, 2)]
+    (tmp_path / "program.py").write_text(snippet(network.preprocess, runtime))
+    without = "" if needs_package(runtime) else "sys.modules['mobilenets'] = None"
+    each = f"""
+import shutil, sys
+{without}
+for photo in sys.argv[1:]:
+    shutil.copy(photo, "photo.jpg")
+    exec(open("program.py").read(), {{}})
+"""
+
+    ran = subprocess.run(
+        [sys.executable, "-c", each, *photos],
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+
+    labels = [one.label for one in network.predict(photos)]
+    assert ran.stdout.splitlines() == labels
+    assert len(set(labels)) > 1
 
 
 def test_an_artefact_with_other_weights_is_not_verified(done: Path, data: Path, tmp_path: Path):
@@ -112,7 +170,7 @@ def test_an_artefact_with_other_weights_is_not_verified(done: Path, data: Path, 
 
     assert not verdict.verified
     assert not verdict.intact
-    assert "the artefact's graph is not the one that was written" in verdict.complaints()
+    assert "the artefact is not the one that was written" in verdict.complaints()
 
 
 def test_a_missed_limit_is_said_by_how_much(done: Path, data: Path):
@@ -163,7 +221,7 @@ def test_eval_refuses_classes_the_network_does_not_know(done: Path):
 
 def test_another_programs_onnx_is_refused(tmp_path: Path):
     with pytest.raises(FileError, match="carries no description by mobilenets"):
-        about_onnx(tmp_path / "x.onnx", {})
+        describe_file(tmp_path / "x.onnx", {})
 
 
 def test_accuracy_counts_the_best_five():

@@ -1,20 +1,525 @@
-"""Runtimes: a small ONNX file is loaded and run; what cannot be loaded is refused in a sentence."""
+"""Runtimes: all that are installed keep the same promises; and what is special to one of them."""
 
 from __future__ import annotations
 
+import json
+import logging
+import os
+import random
+import shutil
+import subprocess
 import sys
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 import pytest
+import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+from sklearn.datasets import load_sample_images
+from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual name)
 
-from mobilenets.errors import DataError, FileError, RuntimeMissing
-from mobilenets.runtimes import Session, get_runtime
+from mobilenets.archs import Arch, get_arch, keep_resolution
+from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Dense, Pool
+from mobilenets.errors import ConversionError, DataError, FileError, RuntimeMissing
+from mobilenets.nn import Checkpoint
+from mobilenets.runtimes import (
+    RUNTIMES,
+    Runtime,
+    Session,
+    describe_runtimes,
+    get_runtime,
+    runtime_names,
+)
+from mobilenets.runtimes.artefact import describe_file, files_of, is_intact, precision_of
+from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
+from mobilenets.runtimes.onnx_file import exported, onnx_model
 
 CLASSES = 4
 SIZE = 16
+
+# All families; both paddings; an early stride that is 1.
+V1 = get_arch("mobilenet_v1", width=0.25, resolution=64, classes=10)
+V2 = replace(get_arch("mobilenet_v2", width=0.35, resolution=64, classes=10), padding="same")
+LARGE = get_arch("mobilenet_v3_large", width=0.35, resolution=64, classes=10)
+SMALL = keep_resolution(get_arch("mobilenet_v3_small", width=0.35, resolution=64, classes=10), 16)
+# torch.compile takes ten seconds a network, the converters of these others five to ten; V3-Large
+# has no layer that V3-Small has not.
+FEW = {"torch-compile": [V1, SMALL], "litert": [V1, V2, SMALL], "executorch": [V1, V2, SMALL]}
+# Enough to do for two threads.
+BUSY = get_arch("mobilenet_v1", resolution=160, classes=10)
+LABELS = ("a cat", "café", '"quoted"', "<b>", "4", "5", "6", "7", "8", "9")
+TOLERANCE = 1e-4  # of the largest logit
+# The part of the work that the second of two threads does at least. oneTBB's threads take what is
+# left when they have woken: on a busy machine little.
+LEAST_SHARE = {"openvino": 0.01}
+
+every_runtime = pytest.mark.parametrize("name", RUNTIMES)
+every_artefact = pytest.mark.parametrize(
+    ("name", "arch"),
+    [
+        pytest.param(name, arch, id=f"{name}-{arch.full_name}")
+        for name in RUNTIMES
+        for arch in FEW.get(name, [V1, V2, LARGE, SMALL])
+    ],
+)
+
+
+class Converted(NamedTuple):
+    """A runtime's artefacts, made once; and this process before and after they were made."""
+
+    folder: Path
+    suffix: str
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+    def path(self, arch: Arch) -> Path:
+        return self.folder / f"{arch.full_name}{self.suffix}"
+
+
+Convert = Callable[[str], Converted]
+Open = Callable[[str, Arch], Session]
+
+
+def checkpoint_of(arch: Arch) -> Checkpoint:
+    return replace(Checkpoint.fresh(arch), labels=LABELS, training={"seed": 3})
+
+
+def archs_for(name: str) -> list[Arch]:
+    return [*FEW.get(name, [V1, V2, LARGE, SMALL]), BUSY]
+
+
+@pytest.fixture(scope="session")
+def converted(tmp_path_factory: pytest.TempPathFactory) -> Convert:
+    """The artefacts of a runtime; skips the test where it is not installed."""
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+
+    def convert(name: str) -> Converted:
+        missing = RUNTIMES[name].missing
+        if missing:
+            pytest.skip(f"{name} is not installed: {', '.join(missing)}")
+        return convert_once(name)
+
+    @cache
+    def convert_once(name: str) -> Converted:
+        suffix = RUNTIMES[name].suffix
+        folder = tmp_path_factory.mktemp(name)
+        jobs = []
+        for arch in archs_for(name):
+            checkpoint = checkpoints / f"{arch.full_name}.safetensors"
+            checkpoint_of(arch).save(checkpoint)
+            jobs.append(Job(checkpoint, folder / f"{arch.full_name}{suffix}"))
+        before = state()
+        export_isolated(jobs, name)
+        return Converted(folder, suffix, before, state())
+
+    return convert
+
+
+@pytest.fixture(scope="session")
+def opened(converted: Convert) -> Open:
+    """The artefacts of a runtime, loaded once: torch.compile compiles on loading."""
+
+    @cache
+    def load_once(name: str, arch: Arch) -> Session:
+        return runtime_of(name).load(converted(name).path(arch), threads=1)
+
+    return load_once
+
+
+def state() -> dict[str, Any]:
+    """What a library may change in a process that uses it."""
+    loggers = [logging.getLogger(), *logging.Logger.manager.loggerDict.values()]
+    return {
+        "folder": Path.cwd(),
+        "environment": dict(os.environ),
+        "warnings": list(warnings.filters),
+        "logging": logging.Logger.manager.disable,
+        "loggers": [
+            (one.name, one.level, list(one.handlers), one.propagate, one.disabled)
+            for one in loggers
+            if isinstance(one, logging.Logger)
+        ],
+        "dtype": torch.get_default_dtype(),
+        "grad": torch.is_grad_enabled(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.get_rng_state().tolist(),
+        "numpy": str(np.random.get_state()),
+        "random": random.getstate(),
+        "modules": set(sys.modules),
+    }
+
+
+def runtime_of(name: str) -> Runtime:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what these packages warn of when they are imported
+        return get_runtime(name)
+
+
+@cache
+def photos(side: int) -> NDArray[np.float32]:
+    """scikit-learn's two photographs as (2, 3, side, side) in [0, 1]."""
+    arrays = [torch.from_numpy(image.copy()) for image in load_sample_images().images]
+    small = [F.resize(array.permute(2, 0, 1), [side, side], antialias=True) for array in arrays]
+    pixels = np.stack([one.contiguous().numpy() for one in small])
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+def eager(checkpoint: Checkpoint, images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logits of the network as it was trained, on images normalised outside."""
+    mean, std = (torch.tensor(one).reshape(1, 3, 1, 1) for one in (checkpoint.mean, checkpoint.std))
+    with torch.no_grad():
+        return checkpoint.network()((torch.from_numpy(images) - mean) / std).numpy()
+
+
+def copied(path: Path, folder: Path) -> Path:
+    """The artefact, copied."""
+    for file in files_of(path):
+        shutil.copy(file, folder)
+    return folder / path.name
+
+
+def refusal(name: str, path: Path) -> str:
+    with pytest.raises(FileError) as caught:
+        runtime_of(name).load(path, threads=1)
+    return str(caught.value)
+
+
+def assert_one_sentence(text: str, *parts: str) -> None:
+    assert "\n" not in text
+    assert len(text) < 500
+    for part in parts:
+        assert part in text
+
+
+# What every runtime promises
+
+
+@every_artefact
+def test_the_logits_are_those_of_the_trained_network(name: str, arch: Arch, opened: Open):
+    session = opened(name, arch)
+    images = photos(arch.resolution)
+
+    logits = np.concatenate([session.run(image[None]) for image in images])
+
+    expected = eager(checkpoint_of(arch), images)
+    largest = np.abs(expected).max()
+    assert logits.dtype == np.float32
+    assert np.abs(logits - expected).max() < TOLERANCE * largest
+    # The photographs differ by more than the tolerance: they are seen.
+    assert np.abs(expected[0] - expected[1]).max() > 10 * TOLERANCE * largest
+
+
+@every_runtime
+def test_an_image_may_lie_in_memory_in_either_order(name: str, opened: Open):
+    session = opened(name, V1)
+    image = photos(64)[:1]
+    channels_last = np.ascontiguousarray(image.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+
+    assert image.flags.c_contiguous
+    assert not channels_last.flags.c_contiguous
+    assert session.layout in ("NCHW", "NHWC")
+    assert session.input_shape == (1, 3, 64, 64)
+    np.testing.assert_allclose(session.run(channels_last), session.run(image), rtol=1e-4)
+
+
+@every_runtime
+def test_logits_stay_when_another_image_is_run(name: str, opened: Open):
+    session = opened(name, V1)
+    first, second = photos(64)[:1], photos(64)[1:]
+
+    logits = session.run(first)
+    before = logits.copy()
+    session.run(second)
+
+    np.testing.assert_array_equal(logits, before)
+
+
+@every_artefact
+def test_an_artefact_says_what_it_is(name: str, arch: Arch, opened: Open):
+    session = opened(name, arch)
+
+    about = describe_file(Path("an artefact"), session.metadata)
+
+    expected = json.loads(json.dumps(checkpoint_of(arch).about()))
+    assert {key: about[key] for key in expected} == expected
+    assert precision_of(session.metadata) == "fp32"
+    if not name.startswith("torch"):  # PyTorch's is a checkpoint, whatever it was made for
+        assert (about["runtime"], about["runtime_version"]) == (name, RUNTIMES[name].version())
+
+
+@every_artefact
+def test_an_artefact_is_intact_until_a_byte_of_it_changes(
+    name: str, arch: Arch, converted: Convert, tmp_path: Path
+):
+    path = copied(converted(name).path(arch), tmp_path)
+    assert is_intact(path)
+
+    for file in files_of(path):
+        content = file.read_bytes()
+        for at in (len(content) // 3, len(content) - 1):
+            changed = bytearray(content)
+            changed[at] ^= 1
+            file.write_bytes(changed)
+            assert not is_intact(path), f"byte {at} of {file.name}"
+        file.write_bytes(content)
+    assert is_intact(path)
+
+
+@every_runtime
+def test_an_artefact_without_one_of_its_files_is_not_intact(
+    name: str, converted: Convert, tmp_path: Path
+):
+    path = copied(converted(name).path(V1), tmp_path)
+
+    files_of(path)[0].unlink()
+
+    assert not is_intact(path)
+
+
+@every_runtime
+@pytest.mark.parametrize("which", [0, -1], ids=["first", "last"])
+def test_a_missing_file_is_refused(name: str, which: int, converted: Convert, tmp_path: Path):
+    path = copied(converted(name).path(V1), tmp_path)
+    files_of(path)[which].unlink()
+
+    assert_one_sentence(refusal(name, path), str(path.with_suffix("")))
+
+
+@every_runtime
+@pytest.mark.parametrize("content", [b"", b"no network at all\n" * 20], ids=["empty", "text"])
+def test_a_corrupt_file_is_refused(name: str, content: bytes, converted: Convert, tmp_path: Path):
+    path = copied(converted(name).path(V1), tmp_path)
+    for file in files_of(path):
+        before = file.read_bytes()
+        file.write_bytes(content)
+        assert_one_sentence(refusal(name, path), str(path.with_suffix("")))
+        file.write_bytes(before)
+
+
+@every_runtime
+@pytest.mark.parametrize("kept", [0.5, 0.98])
+def test_a_truncated_file_is_refused(name: str, kept: float, converted: Convert, tmp_path: Path):
+    path = copied(converted(name).path(V1), tmp_path)
+    for file in files_of(path):
+        before = file.read_bytes()
+        file.write_bytes(before[: int(kept * len(before))])
+        assert_one_sentence(refusal(name, path), str(path.with_suffix("")))
+        file.write_bytes(before)
+
+
+@every_runtime
+@pytest.mark.parametrize("shape", [(1, 3, 64, 65), (1, 3, 32, 32), (1, 1, 64, 64), (3, 64, 64)])
+def test_images_of_another_shape_are_refused(name: str, shape: tuple[int, ...], opened: Open):
+    session = opened(name, V1)
+
+    with pytest.raises(DataError) as caught:
+        session.run(np.zeros(shape, np.float32))
+
+    words = "takes float32 images of shape (1, 3, 64, 64) and"
+    assert_one_sentence(str(caught.value), words, str(shape))
+
+
+@every_runtime
+def test_converting_leaves_this_process_as_it_was(name: str, converted: Convert):
+    _, _, before, after = converted(name)
+
+    changed = [key for key in before if key != "modules" and before[key] != after[key]]
+    new = {module.split(".")[0] for module in after["modules"] - before["modules"]}
+    heavy = {"litert_torch", "executorch", "openvino", "ncnn", "pnnx", "onnxscript", "tensorflow"}
+    assert changed == []
+    assert new & heavy == set()
+
+
+@every_runtime
+def test_converting_leaves_the_artefact_and_nothing_else(name: str, converted: Convert):
+    done = converted(name)
+
+    files = {file for arch in archs_for(name) for file in files_of(done.path(arch))}
+    assert set(done.folder.iterdir()) == files
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="needs Linux")
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
+@every_runtime
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_network_runs_on_as_many_threads_as_asked(name: str, threads: int, converted: Convert):
+    path = converted(name).path(BUSY)
+    command = [sys.executable, "-m", "tests.thread_shares", name, str(path), str(threads)]
+
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    rounds = json.loads(done.stdout.splitlines()[-1])
+    if threads == 1:
+        assert min(busiest for busiest, *_ in rounds) >= 0.995
+    else:
+        assert max(second for _, second, *_ in rounds) >= LEAST_SHARE.get(name, 0.25)
+
+
+# Converters that fail
+
+
+@pytest.fixture
+def _failing_pnnx(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """ncnn's converter, which aborts its process for networks of 33 pixels and fails for those of
+    34: a module that stands before the real one, also in the process that converts."""
+    if RUNTIMES["ncnn"].missing:
+        pytest.skip("ncnn is not installed")
+    import pnnx
+
+    (tmp_path / "pnnx").mkdir()
+    (tmp_path / "pnnx" / "__init__.py").write_text(f"""
+import os, sys
+
+def __getattr__(name):
+    if name != "EXEC_PATH":
+        raise AttributeError(name)
+    side = sys._getframe(1).f_locals["shape"][-1]
+    if side == 33:
+        os.abort()
+    return {sys.executable!r} if side == 34 else {pnnx.EXEC_PATH!r}
+""")
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+@pytest.mark.usefixtures("_failing_pnnx")
+def test_a_converter_that_crashes_or_fails_is_named_and_the_others_go_on(tmp_path: Path):
+    archs = [get_arch("v1", width=0.25, resolution=side, classes=10) for side in (33, 32, 34, 64)]
+    jobs = [Job(arch, tmp_path / "out" / f"{arch.resolution}.ncnn.param") for arch in archs]
+
+    crashed, done, failed, also_done = try_exports(jobs, "ncnn")
+
+    advice = "choose another runtime, or report it to its makers"
+    start = "ncnn could not convert mobilenet_v1_0.25_"
+    assert isinstance(crashed, ConversionError)
+    assert_one_sentence(str(crashed), f"{start}33: its converter crashed (SIGABRT)", advice)
+    assert isinstance(failed, ConversionError)
+    assert_one_sentence(str(failed), f"{start}34: its converter pnnx failed with ", advice)
+    assert (done, also_done) == (None, None)
+    names = {file.name for file in (tmp_path / "out").iterdir()}
+    assert names == {f"{side}.ncnn.{end}" for side in (32, 64) for end in ("param", "bin", "json")}
+
+
+@pytest.mark.usefixtures("_failing_pnnx")
+def test_the_first_converter_that_fails_ends_an_export(tmp_path: Path):
+    job = Job(get_arch("v1", width=0.25, resolution=33), tmp_path / "out" / "a.ncnn.param")
+
+    with pytest.raises(ConversionError, match=r"its converter crashed \(SIGABRT\)"):
+        export_isolated([job], "ncnn")
+
+
+def test_a_checkpoint_that_is_none_is_named(tmp_path: Path):
+    path = tmp_path / "gone.safetensors"
+
+    with pytest.raises(FileError, match=r"gone\.safetensors is not a checkpoint of mobilenets"):
+        export_isolated([Job(path, tmp_path / "a.onnx")], "onnxruntime")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_converter_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mobilenets.runtimes.isolated.TIMEOUT", 0.1)
+
+    with pytest.raises(ConversionError, match=r"its converter took over 0\.1 s; choose another"):
+        export_isolated([Job(V1, tmp_path / "a.onnx")], "onnxruntime")
+    assert list(tmp_path.iterdir()) == []
+
+
+# The registry
+
+
+def test_every_runtime_is_described():
+    records = {record["name"]: record for record in describe_runtimes()}
+
+    assert list(records) == list(RUNTIMES)
+    for name, known in RUNTIMES.items():
+        record = records[name]
+        assert record["installed"] == (not known.missing)
+        assert (record["version"] or "0")[0].isdigit()
+        assert record["precisions"] == ["fp32"]
+        assert record["install"].startswith("pip install ")
+
+
+def test_auto_is_all_that_are_installed():
+    assert runtime_names("auto") == [name for name in RUNTIMES if not RUNTIMES[name].missing]
+    assert runtime_names("onnxruntime, torch") == ["onnxruntime", "torch"]
+
+
+def test_a_runtime_named_twice_is_refused():
+    with pytest.raises(RuntimeMissing, match="each runtime may be named once, got torch,torch"):
+        runtime_names("torch,torch")
+
+
+# ONNX files: filled in, or exported
+
+
+def like(name: str, resolution: int, **words: Any) -> Arch:
+    return replace(get_arch(name, width=0.5, resolution=resolution, classes=7), **words)
+
+
+def piece(*rows: Any, resolution: int, channels: int) -> Arch:
+    return Arch("piece", 3, rows, resolution=resolution, classes=5, in_channels=channels)
+
+
+GATED, PLAIN = Bottleneck(5, 72, 40, True, "hswish"), Bottleneck(3, 72, 24, False, "relu")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        pytest.param(V1, like("mobilenet_v1", 96), id="V1"),
+        pytest.param(like("mobilenet_v2", 64), like("mobilenet_v2", 160), id="V2"),
+        pytest.param(V2, like("mobilenet_v2", 32, padding="same"), id="V2, same padding"),
+        pytest.param(V2, like("mobilenet_v2", 31, padding="same"), id="V2, same padding, odd"),
+        pytest.param(LARGE, like("mobilenet_v3_large", 32), id="V3-Large"),
+        pytest.param(SMALL, keep_resolution(like("mobilenet_v3_small", 32), 16), id="V3-Small"),
+        pytest.param(
+            keep_resolution(like("mobilenet_v1", 32, padding="same"), 8),
+            keep_resolution(like("mobilenet_v1", 16, padding="same"), 8),
+            id="V1, same padding, output stride 8",
+        ),
+        pytest.param(
+            keep_resolution(like("mobilenet_v3_large", 32), 4),
+            keep_resolution(replace(LARGE, resolution=24), 4),
+            id="V3-Large, output stride 4",
+        ),
+        pytest.param(
+            piece(GATED, resolution=14, channels=24),
+            piece(replace(GATED, out=48, expand=96), resolution=28, channels=32),
+            id="a bottleneck",
+        ),
+        pytest.param(
+            piece(PLAIN, resolution=14, channels=24),
+            piece(replace(PLAIN, out=8, expand=16), resolution=7, channels=8),
+            id="a bottleneck with its input added",
+        ),
+        pytest.param(
+            piece(Pool(), Dense(64, "hswish"), Classifier(), resolution=7, channels=96),
+            piece(Pool(), Dense(32, "hswish"), Classifier(), resolution=4, channels=48),
+            id="a tail",
+        ),
+        pytest.param(
+            piece(Conv(3, 16, "hswish", 2), resolution=32, channels=3),
+            piece(Conv(3, 24, "hswish", 2), resolution=64, channels=3),
+            id="a stem",
+        ),
+    ],
+)
+def test_a_filled_in_file_is_the_exported_one_to_the_bit(first: Arch, second: Arch):
+    onnx_model(Checkpoint.fresh(first))
+    checkpoint = Checkpoint.fresh(second, seed=5)
+
+    filled = onnx_model(checkpoint).SerializeToString(deterministic=True)
+
+    assert filled == exported(checkpoint).SerializeToString(deterministic=True)
+
+
+# onnxruntime
 
 
 def write_onnx(path: Path, *, shape: tuple[int | str, ...] = (1, 3, SIZE, SIZE)) -> Path:
@@ -69,48 +574,11 @@ def test_an_open_batch_counts_as_one_and_takes_any_number_of_images(tmp_path: Pa
     assert session.run(np.zeros((5, 3, SIZE, SIZE), np.float32)).shape == (5, CLASSES)
 
 
-def test_the_runtime_describes_itself():
-    runtime = get_runtime("onnxruntime")
-
-    assert (runtime.name, runtime.suffix) == ("onnxruntime", ".onnx")
-    assert runtime.precisions == ("fp32", "int8")
-    assert runtime.version()[0].isdigit()
-
-
-def test_images_of_another_shape_are_refused(tmp_path: Path):
-    session = load(write_onnx(tmp_path / "tiny.onnx"))
-
-    with pytest.raises(DataError, match=r"takes float32 images of shape \(1, 3, 16, 16\) and fail"):
-        session.run(np.zeros((1, 3, SIZE, SIZE + 1), np.float32))
-
-
-def test_a_missing_file_is_refused(tmp_path: Path):
-    with pytest.raises(FileError, match=r"there is no file .*none\.onnx; give the path"):
-        load(tmp_path / "none.onnx")
-
-
-@pytest.mark.parametrize("content", [b"", b"no ONNX at all"], ids=["empty", "text"])
-def test_a_corrupt_file_is_refused(tmp_path: Path, content: bytes):
-    path = tmp_path / "bad.onnx"
-    path.write_bytes(content)
-
-    with pytest.raises(FileError, match=r"bad\.onnx is no ONNX file that onnxruntime can load: \w"):
-        load(path)
-
-
-def test_a_truncated_file_is_refused(tmp_path: Path):
-    path = write_onnx(tmp_path / "tiny.onnx")
-    path.write_bytes(path.read_bytes()[:-100])
-
-    with pytest.raises(FileError, match="is no ONNX file that onnxruntime can load"):
-        load(path)
-
-
 @pytest.mark.parametrize("shape", [(1, 3, "height", "width"), (1, 3, SIZE, "width")])
 def test_an_open_image_size_is_refused(tmp_path: Path, shape: tuple[int | str, ...]):
     path = write_onnx(tmp_path / "open.onnx", shape=shape)
 
-    with pytest.raises(FileError, match="must take images 3 x H x W of fixed size, got images"):
+    with pytest.raises(FileError, match="must take images C x H x W of fixed size, got images"):
         load(path)
 
 
@@ -121,18 +589,30 @@ def test_a_network_that_takes_no_images_is_refused(tmp_path: Path):
     path = tmp_path / "relu.onnx"
     onnx.save(helper.make_model(graph, ir_version=8), path)
 
-    with pytest.raises(FileError, match="must take one float tensor N x 3 x H x W, got x: "):
+    with pytest.raises(FileError, match="must take one float tensor N x C x H x W, got x: "):
         load(path)
 
 
 def test_an_unknown_runtime_is_refused_with_the_known_ones():
-    with pytest.raises(RuntimeMissing, match="unknown runtime 'tensorrt'; known are onnxruntime"):
+    with pytest.raises(
+        RuntimeMissing, match="unknown runtime 'tensorrt'; known are torch, torch-compile"
+    ):
         get_runtime("tensorrt")
 
 
 def test_a_runtime_that_is_not_installed_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.delitem(sys.modules, "mobilenets.runtimes.onnxruntime", raising=False)
-    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    gone = replace(RUNTIMES["litert"], packages=("ai_edge_litert", "no_such_package"))
+    monkeypatch.setitem(RUNTIMES, "litert", gone)
+
+    with pytest.raises(
+        RuntimeMissing,
+        match=r"litert needs .*no_such_package, which is not .*pip install 'mobilenets\[litert\]'",
+    ):
+        get_runtime("litert")
+
+
+def test_a_runtime_that_cannot_be_imported_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "mobilenets.runtimes.onnxruntime", None)
 
     with pytest.raises(RuntimeMissing, match=r"be imported .*; run: pip install onnxruntime"):
         get_runtime("onnxruntime")

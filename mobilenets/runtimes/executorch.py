@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
 import torch
 from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime, Verification
@@ -34,7 +35,9 @@ class ExecuTorchSession:
 
     def run(self, images: Floats) -> Floats:
         try:
-            (logits,) = self._method.execute([torch.from_numpy(images)])
+            # Read as it lies in memory, whatever the strides say.
+            image = torch.from_numpy(np.ascontiguousarray(images))
+            (logits,) = self._method.execute([image])
         except RuntimeError as error:
             raise DataError(
                 f"{self._path} takes float32 images of shape {self.input_shape} and failed on "

@@ -40,7 +40,8 @@ class NcnnSession:
 
     def run(self, images: Floats) -> Floats:
         check_images(self._path, self.input_shape, images)
-        return np.stack([self._run_one(image) for image in images])
+        # ncnn reads memory as it lies, whatever the strides say.
+        return np.stack([self._run_one(image) for image in np.ascontiguousarray(images)])
 
     def _run_one(self, image: Floats) -> Floats:
         extractor = self._net.create_extractor()

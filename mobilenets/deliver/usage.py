@@ -61,7 +61,8 @@ from executorch.runtime import Runtime
 {_PHOTO}{_NCHW}
 program = Runtime.get().load_program("model.pte")
 about = json.loads(program.load_method("mobilenets").execute([])[0])
-(logits,) = program.load_method("forward").execute([torch.from_numpy(pixels)])
+image = torch.from_numpy(numpy.ascontiguousarray(pixels))
+(logits,) = program.load_method("forward").execute([image])
 {_PRINT}"""
 
 _NCNN = f"""import json, ncnn, numpy

@@ -57,8 +57,8 @@ BUSY = get_arch("mobilenet_v1", resolution=160, classes=10)
 LABELS = ("a cat", "café", '"quoted"', "<b>", "4", "5", "6", "7", "8", "9")
 TOLERANCE = 1e-4  # of the largest logit
 # The part of the work that the second of two threads does at least. oneTBB's threads take what is
-# left when they have woken: on a busy machine little.
-LEAST_SHARE = {"openvino": 0.01}
+# left when they have woken: on a busy machine little, but with one thread it is nothing at all.
+LEAST_SHARE = {"openvino": 0.001}
 
 every_runtime = pytest.mark.parametrize("name", RUNTIMES)
 every_artefact = pytest.mark.parametrize(

@@ -147,6 +147,9 @@ class Classification(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["batch_norm"] = self.batch_norm
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.batch_norm = checkpoint["batch_norm"]
+
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, self.recipe)
         if projection := list(self.projection.parameters()):

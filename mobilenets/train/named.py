@@ -56,9 +56,12 @@ class Training:
         return self.out or Path("runs", f"{Path(self.data).resolve().stem}-{self.arch.full_name}")
 
     def recipe_for(self, images: Images) -> Recipe:
-        """The recipe that is named, within the limits."""
+        """The recipe that is named, for so many images, within the limits: a learning rate the user
+        gives is the one that trains."""
         name = self.recipe or ("fine_tune" if self.weights else "from_scratch")
-        return get_recipe(name, flip=images.flip).limited(self.limits)
+        recipe = get_recipe(name, flip=images.flip)
+        started = self.weights is not None
+        return recipe.for_images(len(images.train), started=started).limited(self.limits)
 
 
 def train_named(training: Training) -> dict[str, Any]:

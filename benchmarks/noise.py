@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -54,14 +53,16 @@ def main() -> None:
             spinner.kill()
         record["quiet"] = [one_try(path, factor, truth) for factor in factors]
     for key in ("loaded", "quiet"):
-        tries = record[key]
-        wrong = [one for one in tries if one["within"] and one["factor"] < 1]
-        record[f"{key}_noisy"] = sum(one["noisy"] for one in tries)
-        record[f"{key}_wrong"] = len(wrong)
-        record[f"{key}_wrong_by"] = [1 - one["factor"] for one in wrong]
-        print(key, "noisy", record[f"{key}_noisy"], "wrong", len(wrong), "of", len(tries))
+        summarise_(record, key)
     options.out.write_text(json.dumps(record, indent=1) + "\n")
-    os.sync()
+
+
+def summarise_(record: dict[str, Any], key: str) -> None:
+    tries = record[key]
+    wrong = [one for one in tries if one["within"] and one["factor"] < 1]
+    record[f"{key}_noisy"] = sum(one["noisy"] for one in tries)
+    record[f"{key}_wrong_by"] = [1 - one["factor"] for one in wrong]
+    print(key, "noisy", record[f"{key}_noisy"], "wrong", len(wrong), "of", len(tries))
 
 
 def one_try(path: Path, factor: float, truth: float) -> dict[str, Any]:

@@ -47,7 +47,7 @@ PEERS = {
     "mobilenet_v3_large": ("mobilenetv3_large_100", "mobilenet_v3_large"),
     "mobilenet_v3_small": ("mobilenetv3_small_100", "mobilenet_v3_small"),
 }
-SESSIONS = 3
+SESSIONS = 5
 IMAGE = torch.zeros(1, 3, 224, 224)
 
 
@@ -166,7 +166,7 @@ def file_ratios(files: list[Path], runtime: str, threads: int) -> list[list[floa
     """Ours over each other file, by session."""
     sessions = []
     for _ in range(SESSIONS):
-        found = measure(files, runtime=runtime, threads=threads)
+        found = measure(files, runtime=runtime, threads=threads, seconds=1)
         sessions.append([1 / ratio for ratio in compare(found)[1:]])
     return [list(one) for one in zip(*sessions, strict=True)]
 

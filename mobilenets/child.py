@@ -6,6 +6,7 @@ print goes to its stderr, whose last line tells of its death.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -39,6 +40,7 @@ class Child:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             env=_environment() | dict(environment or {}),
+            start_new_session=True,
         )
 
     def ask(self, request: Request, *, timeout: float) -> Any:
@@ -72,9 +74,13 @@ class Child:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._process.kill()
-        self._process.communicate()
-        self._stderr.close()
+        # The whole group: what the child's libraries have started would hold the pipes open.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()  # type: ignore[union-attr]
 
     def _exchange(self, request: Request) -> bytes:
         assert self._process.stdin is not None

@@ -609,3 +609,23 @@ def test_a_network_by_name_is_converted_and_measured():
 
     assert (name, found.runtime, found.precision) == ("v1", "onnxruntime", "fp32")
     assert found.p50_ms > 0
+
+
+# What a child's libraries start
+
+
+def test_a_child_ends_with_all_that_it_has_started():
+    with Child("tests.forking_child") as child:
+        pid = child.ask({}, timeout=60)
+        assert Path(f"/proc/{pid}").exists()
+
+    # Its grandchild held the pipes: waiting for their end would have hung here.
+    assert not is_running(pid)
+
+
+def is_running(pid: int) -> bool:
+    """A process that was killed may still be listed, as a zombie that nobody has asked for."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] not in ("Z", "X")
+    except OSError:
+        return False

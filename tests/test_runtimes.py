@@ -616,3 +616,17 @@ def test_a_runtime_that_cannot_be_imported_says_what_to_install(monkeypatch: pyt
 
     with pytest.raises(RuntimeMissing, match=r"be imported .*; run: pip install onnxruntime"):
         get_runtime("onnxruntime")
+
+
+def test_openvino_sends_nothing():
+    pytest.importorskip("openvino")
+    look = (
+        "import sys\n"
+        "from mobilenets.runtimes import get_runtime\n"
+        "get_runtime('openvino')\n"
+        "print(sys.modules['openvino_telemetry'])"
+    )
+
+    child = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+
+    assert child.stdout == "None\n"

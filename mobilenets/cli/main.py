@@ -400,6 +400,28 @@ def pull(
     print(pull_network(repo, out))
 
 
+@app.command()
+def shard(
+    data: Annotated[str, typer.Argument(help="Folder, CSV, or: digits, fashion-mnist.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    size: Annotated[str, typer.Option(help="The most bytes in a shard.")] = "100MB",
+    count: Annotated[int | None, typer.Option(help="The most images in a shard.")] = None,
+    json: Json = False,
+) -> None:
+    """Write DATA as WebDataset shards, which every command takes; interrupted, it goes on.
+
+    Example: mobilenets shard photos/ shards/ --size 100MB
+    """
+    from mobilenets.data import ShardSize, load_images, write_shards
+
+    limit = Budget.parse(size=size).size_bytes or 0
+    index = write_shards(load_images(data), out, ShardSize(limit, count))
+    if json:
+        return show_json(index)
+    skipped = f", {len(index['skipped'])} skipped" if index["skipped"] else ""
+    return print(f"{len(index['shards'])} shards of {index['images']:,} images{skipped}: {out}")
+
+
 @app.command("report")
 def write_report(run: Annotated[Path, typer.Argument(help="A run folder of `fit`.")]) -> None:
     """Write report.html and README.md of a finished run anew.

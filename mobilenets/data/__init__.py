@@ -14,8 +14,10 @@ from mobilenets.data.batches import (
 from mobilenets.data.builtin import BUILT_IN
 from mobilenets.data.images import Images
 from mobilenets.data.load import load_images
+from mobilenets.data.pack import ShardSize, write_shards
 from mobilenets.data.preprocess import Preprocess
 from mobilenets.data.read import read_image
+from mobilenets.data.shards import Members
 from mobilenets.data.source import Arrays, Files, Source
 from mobilenets.data.split import SplitRule
 
@@ -26,8 +28,10 @@ __all__ = [
     "EpochSampler",
     "Files",
     "Images",
+    "Members",
     "MemoryPixels",
     "Preprocess",
+    "ShardSize",
     "Source",
     "SplitRule",
     "StreamedPixels",
@@ -39,4 +43,5 @@ __all__ = [
     "train_pixels",
     "training_side",
     "whole",
+    "write_shards",
 ]

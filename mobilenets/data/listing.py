@@ -45,17 +45,31 @@ class Entry(NamedTuple):
 def list_files(name: str, root: str, entries: list[Entry], *, ignored: int) -> Listing:
     """The listing of image files; classes are those of the images that may train, sorted."""
     classes = tuple(sorted({e.label for e in entries if e.split in ("train", "")}))
+    source = Files(tuple(e.path for e in entries), root)
+    return list_entries(name, source, entries, classes=classes, ignored=ignored)
+
+
+def list_entries(
+    name: str,
+    source: Source,
+    entries: list[Entry],
+    *,
+    classes: tuple[str, ...],
+    ignored: int,
+    flip: bool = True,
+) -> Listing:
+    """The listing of a source whose images are these entries."""
     number = {label: index for index, label in enumerate(classes)}
     for entry in entries:
         _check_class(entry, classes, number)
     return Listing(
         name=name,
         classes=classes,
-        source=Files(tuple(e.path for e in entries), root),
+        source=source,
         labels=np.array([number[e.label] for e in entries], dtype=np.int64),
         given=np.array([e.split for e in entries], dtype=np.str_),
         fingerprint=fingerprint(repr(tuple(entry)).encode() for entry in entries),
-        flip=True,
+        flip=flip,
         ignored=ignored,
     )
 

@@ -14,7 +14,8 @@ from mobilenets.data.images import Images
 from mobilenets.data.listing import Listing
 from mobilenets.data.pool import Progress, each
 from mobilenets.data.read import probe
-from mobilenets.data.source import Arrays, Files
+from mobilenets.data.shards import holds_shards, list_shards
+from mobilenets.data.source import Arrays
 from mobilenets.data.split import Indices, SplitRule, divide
 from mobilenets.data.table import list_csv
 from mobilenets.errors import DataError
@@ -23,8 +24,8 @@ from mobilenets.errors import DataError
 CHECKED_WHOLE = 200_000
 
 _KINDS = (
-    "a folder per class, a folder with train/ and val/, a .csv file of path,label, or one of "
-    f"{', '.join(BUILT_IN)}"
+    "a folder per class, a folder with train/ and val/, a folder of .tar shards, a .csv file of "
+    f"path,label, or one of {', '.join(BUILT_IN)}"
 )
 
 
@@ -40,10 +41,11 @@ def load_images(
     """Labelled images with their split; every file is opened once to see whether it can be read.
 
     `data` is a built-in name (digits, fashion-mnist) or a path: a folder per class, the same under
-    train/, val/ and test/, a folder with MNIST's four idx files, or a CSV file of path,label and
-    perhaps split. The string "digits" is always the built-in; a folder of that name is "./digits"
-    or a `Path`. `known` is an earlier record (`Images.to_json`): if nothing has changed since, its
-    skipped list stands and no file is opened. Raises `DataError`.
+    train/, val/ and test/, a folder with MNIST's four idx files, WebDataset shards (a folder of
+    them or "folder/{000..011}.tar"), or a CSV file of path,label and perhaps split. The string
+    "digits" is always the built-in; a folder of that name is "./digits" or a `Path`. `known` is an
+    earlier record (`Images.to_json`): if nothing has changed since, its skipped list stands and no
+    file is opened. Raises `DataError`.
     """
     rule = SplitRule(seed, val_fraction, holdout_fraction)
     listing = _list(data)
@@ -75,8 +77,11 @@ def _list(data: str | Path) -> Listing:
         return BUILT_IN[data]()
     path = Path(data).expanduser()
     if path.is_dir():
-        name = path.resolve().name
-        return list_idx(path, name=name) if holds_idx(path) else list_folder(path)
+        if holds_idx(path):
+            return list_idx(path, name=path.resolve().name)
+        return list_shards(path) if holds_shards(path) else list_folder(path)
+    if path.suffix.lower() == ".tar":
+        return list_shards(path)
     if not path.exists():
         raise DataError(f"there is nothing at {path}; give {_KINDS}")
     if path.suffix.lower() != ".csv":
@@ -108,10 +113,9 @@ def _check(listing: Listing, progress: Progress | None) -> Checked:
     source = listing.source
     if isinstance(source, Arrays):
         return min(source.array.shape[1:3]), ()
-    assert isinstance(source, Files)
     header_only = len(source) > CHECKED_WHOLE
     found = each(
-        lambda index: probe(source.path(index), header_only=header_only),
+        lambda index: probe(source.stored(index), header_only=header_only),
         len(source),
         progress=progress,
     )

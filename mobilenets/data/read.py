@@ -31,14 +31,17 @@ def is_image_name(name: str) -> bool:
     return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
 
 
-def read_image(data: str | Path | bytes, *, short_side: int | None = None) -> Tensor:
+def read_image(
+    data: str | Path | bytes, *, short_side: int | None = None, name: str | None = None
+) -> Tensor:
     """The image as uint8 (3, H, W) RGB, upright, on white where it is transparent.
 
     `data` is a path or a file's bytes. 16-bit grey is divided by 257, float grey in [0, 1] is
     multiplied by 255. With `short_side`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, its
-    short side never below that, which is many times faster for photos. Raises `DataError`.
+    short side never below that, which is many times faster for photos. Raises `DataError`, which
+    calls bytes `name`.
     """
-    with _opened(data) as image:
+    with _opened(data, name or "an image given as bytes") as image:
         if short_side is not None:
             image.draft(None, (short_side, short_side))
         pixels = _pixels(_upright(image))  # (H, W, 3)
@@ -46,14 +49,15 @@ def read_image(data: str | Path | bytes, *, short_side: int | None = None) -> Te
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
 
-def probe(path: str | Path, *, header_only: bool) -> int | str:
+def probe(data: str | Path | bytes, *, header_only: bool) -> int | str:
     """The short side in pixels, or the reason why the file cannot be read.
 
     The pixels are decoded too, a JPEG at 1/8 of its size, unless `header_only`.
     """
     try:
         # From the path, as reading all of a big file for its header would be a waste.
-        with _quiet(), Image.open(path if header_only else BytesIO(_file_bytes(path))) as image:
+        header = header_only and not isinstance(data, bytes)
+        with _quiet(), Image.open(data if header else BytesIO(_file_bytes(data))) as image:
             width, height = image.size
             if not header_only:
                 image.draft("L", (max(1, width // 8), max(1, height // 8)))
@@ -63,13 +67,20 @@ def probe(path: str | Path, *, header_only: bool) -> int | str:
         return _reason(error)
 
 
+def png(pixels: NDArray[np.uint8]) -> bytes:
+    """The bytes of a PNG file: of (H, W) grey or (H, W, 3) RGB."""
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
 @contextmanager
-def _opened(data: str | Path | bytes) -> Iterator[Image.Image]:
+def _opened(data: str | Path | bytes, name: str) -> Iterator[Image.Image]:
     try:
         with _quiet(), Image.open(BytesIO(_file_bytes(data))) as image:
             yield image
     except Exception as error:  # PIL's plugins raise a dozen types on a broken file
-        what = "an image given as bytes" if isinstance(data, bytes) else data
+        what = name if isinstance(data, bytes) else data
         raise DataError(
             f"{what} cannot be read as an image: {_reason(error)}; replace or remove it"
         ) from error

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobilenets.data.read import read_image
+from mobilenets.data.read import png, read_image
 from mobilenets.errors import DataError
 
 
@@ -26,6 +26,9 @@ class Source(Protocol):
 
         Raises `DataError`.
         """
+
+    def stored(self, index: int) -> Path | bytes:
+        """The image file, or a file's bytes."""
 
     def name(self, index: int) -> str:
         """What to call this image in a report."""
@@ -42,11 +45,11 @@ class Files:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def path(self, index: int) -> Path:
+    def stored(self, index: int) -> Path:
         return Path(self.root, self.paths[index])
 
     def read(self, index: int, *, short_side: int | None = None) -> Tensor:
-        return read_image(self.path(index), short_side=short_side)
+        return read_image(self.stored(index), short_side=short_side)
 
     def name(self, index: int) -> str:
         """The path under `root`, so that a record stays true where the folder moves."""
@@ -79,6 +82,9 @@ class Arrays:
         if pixels.ndim == 2:
             pixels = np.broadcast_to(pixels[..., None], (*pixels.shape, 3))
         return torch.from_numpy(np.array(pixels, order="C")).permute(2, 0, 1)
+
+    def stored(self, index: int) -> bytes:
+        return png(self.array[index])
 
     def name(self, index: int) -> str:
         return f"{self.title} #{index}"

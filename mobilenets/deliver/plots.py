@@ -221,7 +221,7 @@ def fronts(runtimes: Sequence[tuple[str, Sequence[Candidate], Sequence[Candidate
                 )
             )
     _log_axis_(figure, "latency_ms")
-    figure.update_yaxes(title="expected top-1, %")
+    figure.update_yaxes(title="expected ImageNet top-1, %")
     return _html(figure, height=520)
 
 

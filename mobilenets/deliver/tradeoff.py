@@ -57,8 +57,8 @@ def write_tradeoff(
         ),
         plots.fronts([(pool[0].runtime, pool, pareto(pool)) for pool in pools]),
         page.section("The best network for a limit", _limits(pools)),
-        page.section("No network is better and faster", _front(pareto(everything))),
         page.section("Where the latencies come from", *_sources(pools, tables)),
+        page.details("Every network that no other beats", _front(pareto(everything))),
     ]
     write_text(path, page.page("Accuracy against latency", body, get_plotlyjs()))
     return path

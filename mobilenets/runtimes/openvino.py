@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
-import openvino
-
 from mobilenets.errors import DataError, FileError
+
+# On import OpenVINO sends usage data, from a process that it forks, unless the package for that is
+# missing. Nobody who times a network asked for it.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+
+import openvino  # noqa: E402
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint

@@ -39,6 +39,7 @@ from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.train.callbacks import Metrics, WholeFiles, averaging
 from mobilenets.train.distil import Teacher
+from mobilenets.train.heap import kept_memory
 from mobilenets.train.module import Classification
 from mobilenets.train.norm import IMAGES, Reestimate, lags
 from mobilenets.train.recipe import Recipe
@@ -90,8 +91,9 @@ def train(
             network, recipe, seed=seed, total_steps=steps, teacher=teacher, classes=images.classes
         )
 
-    recipe = _plan(module, recipe, loaders, folder)
-    trainer, best = _run(module(recipe), loaders, folder, _care(images, recipe, start, network))
+    with kept_memory():
+        recipe = _plan(module, recipe, loaders, folder)
+        trainer, best = _run(module(recipe), loaders, folder, _care(images, recipe, start, network))
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     return Checkpoint(
         arch=arch,

@@ -76,6 +76,7 @@ def test_a_width_nobody_published_starts_from_the_nearest_wider(
     assert published[0].model in (origin, f"tf_{origin}")
     assert start.arch.width == width
     assert start.arch.bn_eps == published[0].bn_eps
+    assert start.arch.padding == published[0].padding
     assert ("surgery" in start.training) is (width != published[0].width)
     assert start.network()(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
 

@@ -131,17 +131,19 @@ def test_killed_with_everything_on_it_ends_as_if_nothing_had_happened(
     assert top1[0] == top1[1]
 
 
-def test_stopped_while_only_the_classifier_learns_it_ends_alike(
-    data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_fine_tuning_stopped_and_started_again_ends_alike(
+    data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ):
-    """fine_tune: the optimiser has no state of the body's weights yet."""
+    """After one epoch the optimiser has no state of the body's weights yet; after three these are
+    not those that the statistics, left alone since, were estimated for."""
     limits = Limits(epochs=8, flip=False)  # round(0.15 * 8) = 1 for the classifier
 
     def job(name: str) -> Training:
         return Training(NAME, data, weights=str(teacher), limits=limits, out=tmp_path / name)
 
     def stop(module: Classification) -> None:
-        if module.current_epoch == 1:
+        if module.current_epoch == epochs:
             raise MemoryError("killed")
         module.start_epoch(module.current_epoch)
 

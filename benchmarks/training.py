@@ -89,10 +89,10 @@ def run_ours(data: str, name: str, width: str, resolution: str, folder: str) -> 
 
 def run_torchvision(script: str, width: str, *options: str) -> None:
     """Their script, unchanged, with a width it has no flag for."""
-    from torchvision import models
+    from torchvision.models import _api, mobilenet_v2
 
     name = "mobilenet_v2_narrow"
-    models.register_model(name)(partial(models.mobilenet_v2, width_mult=float(width)))
+    _api.register_model(name)(partial(mobilenet_v2, width_mult=float(width)))
     sys.path.insert(0, str(Path(script).parent))
     sys.argv = [script, *(name if one == "mobilenet_v2" else one for one in options)]
     runpy.run_path(script, run_name="__main__")

@@ -18,7 +18,7 @@ def optimiser(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optim
     """AdamW, or RMSprop where the recipe has its constants."""
     rate, weight_decay = recipe.learning_rate, recipe.weight_decay
     if recipe.rmsprop is None:
-        return torch.optim.AdamW(groups, lr=rate, weight_decay=weight_decay)
+        return torch.optim.AdamW(groups, lr=rate, weight_decay=weight_decay, fused=True)
     return RMSpropTF(
         groups, lr=rate, decay=recipe.rmsprop.decay, momentum=recipe.rmsprop.momentum,
         epsilon=recipe.rmsprop.epsilon, weight_decay=weight_decay,

@@ -15,7 +15,7 @@ from ai_edge_litert.interpreter import Interpreter
 from mobilenets.errors import DataError, FileError
 
 if TYPE_CHECKING:
-    from mobilenets.nn import Checkpoint
+    from mobilenets.nn import Checkpoint, Deployed
     from mobilenets.runtimes import Floats
 
 _IDENTIFIER = b"TFL3"
@@ -62,12 +62,22 @@ class LiteRt:
         arch = checkpoint.arch
         image = torch.zeros(1, arch.resolution, arch.resolution, arch.in_channels)
         with contextlib.redirect_stdout(io.StringIO()):
-            network = litert_torch.to_channel_last_io(Deployed(checkpoint), args=[0])
+            network = litert_torch.to_channel_last_io(_row_of_means(Deployed(checkpoint)), args=[0])
             litert_torch.convert(network.eval(), (image,)).export(str(path))
         path.write_bytes(_with_metadata(path.read_bytes(), about))
 
     def load(self, path: Path, threads: int) -> LiteRtSession:
         return LiteRtSession(path, threads)
+
+
+def _row_of_means(network: Deployed) -> Deployed:
+    """The network with its mean repeated over the width: XNNPACK subtracts along the last
+    dimension that is not broadcast, and does so 224 times for a row of 672 numbers, but 50,176
+    times for a pixel of 3."""
+    if network.mean is not None:
+        width = network.network.arch.resolution
+        network.mean = network.mean.expand(-1, -1, -1, width).contiguous()
+    return network
 
 
 def _read(path: Path) -> bytes:

@@ -60,6 +60,15 @@ TOLERANCE = 1e-4  # of the largest logit
 # left when they have woken: on a busy machine little, but with one thread it is nothing at all.
 LEAST_SHARE = {"openvino": 0.001}
 
+GATED, PLAIN = Bottleneck(5, 72, 40, True, "hswish"), Bottleneck(3, 72, 24, False, "relu")
+
+
+def piece(*rows: Any, resolution: int, channels: int) -> Arch:
+    return Arch("piece", 3, rows, resolution=resolution, classes=5, in_channels=channels)
+
+
+PIECE = piece(GATED, Pool(), resolution=14, channels=40)
+
 every_runtime = pytest.mark.parametrize("name", RUNTIMES)
 every_artefact = pytest.mark.parametrize(
     ("name", "arch"),
@@ -92,7 +101,7 @@ def checkpoint_of(arch: Arch) -> Checkpoint:
 
 
 def archs_for(name: str) -> list[Arch]:
-    return [*FEW.get(name, [V1, V2, LARGE, SMALL]), BUSY]
+    return [*FEW.get(name, [V1, V2, LARGE, SMALL]), BUSY, PIECE]
 
 
 @pytest.fixture(scope="session")
@@ -227,6 +236,20 @@ def test_an_image_may_lie_in_memory_in_either_order(name: str, opened: Open):
     assert session.layout in ("NCHW", "NHWC")
     assert session.input_shape == (1, 3, 64, 64)
     np.testing.assert_allclose(session.run(channels_last), session.run(image), rtol=1e-4)
+
+
+@every_runtime
+def test_a_piece_of_a_network_runs_on_feature_maps(name: str, opened: Open):
+    session = opened(name, PIECE)
+    random = np.random.default_rng(0)
+    maps = random.standard_normal((2, 40, 14, 14), np.float32)
+
+    found = np.concatenate([session.run(one[None]) for one in maps])
+
+    with torch.no_grad():
+        expected = checkpoint_of(PIECE).network()(torch.from_numpy(maps)).numpy()
+    assert session.input_shape == (1, 40, 14, 14)
+    assert np.abs(found - expected).max() < TOLERANCE * np.abs(expected).max()
 
 
 @every_runtime
@@ -462,11 +485,6 @@ def like(name: str, resolution: int, **words: Any) -> Arch:
     return replace(get_arch(name, width=0.5, resolution=resolution, classes=7), **words)
 
 
-def piece(*rows: Any, resolution: int, channels: int) -> Arch:
-    return Arch("piece", 3, rows, resolution=resolution, classes=5, in_channels=channels)
-
-
-GATED, PLAIN = Bottleneck(5, 72, 40, True, "hswish"), Bottleneck(3, 72, 24, False, "relu")
 
 
 @pytest.mark.parametrize(

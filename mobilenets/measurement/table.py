@@ -5,10 +5,6 @@ One file for each device, runtime, its version and number of threads: JSON lines
 first, then a line for each piece and each whole network that was measured. Lines are only ever
 added, so what was measured before an interruption stays; a last line cut short is left out.
 
-A piece that ends in a feature map is measured with a global pool behind it: inside a network maps
-stay in the runtime's own layout, and handing one out in the caller's can take longer than the piece
-(0.22 of 0.28 ms in OpenVINO for 16 channels of 64 x 64).
-
 A prediction is a line in three sums over a network's pieces, fitted to whole networks: what each
 takes beyond a call of the runtime that does nothing; less what taking in and pooling the maps
 between them costs; and more for the weights, which stay in the caches where one piece runs again
@@ -19,15 +15,13 @@ from __future__ import annotations
 
 import json
 import logging
-import random
-import tempfile
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -38,28 +32,34 @@ from mobilenets.archs.pieces import pieces
 from mobilenets.archs.rows import Pool
 from mobilenets.errors import ArchError, FileError, MeasureError
 from mobilenets.files import cache_folder
-from mobilenets.measurement.candidates import candidates
 from mobilenets.measurement.device import device
-from mobilenets.measurement.latency import NOISY_WAIT, Bench, Latency
-from mobilenets.measurement.loop import Turn, fill
 from mobilenets.measurement.regress import Prices, fit, fit_prices
 from mobilenets.measurement.space import random_networks
-from mobilenets.measurement.target import measure_networks
 from mobilenets.runtimes import check_runtime
-from mobilenets.runtimes.isolated import Job, try_exports
 
 CALIBRATION_NETWORKS = 32
 HELD_OUT_NETWORKS = 40
 _CALIBRATION_SEED, _HELD_OUT_SEED = 1, 2
 # A call of the runtime that does next to nothing.
 EMPTY = Arch("piece", 1, (Pool(),), resolution=1, classes=1, in_channels=8, dropout=0.0)
-_BURST_MS = 10.0
-_WARM_SECONDS = 0.02
-_TRIES = 3
-_CHUNK = 64  # pieces converted, measured and written at a time
-_GROUP = 14  # whole networks measured in turns
-T = TypeVar("T")
 log = logging.getLogger(__name__)
+
+
+class Timing(NamedTuple):
+    """A p50, that of the reference about then, and whether others disturbed it."""
+
+    ms: float
+    reference_ms: float
+    noisy: bool
+
+
+class _Entry(NamedTuple):
+    """A line of the file: a "piece" or a "network", its timing, the seconds that it took."""
+
+    kind: str
+    arch: Arch
+    timing: Timing
+    seconds: float
 
 
 class Calibration(NamedTuple):
@@ -82,24 +82,19 @@ class HeldOut(NamedTuple):
 
 @dataclass
 class Table:
-    """Latencies in ms of pieces and of whole networks under one set of conditions; `noisy` are
-    those that were measured while the machine was disturbed."""
+    """Latencies in ms of pieces and of whole networks under one set of conditions. `quiet` counts
+    the undisturbed timings of each; where there are some, they alone count."""
 
     conditions: dict[str, Any]
     pieces: dict[Arch, float] = field(default_factory=dict)
     networks: dict[Arch, float] = field(default_factory=dict)
-    noisy: set[Arch] = field(default_factory=set)
+    quiet: Counter[Arch] = field(default_factory=Counter)
     build_s: float = 0.0
 
-    def add_(self, kind: str, arch: Arch, ms: float, noisy: bool) -> None:
-        """Take in one measurement; the later of two counts."""
-        entries = self.pieces if kind == "piece" else self.networks
-        entries[arch] = ms
-        (self.noisy.add if noisy else self.noisy.discard)(arch)
-
-    def lacks(self, arch: Arch) -> bool:
-        """Whether a piece or network was not measured, or only in noise."""
-        return arch in self.noisy or not (arch in self.pieces or arch in self.networks)
+    @property
+    def noisy(self) -> list[Arch]:
+        """What was measured only while others disturbed the machine."""
+        return [arch for arch in (*self.pieces, *self.networks) if not self.quiet[arch]]
 
     def predict_ms(self, arch: Arch) -> float:
         """The latency of a whole network; raises MeasureError before the table is calibrated."""
@@ -108,7 +103,7 @@ class Table:
     @cached_property
     def calibration(self) -> Calibration:
         """Fitted to whole networks for the least relative error, none negative."""
-        known = self._measured(random_networks(CALIBRATION_NETWORKS, _CALIBRATION_SEED))
+        known = self._measured(calibration_networks())
         if len(known) < CALIBRATION_NETWORKS:
             raise MeasureError(
                 f"the latency table of {self.conditions['runtime']} is unfinished; finish it with: "
@@ -120,7 +115,7 @@ class Table:
 
     def held_out(self) -> HeldOut:
         """The error on networks kept out of building and calibrating."""
-        known = self._measured(random_networks(HELD_OUT_NETWORKS, _HELD_OUT_SEED))
+        known = self._measured(held_out_networks())
         predicted = [self.predict_ms(arch) for arch, _ in known]
         measured = [ms for _, ms in known]
         errors = [100 * abs(p / m - 1) for p, m in zip(predicted, measured, strict=True)]
@@ -147,12 +142,13 @@ class Table:
         }
 
     def terms(self, arch: Arch) -> tuple[float, ...]:
-        """One, the pieces' ms beyond an empty call, less the values between them, the weights."""
+        """One, the pieces' ms beyond an empty call, less the values between them (runtimes fill
+        channels up to a vector's 16), the weights."""
         parts = pieces(arch)
         call = self.pieces.get(EMPTY, 0.0)
         alone = sum(max(self._piece_ms(piece) - call, 0.0) for piece in parts)
         inner = (ops(piece)[0] for piece in parts[1:])
-        carried = sum(op.out_channels * op.out_size**2 for op in inner)
+        carried = sum(-(-op.out_channels // 16) * 16 * op.out_size**2 for op in inner)
         return 1.0, alone, -carried / 1e7, cost(arch).params / 1e7
 
     def _measured(self, archs: Iterable[Arch]) -> list[tuple[Arch, float]]:
@@ -167,42 +163,14 @@ class Table:
         return fit_prices(self.pieces)
 
 
-def build_table(
-    runtime: str, *, threads: int = 1, image_size: int | None = None, folder: Path | None = None
-) -> Table:
-    """Measure what is not yet in the table of this machine, or was measured in noise; return it.
+def calibration_networks() -> list[Arch]:
+    """What a table is calibrated on."""
+    return random_networks(CALIBRATION_NETWORKS, _CALIBRATION_SEED)
 
-    The pieces are those of all candidates for images of `image_size` pixels (None: large ones).
-    Interrupted, it goes on where it was. A piece that the runtime cannot convert or run is left
-    out with a warning. Raises FileError for a file in its place that is no such table.
-    """
-    check_runtime(runtime)
-    path = table_path(runtime, threads, folder)
-    table = read_table(path, runtime, threads) or Table(_conditions(runtime, threads))
-    whole = [
-        *random_networks(CALIBRATION_NETWORKS, _CALIBRATION_SEED),
-        *random_networks(HELD_OUT_NETWORKS, _HELD_OUT_SEED),
-    ]
-    space = [one.arch for one in candidates(1000, image_size)]
-    wanted = dict.fromkeys(piece for arch in [*whole, *space] for piece in pieces(arch))
-    wanted[EMPTY] = None
-    missing = [piece for piece in wanted if table.lacks(piece)]
-    # In random order: what the machine does meanwhile then falls on all kinds of pieces alike.
-    random.Random(0).shuffle(missing)
-    log.info(f"{len(wanted) - len(missing)} of {len(wanted)} pieces are known, {path}")
-    with _Writer(path, table) as writer:
-        for piece, ms, noisy in _measure_pieces(missing, runtime, threads):
-            writer.add("piece", piece, ms, noisy=noisy)
-        for group in _chunks([arch for arch in dict.fromkeys(whole) if table.lacks(arch)], _GROUP):
-            for arch, latency in _measure_group(group, runtime, threads):
-                writer.add("network", arch, latency.p50_ms, noisy=latency.noisy)
-            log.info(f"{len(table.networks)} of {len(whole)} whole networks")
-    if table.noisy:
-        log.warning(
-            f"the machine was disturbed during {len(table.noisy)} of the measurements; the same "
-            "command repeats them when it is quiet"
-        )
-    return read_table(path, runtime, threads) or table
+
+def held_out_networks() -> list[Arch]:
+    """What its error is stated on."""
+    return random_networks(HELD_OUT_NETWORKS, _HELD_OUT_SEED)
 
 
 def load_tables(runtimes: Iterable[str], threads: int) -> dict[str, Table]:
@@ -234,7 +202,7 @@ def read_table(path: Path, runtime: str, threads: int) -> Table | None:
     if not path.exists():
         return None
     first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
-    here = _conditions(runtime, threads)
+    here = conditions_of(runtime, threads)
     there = _parse_conditions(path, first)
     for key in ("fingerprint", "runtime", "runtime_version", "threads"):
         if there[key] != here[key]:
@@ -243,16 +211,28 @@ def read_table(path: Path, runtime: str, threads: int) -> Table | None:
                 "build one here with: mobilenets table"
             )
     table = Table(there)
-    broken = sum(not _read_line(table, line) for line in lines)
-    if broken:
+    entries = [entry for line in lines if (entry := _parse(line)) is not None]
+    if len(entries) < len(lines):
+        broken = len(lines) - len(entries)
         log.warning(f"{path}: {broken} of {len(lines)} lines cannot be read and are left out")
+    table.build_s = sum(entry.seconds for entry in entries)
+    pace = median([entry.timing.reference_ms for entry in entries] or [1.0])
+    timings: dict[tuple[str, Arch], list[Timing]] = {}
+    for kind, arch, timing, _ in entries:
+        timings.setdefault((kind, arch), []).append(timing)
+    for (kind, arch), some in timings.items():
+        quiet = [one for one in some if not one.noisy]
+        multiples = [one.ms / one.reference_ms for one in quiet or some]
+        (table.pieces if kind == "piece" else table.networks)[arch] = pace * median(multiples)
+        table.quiet[arch] = len(quiet)
     return table
 
 
-def _conditions(runtime: str, threads: int) -> dict[str, Any]:
+def conditions_of(runtime: str, threads: int) -> dict[str, Any]:
+    """What the times of a table hold for."""
     here = device()
     return {
-        "table": 2,  # of the format and the way of measuring
+        "table": 3,  # of the format and the way of measuring
         "device": f"{here['cpu']}, {here['cores']} cores, {here['machine']}",
         "fingerprint": here["fingerprint"],
         "runtime": runtime,
@@ -264,137 +244,25 @@ def _conditions(runtime: str, threads: int) -> dict[str, Any]:
 def _parse_conditions(path: Path, line: str) -> dict[str, Any]:
     try:
         conditions = json.loads(line)
-        if conditions["table"] == 2 and conditions["fingerprint"]:
+        if conditions["table"] == 3 and conditions["fingerprint"]:
             return conditions
     except (ValueError, KeyError, TypeError):
         pass
     raise FileError(f"{path} is not a latency table, or its first line is broken; move it away")
 
 
-def _read_line(table: Table, line: str) -> bool:
-    """Put one line into the table; whether it could be read."""
+def line_of(kind: str, arch: Arch, timing: Timing, seconds: float) -> str:
+    """The line of a "piece" or a "network" that took `seconds` to measure."""
+    return json.dumps({kind: to_json(arch), **timing._asdict(), "seconds": round(seconds, 4)})
+
+
+def _parse(line: str) -> _Entry | None:
+    """None for a line that cannot be read."""
     try:
         record = json.loads(line)
-        if "seconds" in record:
-            table.build_s += record["seconds"]
-            return True
         kind = "piece" if "piece" in record else "network"
-        table.add_(kind, from_json(record[kind]), float(record["ms"]), bool(record.get("noisy")))
+        timing = Timing(float(record["ms"]), float(record["reference_ms"]), bool(record["noisy"]))
+        entry = _Entry(kind, from_json(record[kind]), timing, float(record["seconds"]))
     except (ValueError, KeyError, TypeError, ArchError):
-        return False
-    return True
-
-
-class _Writer:
-    """Adds lines to the file as they come, and at the end the seconds that it took."""
-
-    def __init__(self, path: Path, table: Table):
-        self._table = table
-        path.parent.mkdir(parents=True, exist_ok=True)
-        before = path.read_bytes() if path.exists() else b""
-        self._file = path.open("a", encoding="utf-8")
-        if not before:
-            self._write(table.conditions)
-        elif not before.endswith(b"\n"):
-            self._file.write("\n")  # after a line cut short
-        self._mark = time.perf_counter()
-
-    def add(self, kind: str, arch: Arch, ms: float, *, noisy: bool) -> None:
-        self._table.add_(kind, arch, ms, noisy)
-        self._write({kind: to_json(arch), "ms": ms, "noisy": noisy})
-        now = time.perf_counter()
-        self._write({"seconds": round(now - self._mark, 4)})
-        self._mark = now
-
-    def __enter__(self) -> _Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def _write(self, record: dict[str, Any]) -> None:
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-
-
-def _measure_pieces(
-    missing: Sequence[Arch], runtime: str, threads: int
-) -> Iterator[tuple[Arch, float, bool]]:
-    """Each piece with its p50 and whether that is noisy; converted chunk by chunk, and measured
-    while nothing converts."""
-    suffix = check_runtime(runtime).suffix
-    done = 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        jobs = [Job(_pooled(piece), folder / f"{at}{suffix}") for at, piece in enumerate(missing)]
-        failures = try_exports(jobs, runtime)
-        for chunk in _chunks(list(zip(missing, jobs, strict=True)), _CHUNK):
-            ready = []
-            for piece, job in chunk:
-                failure = next(failures)
-                if failure:
-                    log.warning(str(failure))
-                else:
-                    ready.append((piece, job.path))
-            yield from _time_pieces(ready, runtime, threads)
-            _empty(folder)
-            done += len(chunk)
-            log.info(f"{done} of {len(missing)} pieces")
-        failures.close()
-
-
-def _pooled(piece: Arch) -> Arch:
-    """The piece as it is measured: a feature map at its end goes into a global pool."""
-    ends_in_map = not any(isinstance(row, Pool) for row in piece.rows)
-    return replace(piece, rows=(*piece.rows, Pool())) if ends_in_map else piece
-
-
-def _time_pieces(
-    files: Sequence[tuple[Arch, Path]], runtime: str, threads: int
-) -> Iterator[tuple[Arch, float, bool]]:
-    """In one process, and in another after a piece at which that crashed."""
-    left = list(files)
-    while left:
-        with Bench(runtime, threads) as bench:
-            while left:
-                piece, path = left.pop(0)
-                try:
-                    yield piece, *_time_piece(bench, path)
-                except MeasureError as error:
-                    log.warning(str(error))
-                    break
-
-
-def _time_piece(bench: Bench, path: Path) -> tuple[float, bool]:
-    """The p50 of a burst, and whether others had the cores meanwhile: then it is the least
-    disturbed of three."""
-    target = bench.load(path)
-    burst = max(5, fill(_BURST_MS, target.warm_up(_WARM_SECONDS)))
-    best = target.turn(0, burst)
-    for _ in range(_TRIES - 1):
-        if not _disturbed(best):
-            break
-        best = min(best, target.turn(0, burst), key=lambda turn: turn.waited_ns / turn.wall_ns)
-    target.unload()
-    return median(best.times_ns) / 1e6, _disturbed(best)
-
-
-def _disturbed(turn: Turn) -> bool:
-    return turn.waited_ns > NOISY_WAIT * turn.wall_ns
-
-
-def _measure_group(
-    archs: Sequence[Arch], runtime: str, threads: int
-) -> Iterator[tuple[Arch, Latency]]:
-    networks = [(arch, runtime) for arch in archs]
-    latencies = measure_networks(networks, threads=threads, seconds=1.0)
-    return zip(archs, latencies, strict=True)
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _empty(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink()
+        return None
+    return entry if min(timing[:2]) > 0 else None

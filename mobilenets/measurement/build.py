@@ -1,0 +1,249 @@
+"""Building this machine's latency table: every piece and the whole networks, measured.
+
+A piece that ends in a feature map is measured with a global pool behind it: inside a network maps
+stay in the runtime's own layout, and handing one out in the caller's can take longer than the piece
+(0.22 of 0.28 ms in OpenVINO for 16 channels of 64 x 64).
+
+A machine whose other guests come and go is some 10 % faster in one minute than in the next, which
+no process waiting for its core can notice. So one network, `REFERENCE`, is timed again and again
+beside the rest, and each time counts as a multiple of its time just then. Where a network lies in
+memory decides some per cent more, anew whenever it is loaded: so whole networks, which calibrate
+and judge the table, and the pieces that read the image, the dearest of small networks, are loaded
+and measured more than once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+from mobilenets.archs import Arch, at_resolution, get_arch, widen
+from mobilenets.archs.pieces import pieces
+from mobilenets.archs.rows import Pool
+from mobilenets.errors import MeasureError
+from mobilenets.measurement.candidates import candidates
+from mobilenets.measurement.latency import NOISY_WAIT, Bench, BenchTarget, measure
+from mobilenets.measurement.loop import Turn, fill
+from mobilenets.measurement.table import (
+    EMPTY,
+    Table,
+    Timing,
+    calibration_networks,
+    conditions_of,
+    held_out_networks,
+    line_of,
+    read_table,
+    table_path,
+)
+from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
+
+# About a millisecond, with every kind of layer.
+REFERENCE = at_resolution(widen(get_arch("mobilenet_v3_large"), 0.5), 128)
+_PACE_EVERY = 4  # pieces from one timing of the reference to the next
+_PACE_OF = 5  # timings of the reference that tell the pace
+_BURST_MS = 10.0
+_WARM_SECONDS = 0.02
+_TRIES = 3
+_CHUNK = 64  # pieces converted, measured and written at a time
+_GROUP = 12  # whole networks measured in turns
+_IMAGE_TIMES, _NETWORK_TIMES = 3, 2
+_NETWORK_SECONDS = 0.5
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+def build_table(
+    runtime: str, *, threads: int = 1, image_size: int | None = None, folder: Path | None = None
+) -> Table:
+    """Measure what is not yet in the table of this machine, or was measured in noise; return it.
+
+    The pieces are those of all candidates for images of `image_size` pixels (None: large ones).
+    Interrupted, it goes on where it was. A piece that the runtime cannot convert or run is left
+    out with a warning. Raises FileError for a file in its place that is no such table.
+    """
+    check_runtime(runtime)
+    path = table_path(runtime, threads, folder)
+    table = read_table(path, runtime, threads) or Table(conditions_of(runtime, threads))
+    whole = dict.fromkeys([*calibration_networks(), *held_out_networks()])
+    space = [one.arch for one in candidates(1000, image_size)]
+    wanted = dict.fromkeys(piece for arch in [*whole, *space] for piece in pieces(arch))
+    wanted[EMPTY] = None
+    missing = [piece for piece in wanted for _ in range(_piece_times(piece) - table.quiet[piece])]
+    # In random order: what the machine does meanwhile then falls on all kinds of pieces alike.
+    random.Random(0).shuffle(missing)
+    log.info(f"{len(wanted) - len(set(missing))} of {len(wanted)} pieces are known, {path}")
+    with _Writer(path, table) as writer:
+        for piece, timing in _measure_pieces(missing, runtime, threads):
+            writer.add("piece", piece, timing)
+        for arch, timing in _measure_networks(list(whole), table.quiet, runtime, threads):
+            writer.add("network", arch, timing)
+    built = read_table(path, runtime, threads) or table
+    if built.noisy:
+        log.warning(
+            f"the machine was disturbed during {len(built.noisy)} of the measurements; the same "
+            "command repeats them when it is quiet"
+        )
+    return built
+
+
+def _piece_times(piece: Arch) -> int:
+    return _IMAGE_TIMES if piece.in_channels == get_arch("mobilenet_v2").in_channels else 1
+
+
+class _Writer:
+    """Adds lines to the file as they come."""
+
+    def __init__(self, path: Path, table: Table):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_bytes() if path.exists() else b""
+        self._file = path.open("a", encoding="utf-8")
+        if not before:
+            self._write(json.dumps(table.conditions))
+        elif not before.endswith(b"\n"):
+            self._file.write("\n")  # after a line cut short
+        self._mark = time.perf_counter()
+
+    def add(self, kind: str, arch: Arch, timing: Timing) -> None:
+        now = time.perf_counter()
+        self._write(line_of(kind, arch, timing, now - self._mark))
+        self._mark = now
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _write(self, line: str) -> None:
+        self._file.write(line + "\n")
+        self._file.flush()
+
+
+def _measure_pieces(
+    missing: Sequence[Arch], runtime: str, threads: int
+) -> Iterator[tuple[Arch, Timing]]:
+    """Each piece with its timing; converted chunk by chunk, and measured while nothing converts."""
+    suffix = check_runtime(runtime).suffix
+    done = 0
+    with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as kept:
+        folder, reference = Path(name), Path(kept, f"reference{suffix}")
+        export_isolated([Job(REFERENCE, reference)], runtime)
+        jobs = [Job(_pooled(piece), folder / f"{at}{suffix}") for at, piece in enumerate(missing)]
+        failures = try_exports(jobs, runtime)
+        for chunk in _chunks(list(zip(missing, jobs, strict=True)), _CHUNK):
+            ready = []
+            for piece, job in chunk:
+                failure = next(failures)
+                if failure:
+                    log.warning(str(failure))
+                else:
+                    ready.append((piece, job.path))
+            yield from _time_pieces(ready, reference, runtime, threads)
+            _empty(folder)
+            done += len(chunk)
+            log.info(f"{done} of {len(missing)} pieces")
+        failures.close()
+
+
+def _pooled(piece: Arch) -> Arch:
+    """The piece as it is measured: a feature map at its end goes into a global pool."""
+    ends_in_map = not any(isinstance(row, Pool) for row in piece.rows)
+    return replace(piece, rows=(*piece.rows, Pool())) if ends_in_map else piece
+
+
+def _time_pieces(
+    files: Sequence[tuple[Arch, Path]], reference: Path, runtime: str, threads: int
+) -> Iterator[tuple[Arch, Timing]]:
+    """In one process, and in another after a piece at which that crashed."""
+    left = list(files)
+    while left:
+        with Bench(runtime, threads) as bench:
+            pace = _Pace(bench.load(reference))
+            while left:
+                piece, path = left.pop(0)
+                try:
+                    ms, noisy = _time_piece(bench, path)
+                    yield piece, Timing(ms, pace.ms(), noisy)
+                except MeasureError as error:
+                    log.warning(str(error))
+                    break
+
+
+class _Pace:
+    """What the reference takes at present: timed now and then, the median of the last timings."""
+
+    def __init__(self, target: BenchTarget):
+        self._target = target
+        self._burst = fill(_BURST_MS, target.warm_up(_WARM_SECONDS))
+        self._asked = 0
+        self._last = deque((self._time() for _ in range(_PACE_OF)), maxlen=_PACE_OF)
+
+    def ms(self) -> float:
+        self._asked += 1
+        if self._asked % _PACE_EVERY == 0:
+            self._last.append(self._time())
+        return median(self._last)
+
+    def _time(self) -> float:
+        return median(self._target.turn(self._burst, self._burst).times_ns) / 1e6
+
+
+def _time_piece(bench: Bench, path: Path) -> tuple[float, bool]:
+    """The p50 of a burst, and whether others had the cores meanwhile: then it is the least
+    disturbed of three."""
+    target = bench.load(path)
+    burst = max(5, fill(_BURST_MS, target.warm_up(_WARM_SECONDS)))
+    best = target.turn(0, burst)
+    for _ in range(_TRIES - 1):
+        if not _disturbed(best):
+            break
+        best = min(best, target.turn(0, burst), key=lambda turn: turn.waited_ns / turn.wall_ns)
+    target.unload()
+    return median(best.times_ns) / 1e6, _disturbed(best)
+
+
+def _disturbed(turn: Turn) -> bool:
+    return turn.waited_ns > NOISY_WAIT * turn.wall_ns
+
+
+def _measure_networks(
+    whole: Sequence[Arch], quiet: Mapping[Arch, int], runtime: str, threads: int
+) -> Iterator[tuple[Arch, Timing]]:
+    """Whole networks, some in turns with the reference, in another company each time."""
+    wanted = {arch: _NETWORK_TIMES - quiet[arch] for arch in whole}
+    wanted = {arch: times for arch, times in wanted.items() if times > 0}
+    suffix = check_runtime(runtime).suffix
+    with tempfile.TemporaryDirectory() as folder:
+        paths = {a: Path(folder, f"{at}{suffix}") for at, a in enumerate([REFERENCE, *wanted])}
+        if wanted:
+            export_isolated([Job(arch, path) for arch, path in paths.items()], runtime)
+        for time_ in range(_NETWORK_TIMES):
+            some = [arch for arch, times in wanted.items() if times > time_]
+            random.Random(time_).shuffle(some)
+            for group in _chunks(some, _GROUP):
+                files = [paths[arch] for arch in (REFERENCE, *group)]
+                reference, *latencies = measure(
+                    files, runtime=runtime, threads=threads, seconds=_NETWORK_SECONDS
+                )
+                for arch, latency in zip(group, latencies, strict=True):
+                    yield arch, Timing(latency.p50_ms, reference.p50_ms, latency.noisy)
+                log.info(f"{len(group)} of {len(some)} whole networks, time {time_ + 1}")
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _empty(folder: Path) -> None:
+    for file in folder.iterdir():
+        file.unlink()

@@ -72,13 +72,13 @@ def run_ours(data: str, name: str, width: str, resolution: str, folder: str) -> 
     """`train` as it comes, saying every few steps which step it has done."""
     from mobilenets.data import load_images, train_pixels
     from mobilenets.train import Limits, from_scratch, train
-    from mobilenets.train.module import Classification
+    from mobilenets.train.module import Learner
 
-    def say(module: Classification, outputs: Any, batch: Any, index: int) -> None:
+    def say(module: Learner, outputs: Any, batch: Any, index: int) -> None:
         if index % EVERY == 0:
             print(f"step {index}", file=sys.stderr, flush=True)
 
-    Classification.on_train_batch_end = say  # type: ignore[method-assign]
+    Learner.on_train_batch_end = say  # type: ignore[method-assign]
     arch = get_arch(name, width=float(width), resolution=int(resolution), classes=10)
     recipe = from_scratch().limited(Limits(epochs=1))
     images, begin = load_images(data), time.perf_counter()

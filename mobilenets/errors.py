@@ -17,6 +17,7 @@ Every message is one sentence: what, what we got, what to do.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 
@@ -43,6 +44,11 @@ class NoFitError(BudgetError):
         super().__init__(message)
         self.binding_limit = binding_limit
         self.nearest = nearest
+
+    def __reduce__(self) -> Any:
+        """For the other processes of a run."""
+        made = partial(NoFitError, binding_limit=self.binding_limit, nearest=self.nearest)
+        return made, self.args
 
 
 class DataError(MobileNetsError):

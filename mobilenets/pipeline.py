@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mobilenets import group
 from mobilenets.archs import Arch, Budget, expected_top1, from_json, to_json
 from mobilenets.archs.budget import describe
-from mobilenets.data import Images, load_images
+from mobilenets.data import Images
 from mobilenets.deliver.examples import predictions
 from mobilenets.deliver.report import report
 from mobilenets.deliver.verify import verify
+from mobilenets.errors import ArchError
 from mobilenets.files import read_json, write_json, write_text
-from mobilenets.measurement.candidates import describe_arch
+from mobilenets.measurement.candidates import FAMILIES, describe_arch
 from mobilenets.measurement.choose import choose, measured_whole
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.journal import Measure, journalled
@@ -25,7 +27,9 @@ from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.stages import Stages
-from mobilenets.train import Limits, Recipe, from_scratch, train
+from mobilenets.tasks import TASKS, figure
+from mobilenets.train import How, Limits
+from mobilenets.train.job import TRAINED, TrainingJob, read_images
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +54,12 @@ class Run:
         """The outcome in a few lines."""
         summary = self.summary
         latency = summary["latency"]
+        title, ours = figure(summary, "_artefact")
+        _, theirs = figure(summary, "_checkpoint")
         return "\n".join(
             [
                 f"network   {summary['chosen']['full_name']}",
-                f"verified  {_yes(summary['verified'])}: top-1 {summary['top1_artefact']:.2f} % "
-                f"(checkpoint {summary['top1_checkpoint']:.2f} %)",
+                f"verified  {_yes(summary['verified'])}: {title} {ours} (checkpoint {theirs})",
                 f"budget    {_yes(summary['within_budget'])}: p50 {latency['p50_ms']:.3f} ms on "
                 f"{latency['threads']} thread, {describe('macs', summary['macs'])} MACs, "
                 f"{describe('params', summary['params'])} parameters, "
@@ -79,6 +84,7 @@ class _Job:
     runtimes: tuple[str, ...]
     threads: int
     seed: int
+    task: str | None
 
     @property
     def runtime(self) -> str:
@@ -90,44 +96,45 @@ class _Job:
         return self.folder / artefact_name(self.runtime)
 
 
+@group.joined()
 def fit(
     data: str | Path,
     budget: Budget,
     *,
     out: str | Path | None = None,
     limits: Limits | None = None,
+    how: How | None = None,
     runtimes: Sequence[str] = ("onnxruntime",),
     threads: int = 1,
     seed: int = 0,
 ) -> Run:
     """Choose, train, export, verify and report, in the folder `out` (None: runs/DATA-LIMITS).
 
-    `limits` bounds the training; the network is for the best of `runtimes`. Every stage is a file
-    in the folder; called again with the same arguments, what is done is not done again. Raises
+    `limits` bounds the training; the network is for the best of `runtimes`. `how` says what to
+    train from; with weights, the choice is among the networks that they are of. Every stage is a
+    file in the folder; called again with the same arguments, what is done is not done again. Raises
     `NoFitError` where no network fits; an artefact that misses a limit is kept, and the summary
-    says so.
+    says so. Started by torchrun, the processes train together; all else the first does.
     """
+    how = how or How()
     folder = Path(out) if out is not None else default_folder(data, budget)
-    job = _Job(data, budget, folder, tuple(runtimes), threads, seed)
-    folder.mkdir(parents=True, exist_ok=True)
+    job = _Job(data, budget, folder, tuple(runtimes), threads, seed, how.task)
+    families, images = group.decided(lambda: (_families(how), _images(job)))
     stages = Stages(folder)
-    images = _images(job)
     read = {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped}
     asked = {"budget": budget.to_json(), "threads": threads, "runtimes": list(runtimes)}
     stages.run(
-        "chosen", [read, asked], ["arch.json", "candidates.jsonl"], lambda: _choose(job, images)
-    )
-    arch = from_json(read_json(folder / "arch.json")["arch"])
-    recipe = from_scratch(flip=images.flip).limited(limits or Limits())
-    stages.run(
-        "trained", [asdict(recipe), seed], ["trained.safetensors", "metrics.csv"],
-        lambda: _train(job, images, arch, recipe),
+        "chosen", [read, asked, families], ["arch.json", "candidates.jsonl"],
+        lambda: _choose(job, images, families),
     )  # fmt: skip
-    artefact = [file.name for file in files_of(job.artefact)]
-    stages.run("exported", job.runtime, artefact, lambda: _export(job))
+    training = group.decided(lambda: _training(job, images, how, limits or Limits()))
+    stages.run("trained", training.inputs(), TRAINED, lambda: _train(job, training), together=True)
+    runtime, artefact = group.decided(
+        lambda: (job.runtime, [file.name for file in files_of(job.artefact)])
+    )
+    stages.run("exported", runtime, artefact, lambda: _export(job))
     stages.run("verified", [], ["verdict.json", "predictions.json"], lambda: _verify(job, images))
-    summary = _summary(job, arch)
-    write_json(folder / "summary.json", summary)
+    summary = group.decided(lambda: _summary(job, training.arch))
     stages.run("reported", [], ["report.html", "README.md"], lambda: _report(job))
     return Run(folder, summary)
 
@@ -138,22 +145,30 @@ def default_folder(data: str | Path, budget: Budget) -> Path:
     return Path("runs", "-".join([Path(data).resolve().stem, *words]))
 
 
+def _families(how: How) -> tuple[str, ...] | None:
+    """What is chosen among; raises for all that may be mistyped, before images are read."""
+    how.check()
+    families = how.families()
+    if families is not None and not set(families) & set(FAMILIES):
+        raise ArchError(
+            f"{how.weights} are weights of {', '.join(families)}, and fit chooses among "
+            f"{', '.join(FAMILIES)}; train it by name, or give other weights"
+        )
+    return families
+
+
 def _images(job: _Job) -> Images:
-    """Reading is repeated in each run; what could be read is remembered from the last."""
-    path = job.folder / "images.json"
-    known = read_json(path) if path.exists() else None
-    log.info(f"reading {job.data}")
-    images = load_images(job.data, seed=job.seed, known=known)
-    write_json(path, images.to_json())
+    images = read_images(job.data, job.folder, seed=job.seed, task=job.task)
     write_json(job.folder / "budget.json", job.budget.to_json())
     counts = ", ".join(
         f"{len(getattr(images, s))} {s}" for s in ("train", "holdout", "val", "test")
     )
-    log.info(f"{len(images.classes)} classes; images: {counts}; skipped {len(images.skipped)}")
+    what = "classes" if images.task == "classification" else images.task
+    log.info(f"{len(images.classes)} {what}; images: {counts}; skipped {len(images.skipped)}")
     return images
 
 
-def _choose(job: _Job, images: Images) -> None:
+def _choose(job: _Job, images: Images, families: Collection[str] | None) -> None:
     choice = choose(
         job.budget,
         classes=len(images.classes),
@@ -162,6 +177,7 @@ def _choose(job: _Job, images: Images) -> None:
         runtimes=job.runtimes,
         measure=_measure(job),
         tables=load_tables(job.runtimes, job.threads),
+        families=families,
     )
     lines = [json.dumps(candidate.to_json()) for candidate in choice.candidates]
     write_text(job.folder / "candidates.jsonl", "\n".join(lines) + "\n")
@@ -186,12 +202,15 @@ def _measure(job: _Job) -> Measure:
     return journalled(job.folder / "latency.jsonl", conditions, measured_whole(job.threads))
 
 
-def _train(job: _Job, images: Images, arch: Arch, recipe: Recipe) -> None:
-    log.info(f"training {arch.full_name}")
-    checkpoint = train(arch, images, recipe, folder=job.folder, seed=job.seed)
-    checkpoint.save(job.folder / "trained.safetensors")
-    for name in ("last.ckpt", "best.ckpt"):
-        (job.folder / name).unlink(missing_ok=True)
+def _training(job: _Job, images: Images, how: How, limits: Limits) -> TrainingJob:
+    """Of the network that was chosen."""
+    arch = from_json(read_json(job.folder / "arch.json")["arch"])
+    return how.job(arch, images, how.start(arch), limits=limits, seed=job.seed)
+
+
+def _train(job: _Job, training: TrainingJob) -> None:
+    log.info(f"training {training.arch.full_name}")
+    training.run(job.folder)
 
 
 def _export(job: _Job) -> None:
@@ -213,20 +232,22 @@ def _summary(job: _Job, arch: Arch) -> dict[str, Any]:
     verdict = read_json(job.folder / "verdict.json")
     chosen = read_json(job.folder / "arch.json")
     expected = expected_top1(arch)
-    return {
+    summary = {
         "chosen": describe_arch(arch) | {"expected_imagenet_top1": expected and expected.top1},
         "budget": job.budget.to_json(),
         "binding_limit": chosen["binding_limit"],
         "artefact": str(job.artefact),
         "checkpoint": str(job.folder / "trained.safetensors"),
         "report": str(job.folder / "report.html"),
-        **{key: verdict[key] for key in _FROM_VERDICT},
+        **{key: verdict[key] for key in _FROM_VERDICT if key in verdict},
     }
+    write_json(job.folder / "summary.json", summary)
+    return summary
 
 
 _FROM_VERDICT = (
-    "top1_checkpoint",
-    "top1_artefact",
+    *(f"{task.metric}_{what}" for task in TASKS.values() for what in ("checkpoint", "artefact")),
+    "attributes",
     "latency",
     "size_bytes",
     "macs",

@@ -18,7 +18,7 @@ from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint, Deployed, MobileNet
 from mobilenets.train import Distil, Recipe, Teacher, from_scratch, train
 from mobilenets.train.distil import imitation_loss, teacher_in
-from mobilenets.train.module import Classification
+from mobilenets.train.module import Learner
 
 ARCH = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
 WIDE = keep_resolution(get_arch("mobilenet_v2", width=0.35, resolution=16, classes=10), 8)
@@ -61,7 +61,7 @@ def test_teacher_and_labels_share_the_loss():
 
     def loss(share: float, given: Teacher | None = teacher) -> float:
         recipe = replace(ONLY, distil=Distil(share=share))
-        module = Classification(network, recipe, seed=0, total_steps=1, teacher=given)
+        module = Learner(network, recipe, seed=0, total_steps=1, teacher=given)
         return module.loss(pixels, torch.arange(4)).item()
 
     assert loss(0.25) == pytest.approx(0.75 * loss(0.5, None) + 0.25 * loss(1.0), rel=1e-5)
@@ -89,7 +89,7 @@ def test_it_stays_in_eval_mode_and_learns_nothing_while_the_student_trains():
     module = MobileNet(ARCH).train()
     teacher = Teacher(module)
     before = {name: one.clone() for name, one in teacher.module.state_dict().items()}
-    student = Classification(MobileNet(ARCH), ONLY, seed=0, total_steps=1, teacher=teacher).train()
+    student = Learner(MobileNet(ARCH), ONLY, seed=0, total_steps=1, teacher=teacher).train()
     student.start_epoch(0)
     student.loss((images(8) * 255).byte(), torch.arange(8)).backward()
 
@@ -111,7 +111,7 @@ def test_it_sees_the_varied_images_that_the_student_sees():
     network = MobileNet(ARCH)
     network.rows[0].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     recipe = replace(ONLY, augment=Augment(), mixup=1.0, mean=(0, 0, 0), std=(1, 1, 1))
-    module = Classification(network, recipe, seed=0, total_steps=1, teacher=Teacher(Watching()))
+    module = Learner(network, recipe, seed=0, total_steps=1, teacher=Teacher(Watching()))
     module.loss((images(6) * 255).byte(), torch.arange(6))
 
     assert len(seen) == 2
@@ -168,7 +168,7 @@ def test_a_teacher_is_a_checkpoint(tmp_path: Path):
 def fitted(recipe: Recipe, teacher: Teacher, steps: int = 80) -> tuple[float, float]:
     """The imitation loss before and after some steps on one batch; no augmentation."""
     torch.manual_seed(0)
-    module = Classification(MobileNet(ARCH), recipe, seed=0, total_steps=steps, teacher=teacher)
+    module = Learner(MobileNet(ARCH), recipe, seed=0, total_steps=steps, teacher=teacher)
     module.train().start_epoch(0)
     optimiser = module.configure_optimizers()["optimizer"]
     pixels = (images(16) * 255).byte()

@@ -23,7 +23,7 @@ from mobilenets import Budget, fit
 from mobilenets.archs import from_json
 from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
-from mobilenets.deliver.predictor import accuracy, evaluate, images_for
+from mobilenets.deliver.predictor import evaluate, images_for
 from mobilenets.deliver.usage import needs_package, snippet
 from mobilenets.errors import DataError, FileError
 from mobilenets.files import read_json
@@ -32,6 +32,7 @@ from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, describe_file, is_intact
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.stages import Stages
+from mobilenets.tasks.classification import Classification
 from mobilenets.train import Limits
 
 pytestmark = pytest.mark.slow
@@ -227,8 +228,8 @@ def test_another_programs_onnx_is_refused(tmp_path: Path):
 def test_accuracy_counts_the_best_five():
     logits = np.array([[6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6]], np.float32)
 
-    assert accuracy(logits, np.array([0, 1])) == (50.0, 100.0, 2)
-    assert accuracy(logits, np.array([5, 0])) == (0.0, 0.0, 2)
+    assert Classification().score(logits, np.array([0, 1])) == (50.0, 100.0, 2)
+    assert Classification().score(logits, np.array([5, 0])) == (0.0, 0.0, 2)
 
 
 def test_nothing_is_done_twice(done: Path, data: Path):

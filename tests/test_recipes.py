@@ -28,7 +28,7 @@ from mobilenets.train import (
 )
 from mobilenets.train.callbacks import averaged_decay
 from mobilenets.train.mix import blend, trivial_augment
-from mobilenets.train.module import Classification
+from mobilenets.train.module import Learner
 from mobilenets.train.optimise import parameter_groups, rate_factor
 from mobilenets.train.recipes import paper_v1, paper_v2, paper_v3
 from mobilenets.train.rmsprop import RMSpropTF
@@ -97,7 +97,7 @@ def test_a_weight_without_a_gradient_stays():
 def named_groups(recipe: Recipe) -> dict[str, tuple[float, float]]:
     """(learning rate, weight decay) by parameter name, of the optimiser that trains."""
     network = MobileNet(ARCH)
-    module = Classification(network, recipe, seed=0, total_steps=1)
+    module = Learner(network, recipe, seed=0, total_steps=1)
     made = module.configure_optimizers()["optimizer"]
     names = {id(weight): name for name, weight in network.named_parameters()}
     return {
@@ -148,7 +148,7 @@ def test_earlier_rows_learn_slower():
 def test_at_first_only_the_classifier_learns():
     given = replace(from_scratch(), epochs=4, head=0.25)
     network = MobileNet(ARCH)
-    module = Classification(network, given, seed=0, total_steps=40).train()
+    module = Learner(network, given, seed=0, total_steps=40).train()
     images = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
     learning = []
     for epoch in (0, 1):
@@ -313,7 +313,7 @@ def test_an_epoch_varies_and_blends_alike_each_time():
     network = MobileNet(ARCH)
 
     def loss(epoch: int) -> float:
-        module = Classification(network, given, seed=3, total_steps=1)
+        module = Learner(network, given, seed=3, total_steps=1)
         module.start_epoch(epoch)
         return module.loss(images, torch.arange(16) % 10).item()
 

@@ -14,7 +14,7 @@ from mobilenets.data import Augment, Images, load_images
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.train import Limits, Recipe, fine_tune, from_scratch, train
-from mobilenets.train.module import Classification
+from mobilenets.train.module import Learner
 from mobilenets.train.optimise import rate_factor
 
 ARCH = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
@@ -55,7 +55,7 @@ def test_small_sets_get_smaller_batches_and_a_lower_rate():
 
 def test_the_first_loss_is_the_logarithm_of_the_classes():
     arch = get_arch("mobilenet_v3_small", resolution=32, classes=10)
-    module = Classification(
+    module = Learner(
         MobileNet(arch), replace(recipe(1), augment=Augment.none()), seed=0, total_steps=1
     )
     images = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8)
@@ -68,7 +68,7 @@ def test_the_first_loss_is_the_logarithm_of_the_classes():
 def test_one_batch_can_be_overfitted():
     torch.manual_seed(0)
     given = replace(recipe(1), augment=Augment.none(), label_smoothing=0.0)
-    module = Classification(MobileNet(ARCH), given, seed=0, total_steps=60).train()
+    module = Learner(MobileNet(ARCH), given, seed=0, total_steps=60).train()
     module.start_epoch(0)
     images = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8)
     labels = torch.arange(20) % 10
@@ -83,7 +83,7 @@ def test_one_batch_can_be_overfitted():
 
 def test_an_epochs_randomness_follows_from_the_seed_and_its_number():
     def draws(seed: int, epoch: int) -> list[float]:
-        module = Classification(MobileNet(ARCH), recipe(1), seed=seed, total_steps=1)
+        module = Learner(MobileNet(ARCH), recipe(1), seed=seed, total_steps=1)
         module.start_epoch(epoch)
         return [torch.rand(()).item(), torch.rand((), generator=module.generator).item()]
 
@@ -93,7 +93,7 @@ def test_an_epochs_randomness_follows_from_the_seed_and_its_number():
 
 
 def test_batch_norm_and_biases_do_not_decay():
-    module = Classification(MobileNet(ARCH), recipe(1), seed=0, total_steps=1)
+    module = Learner(MobileNet(ARCH), recipe(1), seed=0, total_steps=1)
     decayed, free = module.configure_optimizers()["optimizer"].param_groups
 
     assert decayed["weight_decay"] == recipe(1).weight_decay
@@ -108,13 +108,13 @@ def test_a_run_stopped_after_an_epoch_and_called_again_is_the_same_to_the_bit(
 ):
     whole = train(ARCH, digits, recipe(3), folder=tmp_path / "whole")
 
-    def stop(module: Classification) -> None:
+    def stop(module: Learner) -> None:
         if module.current_epoch == 1:
             raise MemoryError("killed")
         module.start_epoch(module.current_epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Classification, "on_train_epoch_start", stop)
+        patch.setattr(Learner, "on_train_epoch_start", stop)
         with pytest.raises(MemoryError):
             train(ARCH, digits, recipe(3), folder=tmp_path / "cut")
     resumed = train(ARCH, digits, recipe(3), folder=tmp_path / "cut")

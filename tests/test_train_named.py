@@ -28,7 +28,7 @@ from mobilenets.deliver.predictor import evaluate
 from mobilenets.errors import MobileNetsError, TrainingDiverged
 from mobilenets.nn import Checkpoint
 from mobilenets.train import Limits, Training, train_named
-from mobilenets.train.module import Classification
+from mobilenets.train.module import Learner
 
 pytestmark = pytest.mark.slow
 NAME = "mobilenet_v1_0.25_8_os4"
@@ -142,13 +142,13 @@ def test_fine_tuning_stopped_and_started_again_ends_alike(
     def job(name: str) -> Training:
         return Training(NAME, data, weights=str(teacher), limits=limits, out=tmp_path / name)
 
-    def stop(module: Classification) -> None:
+    def stop(module: Learner) -> None:
         if module.current_epoch == epochs:
             raise MemoryError("killed")
         module.start_epoch(module.current_epoch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Classification, "on_train_epoch_start", stop)
+        patch.setattr(Learner, "on_train_epoch_start", stop)
         with pytest.raises(MemoryError):
             train_named(job("cut"))
     for name in ("cut", "whole"):

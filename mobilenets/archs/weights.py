@@ -320,13 +320,7 @@ def find_weights(
     Of several, the one trained nearest to `resolution` (default: the network's own), then the one
     of the best published accuracy. Raises `ArchError` where nothing such is published.
     """
-    source, _, tag = words.strip().partition(":")
-    if source.lower() not in SOURCES:
-        raise ArchError(
-            f"weights come from {', '.join(SOURCES)}, hf:OWNER/NAME or a file, got {words!r}"
-        )
-    found = [one for one in PUBLISHED_WEIGHTS if one.source == source.lower()]
-    found = _those(found, lambda one: not tag or _is_called(one, tag.lower()), words)
+    found = published_as(words)
     if network is None:
         if len({(one.network, one.width) for one in found}) > 1:
             names = ", ".join(one.name for one in found[:5])
@@ -337,6 +331,17 @@ def find_weights(
     else:
         found, wanted = _of_network(found, words, network, width, resolution)
     return min(found, key=lambda one: (abs(one.resolution - wanted), -(one.top1 or 0)))
+
+
+def published_as(words: str) -> list[Published]:
+    """All checkpoints that `words` may mean, of whatever network; raises `ArchError` for none."""
+    source, _, tag = words.strip().partition(":")
+    if source.lower() not in SOURCES:
+        raise ArchError(
+            f"weights come from {', '.join(SOURCES)}, hf:OWNER/NAME or a file, got {words!r}"
+        )
+    found = [one for one in PUBLISHED_WEIGHTS if one.source == source.lower()]
+    return _those(found, lambda one: not tag or _is_called(one, tag.lower()), words)
 
 
 def _of_network(

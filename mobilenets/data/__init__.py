@@ -2,6 +2,7 @@
 
 from mobilenets.data.augment import Augment, augment
 from mobilenets.data.batches import (
+    Batch,
     EpochSampler,
     MemoryPixels,
     StreamedPixels,
@@ -15,6 +16,7 @@ from mobilenets.data.builtin import BUILT_IN
 from mobilenets.data.images import Images
 from mobilenets.data.load import load_images
 from mobilenets.data.pack import ShardSize, write_shards
+from mobilenets.data.part import Part, PartSampler
 from mobilenets.data.preprocess import Preprocess
 from mobilenets.data.read import read_image
 from mobilenets.data.shards import Members
@@ -25,11 +27,14 @@ __all__ = [
     "BUILT_IN",
     "Arrays",
     "Augment",
+    "Batch",
     "EpochSampler",
     "Files",
     "Images",
     "Members",
     "MemoryPixels",
+    "Part",
+    "PartSampler",
     "Preprocess",
     "ShardSize",
     "Source",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar, final
+from typing import NamedTuple, TypeVar, final
 
 import numpy as np
 import torch
@@ -16,13 +16,22 @@ from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress, each
 from mobilenets.data.preprocess import Preprocess
 from mobilenets.data.split import Indices
+from mobilenets.errors import DataError
 
 T = TypeVar("T")
-Batch = tuple[Tensor, Tensor]  # uint8 (B, 3, S, S), int64 (B,)
 
 # How much larger than the network's input training images are kept, so that crops have room.
 ROOM = 1.15
 MEMORY_PART = 0.25
+
+
+class Batch(NamedTuple):
+    """uint8 (B, 3, S, S) and int64 (B,); `broken` says which images could not be read, and why:
+    others of the batch stand in for them, unless there are none."""
+
+    pixels: Tensor
+    labels: Tensor
+    broken: tuple[str, ...] = ()
 
 
 def decode(
@@ -36,7 +45,7 @@ def decode(
 
     Raises `DataError` for an image that cannot be read.
     """
-    return _decode(images, indices, preprocess, short_side=None, progress=progress)
+    return _decode(images, indices, preprocess, progress=progress)
 
 
 def _decode(
@@ -44,15 +53,23 @@ def _decode(
     indices: Indices,
     preprocess: Preprocess,
     *,
-    short_side: int | None,
+    short_side: int | None = None,
+    broken: dict[int, str] | None = None,
     progress: Progress | None = None,
 ) -> Tensor:
+    """What cannot be read is noted in `broken`, by its place, where that is given."""
     side = preprocess.resolution
     pixels = torch.empty((len(indices), 3, side, side), dtype=torch.uint8)
 
     def fill(at: int) -> None:
-        image = images.source.read(int(indices[at]), short_side=short_side)
-        pixels[at] = preprocess(image)
+        try:
+            image = images.source.read(int(indices[at]), short_side=short_side)
+        except DataError as error:
+            if broken is None:
+                raise
+            broken[at] = str(error)
+        else:
+            pixels[at] = preprocess(image)
 
     each(fill, len(indices), progress=progress)
     return pixels
@@ -101,12 +118,15 @@ class MemoryPixels(Dataset[Batch]):
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         chosen = torch.as_tensor(indices)
-        return self.pixels[chosen], self.labels[chosen]
+        return Batch(self.pixels[chosen], self.labels[chosen])
 
 
 @final
 class StreamedPixels(Dataset[Batch]):
-    """Images decoded when they are asked for, in the `DataLoader`'s workers."""
+    """Images decoded when they are asked for, in the `DataLoader`'s workers.
+
+    An image that cannot be read any more costs no run: another of its batch stands in for it.
+    """
 
     def __init__(self, images: Images, indices: Indices, square: Preprocess) -> None:
         self.images = images
@@ -118,17 +138,34 @@ class StreamedPixels(Dataset[Batch]):
         return len(self.labels)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
-        chosen = np.asarray(indices)
-        return self.decode(self.indices[chosen]), self.labels[torch.from_numpy(chosen)]
+        broken: dict[int, str] = {}
+        pixels = self._decode(self.indices[np.asarray(indices)], broken=broken)
+        labels = self.labels[torch.as_tensor(indices)]
+        good = [at for at in range(len(labels)) if at not in broken]
+        for number, at in enumerate(sorted(broken) if good else ()):
+            other = good[number % len(good)]
+            pixels[at], labels[at] = pixels[other], labels[other]
+        return Batch(pixels, labels, tuple(broken[at] for at in sorted(broken)))
 
     def decode(self, indices: Indices, progress: Progress | None = None) -> Tensor:
-        """The squares of these images of the source.
+        """The squares of these images of the source; raises `DataError`.
 
         Large JPEGs are read at no less than twice the square's side: the difference after
         resizing is below what augmentation adds, and photos decode several times faster.
         """
-        side = 2 * self.square.resolution
-        return _decode(self.images, indices, self.square, short_side=side, progress=progress)
+        return self._decode(indices, progress=progress)
+
+    def _decode(
+        self,
+        indices: Indices,
+        *,
+        broken: dict[int, str] | None = None,
+        progress: Progress | None = None,
+    ) -> Tensor:
+        return _decode(
+            self.images, indices, self.square, short_side=2 * self.square.resolution,
+            broken=broken, progress=progress,
+        )  # fmt: skip
 
 
 def whole(batch: T) -> T:

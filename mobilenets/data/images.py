@@ -16,6 +16,9 @@ from mobilenets.data.split import SPLITS, Indices, SplitRule
 class Images:
     """Labelled images and which of them train, choose and report.
 
+    `labels` are numbers (N,) into `classes`; or, where `classes` are attributes, float32 (N, A): 1
+    there, 0 not, NaN unknown.
+
     `train`, `holdout`, `val` and `test` index `source` and `labels`. `holdout` is a part of the
     training images for whatever chooses (early stop, best checkpoint); `val` and `test` only
     report, and `test` may be empty. `skipped` holds (name, reason) of the images that cannot be
@@ -26,7 +29,7 @@ class Images:
     name: str
     classes: tuple[str, ...]
     source: Source
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     train: Indices
     holdout: Indices
     val: Indices
@@ -40,6 +43,11 @@ class Images:
     origin: dict[str, str]
 
     @property
+    def task(self) -> str:
+        """What the labels are for: "classification" or "attributes"."""
+        return task_of(self.labels)
+
+    @property
     def seed(self) -> int:
         """The seed of the cuts that were made here."""
         return self.rule.seed
@@ -48,6 +56,7 @@ class Images:
         """The record of what was read, what was skipped and why, and how it was split."""
         return {
             "name": self.name,
+            "task": self.task,
             "classes": list(self.classes),
             "counts": {split: len(getattr(self, split)) for split in SPLITS},
             "class_counts": {split: self._class_counts(split) for split in SPLITS},
@@ -60,7 +69,12 @@ class Images:
         }
 
     def _class_counts(self, split: str) -> dict[str, int]:
-        counts = np.bincount(self.labels[getattr(self, split)], minlength=len(self.classes))
+        """How many images are of each class, or have each attribute."""
+        labels = self.labels[getattr(self, split)]
+        if labels.ndim == 1:
+            counts = np.bincount(labels, minlength=len(self.classes))
+        else:
+            counts = (labels == 1).sum(axis=0)
         return dict(zip(self.classes, counts.tolist(), strict=True))
 
     def _split_record(self) -> dict[str, Any]:
@@ -72,3 +86,8 @@ class Images:
             "holdout_fraction": self.rule.holdout_fraction,
             "seed": self.seed,
         }
+
+
+def task_of(labels: NDArray[Any]) -> str:
+    """The task that labels of this shape are for."""
+    return "classification" if labels.ndim == 1 else "attributes"

@@ -16,7 +16,8 @@ from mobilenets.errors import DataError
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listing:
-    """`labels` index `classes`; `given` is "train", "val" or "test" per image, "" where undecided.
+    """`labels` (N,) index `classes`, or say which of these attributes are there (N, A); `given` is
+    "train", "val" or "test" per image, "" where undecided.
 
     `ignored` counts files that are no images; `fingerprint` changes with any name, size, time,
     pixel or label.
@@ -25,7 +26,7 @@ class Listing:
     name: str
     classes: tuple[str, ...]
     source: Source
-    labels: NDArray[np.int64]
+    labels: NDArray[Any]
     given: NDArray[Any]
     fingerprint: str
     flip: bool

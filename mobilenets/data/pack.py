@@ -46,8 +46,13 @@ def write_shards(
     JPEG and PNG files are copied as they are, others become PNG. KEY is the image's number, so that
     `load_images` splits the shards as it splits what they were made of; within a split the order is
     shuffled, the same each time, for those who read in sequence. A finished shard is not written
-    again. Raises `DataError` where `folder` holds anything else.
+    again. Raises `DataError` where `folder` holds anything else, and for attributes.
     """
+    if images.task != "classification":
+        raise DataError(
+            f"{images.name} has {images.task}, and shards hold one class an image; train from the "
+            "table itself"
+        )
     size = size or ShardSize()
     plan = {"images": images.fingerprint, "size_bytes": size.size_bytes, "count": size.count}
     if _claim(folder, plan):

@@ -9,8 +9,13 @@ from mobilenets.archs import Arch, cost
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.deliver.record import Record
 from mobilenets.deliver.usage import commands, contract, library, needs_package, snippet
+from mobilenets.tasks import figure, percent
 
 _LABELS_SHOWN = 100
+_ANY_IMAGE = {
+    "classification": "Any image, also one that shows none of the classes, gets one of the labels",
+    "attributes": "Any image gets a probability for each attribute",
+}
 
 
 def card(record: Record) -> str:
@@ -30,7 +35,7 @@ tags: [mobilenet, {library(record.runtime)}, image-classification]
 
 # {plain(images["name"])}: {record.arch.full_name}
 
-{describe_network(record.arch)}: an image classifier of {len(images["classes"]):,} classes, chosen
+{describe_network(record.arch)}: {_does(record)}, chosen
 for a budget, trained and checked by `mobilenets fit`. How, with plots: `report.html`.
 
 **Verified: {_yes(verdict["verified"])}. Within budget: {_yes(verdict["within_budget"])}.**
@@ -53,7 +58,7 @@ for a budget, trained and checked by `mobilenets fit`. How, with plots: `report.
 {or_else(record.runtime)}
 
 ```python
-{snippet(record.preprocess, record.runtime)}
+{snippet(record.preprocess, record.runtime, record.task.name)}
 ```
 
 ## Labels
@@ -68,8 +73,8 @@ Seed: {training["seed"]}. The epoch was chosen on the holdout images; validation
 
 ## Limits
 
-- The accuracy holds for images like the validation images. Any image, also one that shows none of
-  the classes, gets one of the labels; the probabilities are not calibrated.
+- The accuracy holds for images like the validation images.
+- {_ANY_IMAGE[record.task.name]}; the probabilities are not calibrated.
 - The latency holds for the device, runtime and threads named above; nothing was timed elsewhere.
 - Nothing was checked for fairness across groups of people.
 """
@@ -77,13 +82,12 @@ Seed: {training["seed"]}. The epoch was chosen on the holdout images; validation
 
 def _figures(record: Record) -> list[tuple[str, str]]:
     verdict, latency = record.verdict, record.verdict["latency"]
-    low, high = interval(verdict["top1_artefact"], verdict["images"])
+    title, ours = figure(verdict, "_artefact")
     peak = cost(record.arch).peak_activation_bytes.fp32
     return [
-        ("top-1, artefact", f"{verdict['top1_artefact']:.2f} % of {verdict['images']:,} images"),
-        ("its 95 % interval", f"{low:.1f} to {high:.1f} %"),
-        ("top-1, checkpoint", f"{verdict['top1_checkpoint']:.2f} %"),
-        ("top-5, artefact", f"{verdict['top5_artefact']:.2f} %"),
+        (f"{title}, artefact", f"{ours} of {verdict['images']:,} images"),
+        (f"{title}, checkpoint", figure(verdict, "_checkpoint")[1]),
+        *_more_figures(record),
         ("latency, p50 / p90", f"{latency['p50_ms']:.3f} / {latency['p90_ms']:.3f} ms"),
         ("file", describe("size_bytes", verdict["size_bytes"])),
         ("MACs", describe("macs", verdict["macs"])),
@@ -91,6 +95,32 @@ def _figures(record: Record) -> list[tuple[str, str]]:
         ("peak activations, fp32", describe("memory_bytes", peak)),
         *((f"SHA-256 of {name}", digest) for name, digest in record.sha256.items()),
     ]
+
+
+def _more_figures(record: Record) -> list[tuple[str, str]]:
+    verdict = record.verdict
+    if record.task.name == "attributes":
+        return [
+            (f"average precision, {plain(one['attribute'])}", percent(one["average_precision"]))
+            for one in verdict["attributes"][:_LABELS_SHOWN]
+        ]
+    low, high = interval(verdict["top1_artefact"], verdict["images"])
+    return [
+        ("its 95 % interval", f"{low:.1f} to {high:.1f} %"),
+        ("top-5, artefact", f"{verdict['top5_artefact']:.2f} %"),
+    ]
+
+
+def _does(record: Record) -> str:
+    count = f"{len(record.images['classes']):,}"
+    if record.task.name == "attributes":
+        return f"says of {count} attributes whether an image has them"
+    return f"an image classifier of {count} classes"
+
+
+def kind_of(images: dict[str, Any]) -> str:
+    """What the images of a run's record are labelled with."""
+    return "attributes" if images.get("task") == "attributes" else "classes"
 
 
 def _limits(verdict: dict[str, Any]) -> list[tuple[str, str]]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torchvision.transforms.v2.functional import to_pil_image
 
 from mobilenets.data import Images, Preprocess
-from mobilenets.deliver.predictor import softmax
+from mobilenets.tasks.classification import softmax
 
 _SHOWN = 12
 _SIDE = 96
@@ -20,7 +20,9 @@ _SIDE = 96
 def predictions(logits: NDArray[np.float32], images: Images) -> dict[str, Any]:
     """Of the logits (N, classes) of the validation images: the confusion matrix (row: true class,
     column: predicted) and example pictures, those the network is surest of and wrong, and some it
-    gets right, drawn by the seed of the split."""
+    gets right, drawn by the seed of the split. Of attributes nothing, as the verdict has it all."""
+    if images.task != "classification":
+        return {}
     labels = images.labels[images.val]
     chances = softmax(logits)
     found = chances.argmax(axis=1)

@@ -17,13 +17,15 @@ from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.runtimes import get_runtime
 from mobilenets.runtimes.artefact import RUNTIME_OF, describe_file
+from mobilenets.tasks import Score, Task, get_task
 
 Floats = NDArray[np.float32]
 _BATCH = 256
 
 
 class Prediction(NamedTuple):
-    """What a network sees in one image; `probability` is of `label`, 0 to 1."""
+    """What a network sees in one image; `probability` is of `label`, a class or an attribute, 0 to
+    1."""
 
     image: str
     label: str
@@ -42,14 +44,19 @@ class Predictor:
     about: dict[str, Any]
     run: Callable[[Floats], Floats]
 
+    @property
+    def task(self) -> Task:
+        """What its logits mean."""
+        return get_task(self.about.get("task", "classification"), self.labels)
+
     def predict(self, paths: Iterable[Path]) -> list[Prediction]:
-        """The most likely label of each image file; raises `DataError` for one that is none."""
+        """The most likely class of each image file, or each attribute; raises `DataError` for a
+        file that is no image."""
         predictions = []
         for path in paths:
             pixels = self.preprocess(read_image(path))
-            chances = softmax(self.logits(pixels[None]))[0]
-            best = int(chances.argmax())
-            predictions.append(Prediction(str(path), self.labels[best], float(chances[best])))
+            answers = self.task.answers(self.logits(pixels[None])[0])
+            predictions += [Prediction(str(path), *answer) for answer in answers]
         return predictions
 
     def logits(self, pixels: torch.Tensor) -> Floats:
@@ -111,44 +118,25 @@ def _predictor(path: Path, about: dict[str, Any], run: Callable[[Floats], Floats
     )
 
 
-def softmax(logits: Floats) -> Floats:
-    """Probabilities of logits (N, classes)."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 def images_for(predictor: Predictor, data: str | Path) -> Images:
     """The images in `data`, split as they were when this network was trained on them, if it was."""
-    return load_images(data, seed=int(predictor.about["training"].get("seed", 0)))
-
-
-class Score(NamedTuple):
-    """Accuracies in percent over `images` images; top-5 is 100 for at most five classes."""
-
-    top1: float
-    top5: float
-    images: int
-
-
-def accuracy(logits: Floats, labels: NDArray[np.int64]) -> Score:
-    """Top-1 and top-5 of logits (N, classes) against labels (N,)."""
-    ranks = np.argsort(-logits, axis=1, kind="stable")[:, :5]
-    hits = ranks == labels[:, None]
-    return Score(100 * float(hits[:, 0].mean()), 100 * float(hits.any(axis=1).mean()), len(labels))
+    seed = int(predictor.about["training"].get("seed", 0))
+    return load_images(data, seed=seed, task=predictor.task.name)
 
 
 def evaluate(predictor: Predictor, images: Images) -> Score:
-    """The accuracy on `images`: all of them, but only the validation images where these are the
+    """How good it is on `images`: all of them, but only the validation images where these are the
     images the network was trained on. Raises `DataError` for classes it does not know."""
     unknown = sorted(set(images.classes) - set(predictor.labels))
     if unknown:
+        what = "classes" if images.task == "classification" else images.task
         raise DataError(
-            f"{images.name} has classes the network was not trained for, "
+            f"{images.name} has {what} the network was not trained for, "
             f"{', '.join(unknown[:5])}; it knows {', '.join(predictor.labels[:10])}"
         )
-    to_ours = np.array([predictor.labels.index(name) for name in images.classes])
-    indices = scored(predictor, images)
-    return accuracy(predictor.score(images, indices), to_ours[images.labels[indices]])
+    task, indices = predictor.task, scored(predictor, images)
+    labels = task.in_order(images.labels[indices], images.classes)
+    return task.score(predictor.score(images, indices), labels)
 
 
 def scored(predictor: Predictor, images: Images) -> NDArray[np.int64]:

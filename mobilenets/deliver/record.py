@@ -15,6 +15,7 @@ from mobilenets.data import Preprocess
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes.artefact import artefact_name, files_of
+from mobilenets.tasks import Task, get_task
 
 T = TypeVar("T")
 
@@ -27,13 +28,19 @@ _CANDIDATE = (
     "full_name", "name", "runtime", "expected_imagenet_top1", "macs", "params", "size_bytes",
     "peak_activation_bytes", "latency", "predicted_ms",
 )
-_METRICS = ("epoch", "train_loss", "holdout_loss", "holdout_top1", "seconds")
-_PREDICTIONS = ("classes", "confusion", "wrong", "right")
+_METRICS = ("epoch", "train_loss", "holdout_loss", "seconds")
 _VERDICT = (
-    "verified", "within_budget", "complaints", "limits", "top1_checkpoint", "top1_artefact",
-    "top5_artefact", "images", "agreement", "max_relative_error", "latency", "size_bytes", "macs",
-    "params",
+    "verified", "within_budget", "complaints", "limits", "images", "agreement",
+    "max_relative_error", "latency", "size_bytes", "macs", "params",
 )
+# Of each task: what the verdict has more, and what the predictions are.
+_OF_TASK = {
+    "classification": (
+        ("top1_checkpoint", "top1_artefact", "top5_artefact"),
+        ("classes", "confusion", "wrong", "right"),
+    ),
+    "attributes": (("map_checkpoint", "map_artefact", "attributes"), ()),
+}
 # fmt: on
 
 
@@ -47,6 +54,7 @@ class Record:
     arch: Arch
     preprocess: Preprocess
     budget: Budget
+    task: Task
     images: dict[str, Any]
     chosen: dict[str, Any]
     candidates: list[dict[str, Any]]
@@ -59,6 +67,9 @@ class Record:
 
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""
+    images = _part(folder / "images.json", _object(*_IMAGES))
+    task = get_task(images.get("task", "classification"), images["classes"])
+    in_verdict, in_predictions = _OF_TASK[task.name]
     chosen = _part(folder / "arch.json", _object("arch", "runtime", "binding_limit", "considered"))
     artefact = _part(folder / "arch.json", lambda _: artefact_name(chosen["runtime"]))
     return Record(
@@ -67,12 +78,13 @@ def read_run(folder: Path) -> Record:
         arch=_part(folder / "arch.json", lambda data: from_json(json.loads(data)["arch"])),
         preprocess=_preprocess(folder / "trained.safetensors"),
         budget=_part(folder / "budget.json", lambda data: Budget(**json.loads(data))),
-        images=_part(folder / "images.json", _object(*_IMAGES)),
+        task=task,
+        images=images,
         chosen=chosen,
         candidates=_part(folder / "candidates.jsonl", _candidates),
-        metrics=_part(folder / "metrics.csv", _metrics),
-        verdict=_part(folder / "verdict.json", _object(*_VERDICT)),
-        predictions=_part(folder / "predictions.json", _object(*_PREDICTIONS)),
+        metrics=_part(folder / "metrics.csv", _metrics(f"holdout_{task.metric}")),
+        verdict=_part(folder / "verdict.json", _object(*_VERDICT, *in_verdict)),
+        predictions=_part(folder / "predictions.json", _object(*in_predictions)),
         training=_part(folder / "training.json", _object("recipe", "seed")),
         sha256={
             file.name: _part(file, lambda data: hashlib.sha256(data).hexdigest())
@@ -122,6 +134,9 @@ def _candidates(data: bytes) -> list[dict[str, Any]]:
     return [_object(*_CANDIDATE)(line) for line in data.splitlines()]
 
 
-def _metrics(data: bytes) -> list[dict[str, float]]:
-    rows = csv.DictReader(data.decode().splitlines())
-    return [{column: float(row[column]) for column in _METRICS} for row in rows]
+def _metrics(metric: str) -> Callable[[bytes], list[dict[str, float]]]:
+    def parse(data: bytes) -> list[dict[str, float]]:
+        rows = csv.DictReader(data.decode().splitlines())
+        return [{column: float(row[column]) for column in (*_METRICS, metric)} for row in rows]
+
+    return parse

@@ -21,6 +21,7 @@ from mobilenets.deliver.card import (
     conditions,
     describe_network,
     interval,
+    kind_of,
     limit_text,
     or_else,
 )
@@ -43,6 +44,7 @@ from mobilenets.deliver.record import Record, read_run
 from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
 from mobilenets.runtimes import RUNTIMES
+from mobilenets.tasks import figure, percent
 
 _HEAT_MAP = 30  # classes; beyond, tables
 _BESIDE = 12  # classes whose table has room beside the heat map
@@ -78,14 +80,19 @@ def _body(record: Record) -> list[str]:
         _figures(record, costs),
         _tradeoff(record),
         _training(record),
-        _confusion(record.predictions),
-        _examples(record.predictions),
+        *_of_task(record),
         _costs(record.arch, costs),
         _network(record.arch, costs),
         _data(record.images),
         _use(record),
         _provenance(record),
     ]
+
+
+def _of_task(record: Record) -> list[str]:
+    if record.task.name == "attributes":
+        return [_attributes(record.verdict["attributes"])]
+    return [_confusion(record.predictions), _examples(record.predictions)]
 
 
 def _verdict(record: Record) -> str:
@@ -95,8 +102,8 @@ def _verdict(record: Record) -> str:
         "Verified",
         "Not verified",
         f"{record.artefact} and the trained network agree on {verdict['agreement']:.4g} % of "
-        f"{images:,} validation images, their logits to {verdict['max_relative_error']:.1e} of the "
-        "largest",
+        f"{_answers(record)}{images:,} validation images, their logits to "
+        f"{verdict['max_relative_error']:.1e} of the largest",
     )
     limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
     budget = badge(verdict["within_budget"], "Within budget", "Misses the budget", limits)
@@ -110,11 +117,11 @@ def _verdict(record: Record) -> str:
 
 def _figures(record: Record, costs: Cost) -> str:
     verdict, latency = record.verdict, record.verdict["latency"]
-    low, high = interval(verdict["top1_artefact"], verdict["images"])
+    title, ours = figure(verdict, "_artefact")
     size, peak = verdict["size_bytes"], costs.peak_activation_bytes.fp32
     cards = [
-        card(f"{verdict['top1_artefact']:.2f} %", f"top-1 of {record.artefact}"),
-        card(f"{verdict['top1_checkpoint']:.2f} %", "top-1 of the trained network"),
+        card(ours, f"{title} of {record.artefact}"),
+        card(figure(verdict, "_checkpoint")[1], f"{title} of the trained network"),
         card(f"{latency['p50_ms']:.3f} ms", "latency, p50"),
         card(f"{latency['p90_ms']:.3f} ms", "latency, p90"),
         card(describe("size_bytes", size), " and ".join(record.sha256)),
@@ -122,12 +129,19 @@ def _figures(record: Record, costs: Cost) -> str:
         card(describe("params", verdict["params"]), "parameters"),
         card(describe("memory_bytes", peak), "peak activations, fp32, by arithmetic"),
     ]
-    accuracy = (
+    text = _how_sure(record) + conditions(verdict)
+    return section("Figures", f'<div class="cards">{"".join(cards)}</div>', _note(text))
+
+
+def _how_sure(record: Record) -> str:
+    verdict = record.verdict
+    if record.task.name == "attributes":
+        return "Mean average precision is the mean over the attributes that any image has. "
+    low, high = interval(verdict["top1_artefact"], verdict["images"])
+    return (
         f"The top-1 of {record.artefact} has a 95 % interval of {low:.1f} to {high:.1f} %; its "
         f"top-5 is {verdict['top5_artefact']:.2f} %. "
     )
-    text = accuracy + conditions(verdict)
-    return section("Figures", f'<div class="cards">{"".join(cards)}</div>', _note(text))
 
 
 def _note(text: str) -> str:
@@ -174,7 +188,32 @@ def _training(record: Record) -> str:
         f"the training images; their loss chooses the epoch.{which} The training loss is that of "
         "augmented images and smoothed labels, so it may lie above."
     )
-    return section("Training", _note(text), plots.training(record.metrics))
+    return section("Training", _note(text), plots.training(record.metrics, record.task))
+
+
+def _answers(record: Record) -> str:
+    return "" if record.task.name == "classification" else "the attributes of "
+
+
+def _attributes(found: list[dict[str, Any]]) -> str:
+    """Of each attribute how well the artefact ranks the validation images by it, and how often it
+    is right at a probability of one half."""
+    rows = [
+        [one["attribute"], _part(one["average_precision"]), _part(one["accuracy"]),
+         one["present"], one["known"]]
+        for one in found
+    ]  # fmt: skip
+    note = _note(
+        "Average precision: 100 % where every image that has the attribute is ranked before every "
+        "image that has not; by chance it is the share of those that have it. Right: the "
+        "probability is on the right side of one half."
+    )
+    header = ["attribute", "average precision", "right", "have it", "known of"]
+    return section("Each attribute", note, table(header, rows))
+
+
+def _part(percentage: float | None) -> Share:
+    return Share(percent(percentage), (percentage or 0) / 100)
 
 
 def _confusion(predictions: dict[str, Any]) -> str:
@@ -313,7 +352,7 @@ def _operator(arch: Arch, index: int) -> str:
 def _data(images: dict[str, Any]) -> str:
     counts, skipped = images["counts"], images["skipped"]
     text = (
-        f"{len(images['classes']):,} classes; {sum(counts.values()):,} images used, "
+        f"{len(images['classes']):,} {kind_of(images)}; {sum(counts.values()):,} images used, "
         f"{len(skipped):,} skipped as they cannot be read; {images['ignored']:,} other files. "
         f"{_split(images['split'])}"
     )
@@ -321,9 +360,10 @@ def _data(images: dict[str, Any]) -> str:
         [name, *(images["class_counts"][split][name] for split in counts)]
         for name in images["classes"]
     ]
-    header = ["class", *counts]
+    one = "class" if kind_of(images) == "classes" else "attribute"
+    header = [one, *counts]
     parts = [_note(text), table(["", *counts], [["all", *counts.values()]])]
-    parts.append(details("Images of each class", table(header, per_class)))
+    parts.append(details(f"Images of each {one}", table(header, per_class)))
     if skipped:
         rows = [[item["name"], item["reason"]] for item in skipped[:_SKIPPED_SHOWN]]
         parts += [subtitle("Skipped"), table(["file", "why"], rows)]
@@ -346,7 +386,7 @@ def _use(record: Record) -> str:
         paragraph(contract(record.arch, record.preprocess, record.runtime)),
         code(commands(record.runtime)),
         paragraph(or_else(record.runtime).capitalize()),
-        code(snippet(record.preprocess, record.runtime)),
+        code(snippet(record.preprocess, record.runtime, record.task.name)),
     )
 
 

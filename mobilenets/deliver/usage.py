@@ -23,6 +23,8 @@ photo = photo.crop((left, top, left + SIDE, top + SIDE))
 _NCHW = "pixels = numpy.asarray(photo, numpy.float32).transpose(2, 0, 1)[None] / 255\n"
 _NHWC = "pixels = numpy.asarray(photo, numpy.float32)[None] / 255\n"
 _PRINT = """print(about["labels"][logits.argmax()])"""
+_PRINT_ATTRIBUTES = """for label, logit in zip(about["labels"], numpy.ravel(logits)):
+    print(label, 1 / (1 + numpy.exp(-logit)))"""
 
 _ONNXRUNTIME = f"""import json, numpy, onnxruntime
 {_PHOTO}{_NCHW}
@@ -81,8 +83,8 @@ logits = numpy.array(extractor.extract(network.output_names()[0])[1])
 _TORCH = """from pathlib import Path
 from mobilenets.deliver import load
 
-(found,) = load("model.safetensors").predict([Path("photo.jpg")])
-print(found.label)"""
+for found in load("model.safetensors").predict([Path("photo.jpg")]):
+    print(found.label)"""
 
 _PROGRAMS = {
     "torch": _TORCH,
@@ -118,7 +120,7 @@ def commands(runtime: str) -> str:
     )
 
 
-def snippet(preprocess: Preprocess, runtime: str) -> str:
+def snippet(preprocess: Preprocess, runtime: str, task: str = "classification") -> str:
     """A Python program that uses the artefact with its runtime alone."""
     words = {
         "SHORT": preprocess.short_side,
@@ -126,6 +128,9 @@ def snippet(preprocess: Preprocess, runtime: str) -> str:
         "MODE": preprocess.interpolation.upper(),
     }
     program = _PROGRAMS[runtime]
+    if task == "attributes":
+        program = program.replace(_PRINT, _PRINT_ATTRIBUTES)
+        program = program.replace("found.label", "found.label, found.probability")
     for name, word in words.items():
         program = program.replace(name, str(word))
     return program

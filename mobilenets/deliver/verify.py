@@ -12,27 +12,29 @@ from numpy.typing import NDArray
 from mobilenets.archs import Budget, cost
 from mobilenets.archs.budget import LIMIT_NAMES, Use, describe
 from mobilenets.data import Images
-from mobilenets.deliver.predictor import Score, accuracy, as_predictor, load
+from mobilenets.deliver.predictor import as_predictor, load
 from mobilenets.measurement.latency import Latency, measure
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes.artefact import is_intact, size_of
+from mobilenets.tasks import Score, Task, get_task, percent
 
 # fp32 against fp32: the runtime sums in another order, nothing more.
 MAX_RELATIVE_ERROR = 1e-3
-MAX_TOP1_LOSS = 0.1
+MAX_LOSS = 0.1  # of the task's metric, percent
 # A p50 within this part of its limit is measured again, and the slowest of three counts.
 _CLOSE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
 class Verdict:
-    """What verification found. Accuracies are percentages on the validation images.
+    """What verification found. Scores are of the validation images.
 
-    `logits` are the artefact's (N, classes); `agreement` is the percentage of images that
-    checkpoint and artefact give the same label; `max_relative_error` is the largest difference of a
+    `logits` are the artefact's (N, C); `agreement` is the percentage of images (of attributes) of
+    which checkpoint and artefact say the same; `max_relative_error` is the largest difference of a
     logit over the largest logit.
     """
 
+    task: Task
     checkpoint: Score
     artefact: Score
     logits: NDArray[np.float32]
@@ -51,7 +53,7 @@ class Verdict:
         return (
             self.intact
             and self.max_relative_error <= MAX_RELATIVE_ERROR
-            and self.checkpoint.top1 - self.artefact.top1 <= MAX_TOP1_LOSS
+            and (self.checkpoint.value or 0) - (self.artefact.value or 0) <= MAX_LOSS
         )
 
     @property
@@ -84,8 +86,9 @@ class Verdict:
             found.append("the artefact is not the one that was written")
         if not self.verified and self.intact:
             found.append(
-                f"the artefact differs from the checkpoint: top-1 {self.artefact.top1:.2f} % "
-                f"against {self.checkpoint.top1:.2f} %, logits by up to "
+                f"the artefact differs from the checkpoint: {self.task.title} "
+                f"{percent(self.artefact.value)} against {percent(self.checkpoint.value)}, logits "
+                "by up to "
                 f"{self.max_relative_error:.1e} of the largest"
             )
         return found
@@ -95,10 +98,9 @@ class Verdict:
             "verified": self.verified,
             "within_budget": self.within_budget,
             "complaints": self.complaints(),
-            "top1_checkpoint": self.checkpoint.top1,
-            "top5_checkpoint": self.checkpoint.top5,
-            "top1_artefact": self.artefact.top1,
-            "top5_artefact": self.artefact.top5,
+            **{f"{key}_checkpoint": value for key, value in self.checkpoint.figures().items()},
+            **{f"{key}_artefact": value for key, value in self.artefact.figures().items()},
+            **self.artefact.details(),
             "images": self.artefact.images,
             "agreement": self.agreement,
             "max_relative_error": self.max_relative_error,
@@ -134,14 +136,16 @@ def verify(
     reference = as_predictor(checkpoint, artefact).score(images, images.val)
     logits = load(artefact).score(images, images.val)
     labels = images.labels[images.val]
+    task = get_task(checkpoint.task, checkpoint.labels)
     latency = time_artefact(artefact, budget, runtime=runtime, threads=threads)
     costs = cost(checkpoint.arch)
     size = size_of(artefact)
     return Verdict(
-        checkpoint=accuracy(reference, labels),
-        artefact=accuracy(logits, labels),
+        task=task,
+        checkpoint=task.score(reference, labels),
+        artefact=task.score(logits, labels),
         logits=logits,
-        agreement=100 * float((logits.argmax(1) == reference.argmax(1)).mean()),
+        agreement=task.agreement(logits, reference),
         max_relative_error=relative_error(logits, reference),
         intact=is_intact(artefact),
         latency=latency,

@@ -7,7 +7,7 @@ user; latency is measured here, whole networks, in the runtimes that may run the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
@@ -70,18 +70,23 @@ def choose(
     runtimes: Sequence[str] = ("onnxruntime",),
     measure: Measure | None = None,
     tables: Mapping[str, Table] | None = None,
+    families: Collection[str] | None = None,
 ) -> Choice:
     """The network and runtime with the best expected accuracy that meet `budget` on this machine.
 
     `measure` gives the latency of archs in a runtime; None measures them. `tables` predict it
     where there is one for a runtime. Of several `runtimes`, one whose converter fails is left out
-    with a warning. Raises `NoFitError`, which names the limit that binds and the nearest network,
-    where nothing fits.
+    with a warning. Only networks of `families` are considered (None: all). Raises `NoFitError`,
+    which names the limit that binds and the nearest network, where nothing fits.
     """
     if not budget.limits():
         raise BudgetError("a budget needs a limit; give at least one, such as --latency 5ms")
     measure = measure or measured_whole(threads)
-    everything = candidates(classes, image_size)
+    everything = [
+        one
+        for one in candidates(classes, image_size)
+        if families is None or one.arch.name in families
+    ]
     affordable = [one for one in everything if budget.fits(**one.spent())]
     log.info(f"{len(affordable)} of {len(everything)} candidates fit by arithmetic")
     if not affordable:

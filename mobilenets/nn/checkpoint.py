@@ -28,7 +28,8 @@ STD = (0.229, 0.224, 0.225)
 class Checkpoint:
     """A trained network as a value.
 
-    `labels` are the classes in the order of the logits, `preprocess` is `data.Preprocess` as JSON,
+    `labels` are the classes or attributes in the order of the logits, as `task` has it (the names
+    of `mobilenets.tasks`), `preprocess` is `data.Preprocess` as JSON,
     `mean` and `std` (a number a channel) normalise RGB in [0, 1], `training` says how the weights
     came about.
     """
@@ -40,6 +41,7 @@ class Checkpoint:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     training: dict[str, Any] = field(default_factory=dict)
+    task: str = "classification"
 
     @classmethod
     def fresh(cls, arch: Arch, *, seed: int = 0) -> Checkpoint:
@@ -66,6 +68,7 @@ class Checkpoint:
             "mean": list(self.mean),
             "std": list(self.std),
             "training": self.training,
+            "task": self.task,
         }
 
     def network(self) -> MobileNet:
@@ -105,6 +108,7 @@ class Checkpoint:
                 mean=tuple(about["mean"]),
                 std=tuple(about["std"]),
                 training=about["training"],
+                task=about.get("task", "classification"),
             )
         except (OSError, SafetensorError, KeyError, ValueError, ArchError) as error:
             raise FileError(

@@ -1,6 +1,7 @@
 """Training: a frozen recipe, a Lightning module, and one function that can be killed."""
 
 from mobilenets.train.distil import Teacher as Teacher
+from mobilenets.train.job import How as How
 from mobilenets.train.named import Training as Training
 from mobilenets.train.named import train_named as train_named
 from mobilenets.train.recipe import Decay as Decay

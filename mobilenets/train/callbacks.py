@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import signal
 import sys
 import time
 from pathlib import Path
@@ -15,10 +16,13 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
+from mobilenets import group
+from mobilenets.data import Batch
+from mobilenets.errors import DataError
 from mobilenets.files import write_bytes, write_text
+from mobilenets.tasks import Task
 
 log = logging.getLogger(__name__)
-_COLUMNS = ("epoch", "train_loss", "holdout_loss", "holdout_top1", "learning_rate", "seconds")
 
 
 def averaged_decay(decay: float, steps: int) -> float:
@@ -51,8 +55,9 @@ class Metrics(pl.Callback):
     """One row an epoch in metrics.csv; the rows live in the checkpoint, so a resumed run's file
     has every epoch once."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, task: Task):
         self._path = path
+        self._task = task
         self._rows: list[dict[str, float]] = []
         self._started = 0.0
 
@@ -67,27 +72,78 @@ class Metrics(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        figures = ("train_loss", "holdout_loss", f"holdout_{self._task.metric}")
         self._rows.append(
             {
                 "epoch": trainer.current_epoch,
-                **{name: logged[name] for name in ("train_loss", "holdout_loss", "holdout_top1")},
+                **{name: logged[name] for name in figures},
                 "learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
                 "seconds": time.monotonic() - self._started,
             }
         )
+        if not trainer.is_global_zero:
+            return
         if not sys.stderr.isatty():
-            log.info("epoch %s", _words(self._rows[-1], trainer.max_epochs))
-        lines = [",".join(_COLUMNS), *(_line(row) for row in self._rows)]
+            log.info("epoch %s", _words(self._rows[-1], trainer.max_epochs, self._task))
+        lines = [",".join(self._rows[-1]), *(_line(row) for row in self._rows)]
         write_text(self._path, "\n".join(lines) + "\n")
 
 
+class Mended(pl.Callback):
+    """Tells of images that could be read when the run began and cannot be any more, each once; in
+    their place stand others of their batch.
+
+    `found` says which and why, of all processes. Raises `DataError` where they are more than one in
+    a hundred of the run's `images`, or a whole batch: that is no training any more.
+    """
+
+    def __init__(self, images: int):
+        self._most = max(images // 100, 1)
+        self.found: list[str] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"found": self.found}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.found = state_dict["found"]
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        for what in batch.broken:
+            if what not in self.found:
+                self.found.append(what)
+                log.warning(f"{what}; another image stands in for it ({len(self.found)} so far)")
+        if len(self.found) > self._most or len(batch.broken) == len(batch.labels):
+            raise DataError(
+                f"{len(self.found)} images cannot be read any more, the last: {self.found[-1]}, "
+                "and run the same command again"
+            )
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.found = list(dict.fromkeys(what for one in group.gathered(self.found) for what in one))
+
+
+class Stoppable(pl.Callback):
+    """SIGTERM ends a process of several at once, as torchrun wants it. Lightning's own handler
+    waits for the others, who may be gone."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        signal.signal(signal.SIGTERM, _exit)  # Lightning puts back what was there before
+
+
+def _exit(number: int, frame: Any) -> None:
+    raise SystemExit(1)
+
+
 def _line(row: dict[str, float]) -> str:
-    return ",".join(f"{row[column]:.7g}" for column in _COLUMNS)
+    return ",".join(f"{value:.7g}" for value in row.values())
 
 
-def _words(row: dict[str, float], epochs: int | None) -> str:
+def _words(row: dict[str, float], epochs: int | None, task: Task) -> str:
     return (
         f"{row['epoch'] + 1:.0f}/{epochs}: training loss {row['train_loss']:.3f}, "
-        f"holdout loss {row['holdout_loss']:.3f}, top-1 {row['holdout_top1']:.2f} %, "
+        f"holdout loss {row['holdout_loss']:.3f}, "
+        f"{task.title} {row[f'holdout_{task.metric}']:.2f} %, "
         f"{row['seconds']:.1f} s"
     )

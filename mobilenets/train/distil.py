@@ -11,10 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, kl_div, log_softmax, mse_loss
+from torch.nn.functional import interpolate, mse_loss
 
 from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint
+from mobilenets.tasks import Task
+from mobilenets.tasks.classification import Classification
 from mobilenets.train.recipe import Distil
 
 
@@ -24,7 +26,8 @@ class Teacher:
 
     `module` is any: ours, timm's, torchvision's, one that gives embeddings. It is copied, and runs
     in eval mode. `mean` and `std` normalise what it sees, `resolution` is its own image side (None:
-    as the student's). `labels` name its logits, where they are to be put into another order.
+    as the student's). `labels` name its logits, where they are to be put into another order; `task`
+    says what they mean (None: what the student's do).
     """
 
     module: nn.Module
@@ -32,6 +35,7 @@ class Teacher:
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
     resolution: int | None = None
     labels: tuple[str, ...] | None = None
+    task: str | None = None
 
     def __post_init__(self) -> None:
         module = copy.deepcopy(self.module).eval().requires_grad_(False)
@@ -43,10 +47,18 @@ class Teacher:
         network: nn.Module = checkpoint.network()
         if match == "embedding":
             network = nn.Sequential(*list(network.rows)[:-1])  # type: ignore[arg-type]
-        return cls(
-            network, checkpoint.mean, checkpoint.std, checkpoint.arch.resolution,
-            checkpoint.labels if match == "logits" else None,
-        )  # fmt: skip
+        seen = network, checkpoint.mean, checkpoint.std, checkpoint.arch.resolution
+        return cls(*seen, checkpoint.labels, checkpoint.task) if match == "logits" else cls(*seen)
+
+    def for_task(self, task: Task) -> Callable[[Tensor], Tensor]:
+        """Images -> its logits in the order of the task's labels; raises `DataError` where it is of
+        another task, or does not know them all."""
+        if self.task not in (None, task.name):
+            raise DataError(
+                f"the teacher is for {self.task} and the images are for {task.name}; distil its "
+                "embedding, or take another teacher"
+            )
+        return self.for_classes(task.labels) if task.labels else self
 
     def for_classes(self, classes: Sequence[str]) -> Callable[[Tensor], Tensor]:
         """Images -> its logits in the order of `classes`; raises `DataError` where it does not know
@@ -81,7 +93,7 @@ class Teacher:
         return hashlib.sha256(save(tensors) + sees.encode()).hexdigest()[:16]
 
 
-def imitation_loss(ours: Tensor, theirs: Tensor, how: Distil) -> Tensor:
+def imitation_loss(ours: Tensor, theirs: Tensor, how: Distil, task: Task | None = None) -> Tensor:
     """How far our logits or embeddings (N, D) are from the teacher's (`Distil`)."""
     if ours.shape != theirs.shape:
         raise FileError(
@@ -90,9 +102,7 @@ def imitation_loss(ours: Tensor, theirs: Tensor, how: Distil) -> Tensor:
         )
     if how.match == "embedding":
         return mse_loss(ours, theirs)
-    heat = how.temperature
-    logs = log_softmax(ours / heat, 1), log_softmax(theirs / heat, 1)
-    return heat**2 * kl_div(*logs, reduction="batchmean", log_target=True)
+    return (task or Classification()).imitation(ours, theirs, temperature=how.temperature)
 
 
 def teacher_in(path: Path, *, match: str = "logits") -> Teacher:

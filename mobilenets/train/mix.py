@@ -8,23 +8,50 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms import v2
 
+from mobilenets.data import Part
 from mobilenets.train.recipe import Recipe
 
 
-def trivial_augment(images: Tensor) -> Tensor:
+def trivial_augment(images: Tensor, part: Part | None = None) -> Tensor:
     """uint8 (N, 3, H, W): each image changed in one way, as strongly as chance has it
-    (arXiv:2103.10158)."""
+    (arXiv:2103.10158). Each has a seed of its own, drawn for the whole batch that these are `part`
+    of."""
     vary = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)
-    return torch.stack([vary(image) for image in images])
+    part = part or Part()
+    whole = part.whole(len(images))
+    seeds = torch.randint(2**62, (whole,))[part.places(whole)].tolist()
+    varied = []
+    with torch.random.fork_rng(devices=[]):
+        for image, seed in zip(images, seeds, strict=True):
+            torch.default_generator.manual_seed(seed)
+            varied.append(vary(image))
+    return torch.stack(varied)
+
+
+class WholeDropout(nn.Dropout):
+    """Dropout (N, C) whose draws are for the whole batch, so that an image loses the same features
+    whatever the number of processes."""
+
+    def __init__(self, p: float, part: Part):
+        super().__init__(p)
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.p == 0:
+            return x
+        whole = self.part.whole(len(x))
+        kept = torch.empty((whole, *x.shape[1:]), device=x.device).bernoulli_(1 - self.p)
+        return x * kept[self.part.places(whole)] / (1 - self.p)
 
 
 def blend(images: Tensor, labels: Tensor, recipe: Recipe, *, classes: int) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, R, R) and labels (N,) as they are; or each image mixed with the one before it
-    (mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899) and labels (N, classes) that say how much of
-    which class."""
+    """Images (N, 3, R, R) and labels, classes (N,) or attributes (N, A), as they are; or each image
+    mixed with the one before it (mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899) and labels
+    (N, classes) that say how much of which class or attribute; what is unknown of one image is
+    unknown of the blend."""
     ways: list[Any] = []
     if recipe.mixup:
         ways.append(v2.MixUp(alpha=recipe.mixup, num_classes=classes))

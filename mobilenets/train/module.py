@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torchmetrics.classification import MulticlassAccuracy
 
-from mobilenets.data import augment
+from mobilenets.data import Batch, Part, augment
 from mobilenets.errors import TrainingDiverged
 from mobilenets.nn import MobileNet
 from mobilenets.nn.blocks import ClassifierHead
+from mobilenets.tasks import Task
+from mobilenets.tasks.classification import Classification
+from mobilenets.train.device import accelerator
 from mobilenets.train.distil import Teacher, imitation_loss
-from mobilenets.train.mix import blend, trivial_augment
-from mobilenets.train.norm import freeze_, norms
+from mobilenets.train.mix import WholeDropout, blend, trivial_augment
+from mobilenets.train.norm import freeze_, norms, share_
 from mobilenets.train.optimise import optimiser, parameter_groups, rate_factor
 from mobilenets.train.recipe import Recipe
 
@@ -25,13 +27,15 @@ from mobilenets.train.recipe import Recipe
 _LOOK = 50
 
 
-class Classification(pl.LightningModule):
-    """Trains a `MobileNet` on batches of uint8 images (N, 3, T, T) and labels (N,).
+class Learner(pl.LightningModule):
+    """Trains a `MobileNet` on batches of uint8 images (N, 3, T, T) and labels, as `task` has them.
 
-    Logs `train_loss`, `holdout_loss` (without label smoothing) and `holdout_top1` in percent. All
-    randomness of an epoch follows from the seed and the epoch's number, so that a resumed run is
-    the run that was not interrupted. `teacher`, where there is one, sees the varied images that the
-    network sees; `classes` are the network's, for the order of its logits.
+    Logs `train_loss`, `holdout_loss` (without label smoothing) and the task's metric in percent,
+    `holdout_top1` for classes. All randomness of an epoch follows from the seed and the epoch's
+    number, so that a resumed run is the run that was not interrupted. `teacher`, where there is
+    one, sees the varied images that the network sees, and stands in for labels that are unknown.
+    `part` says which images of a batch come to this process: their loss is as in the whole batch,
+    and batch norm's statistics and the gradients are those of all processes.
     """
 
     def __init__(
@@ -42,15 +46,18 @@ class Classification(pl.LightningModule):
         seed: int,
         total_steps: int,
         teacher: Teacher | None = None,
-        classes: Sequence[str] = (),
+        task: Task | None = None,
+        part: Part | None = None,
     ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe = recipe
         self.seed = seed
+        self.part = part or Part()
         self.total_steps = total_steps
         self.generator = torch.Generator()
-        self.top1 = MulticlassAccuracy(network.arch.classes, average="micro")
+        self.task = task or Classification()
+        self.meter = self.task.meter(network.arch.classes)
         self.batch_norm: dict[str, Any] = {"statistics": recipe.batch_norm}
         self.mean: Tensor
         self.std: Tensor
@@ -59,16 +66,19 @@ class Classification(pl.LightningModule):
         self._teach: Callable[[Tensor], Tensor] | None = None
         self.projection: nn.Module = nn.Identity()
         if teacher is not None:
-            self._hear(teacher, classes)
+            self._hear(teacher)
         for norm in norms(network):
             norm.momentum = recipe.bn_momentum or norm.momentum
-        if recipe.dropout is not None:
-            _classifier(network).dropout.p = recipe.dropout
+        if self.part.processes > 1:
+            share_(network, accelerator())
+        last = _classifier(network)
+        rate = last.dropout.p if recipe.dropout is None else recipe.dropout
+        last.dropout = WholeDropout(rate, replace(self.part, overlap=0))
 
-    def _hear(self, teacher: Teacher, classes: Sequence[str]) -> None:
+    def _hear(self, teacher: Teacher) -> None:
         """Take `teacher`; where its embedding is to be matched and has another number of features,
         a linear layer goes between, trained with the rest and left behind."""
-        self._teach = teacher.for_classes(classes) if classes else teacher
+        self._teach = teacher.for_task(self.task)
         if self.recipe.distil.match == "embedding":
             side = self.network.arch.resolution
             theirs = teacher(torch.zeros(1, 3, side, side)).shape[1]
@@ -99,41 +109,60 @@ class Classification(pl.LightningModule):
         else:
             self.network.train(self.training)
 
-    def training_step(self, batch: tuple[Tensor, Tensor], index: int) -> Tensor:
-        loss = self.loss(*batch)
+    def training_step(self, batch: Batch, index: int) -> Tensor:
+        loss = self.loss(batch.pixels, batch.labels)
         if self.device.type == "cpu" or index % _LOOK == 0:
             self._check_finite("training loss", loss, f"step {index + 1}")
-        self.log("train_loss", loss, on_step=False, on_epoch=True, prog_bar=True)
+        self.log(
+            "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True,
+            batch_size=len(batch.labels),
+        )  # fmt: skip
         return loss
 
     def loss(self, images: Tensor, labels: Tensor) -> Tensor:
         """The training loss of a batch, augmented."""
-        arch, recipe = self.network.arch, self.recipe
-        if recipe.trivial_augment:
-            images = trivial_augment(images)
-        images = augment(images, arch.resolution, recipe.augment, generator=self.generator)
-        images, labels = blend(images, labels, recipe, classes=arch.classes)
+        images, labels = self._varied(images, labels)
+        recipe = self.recipe
         features = self.network.rows[:-1](self.normalised(images))
         logits = self.network.rows[-1](features)
-        loss = cross_entropy(logits, labels, label_smoothing=recipe.label_smoothing)
-        if self._teach is None:
+        theirs = None if self._teach is None else self._teach(images)
+        stands_in = theirs if recipe.distil.match == "logits" else None
+        loss = self.task.loss(logits, labels, smoothing=recipe.label_smoothing, theirs=stands_in)
+        if theirs is None:
             return loss
         ours = logits if recipe.distil.match == "logits" else self.projection(features)
-        imitation = imitation_loss(ours, self._teach(images), recipe.distil)
+        imitation = imitation_loss(ours, theirs, recipe.distil, self.task)
         return (1 - recipe.distil.share) * loss + recipe.distil.share * imitation
 
-    def validation_step(self, batch: tuple[Tensor, Tensor], index: int) -> None:
+    def _varied(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The images (N, 3, R, R) in [0, 1] that are this process's own, and their labels."""
+        arch, recipe = self.network.arch, self.recipe
+        if recipe.trivial_augment:
+            images = trivial_augment(images, self.part)
+        images = augment(
+            images, arch.resolution, recipe.augment, generator=self.generator, part=self.part
+        )
+        images, labels = blend(images, labels, recipe, classes=arch.classes)
+        return images[self.part.overlap :], labels[self.part.overlap :]
+
+    def validation_step(self, batch: Batch, index: int) -> None:
         """One batch of holdout images, already at the network's resolution."""
-        images, labels = batch
-        logits = self(images.float() / 255)
-        self.top1(logits, labels)
-        loss = cross_entropy(logits, labels)
+        images, labels = batch.pixels.float() / 255, batch.labels
+        logits = self(images)
+        self.meter.update(logits, labels)
+        loss = self.task.loss(logits, labels, theirs=self._for_unknown(images, labels))
         self._check_finite("loss on the holdout images", loss, "its end")
-        self.log("holdout_loss", loss, prog_bar=True)
+        self.log("holdout_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(labels))
+
+    def _for_unknown(self, images: Tensor, labels: Tensor) -> Tensor | None:
+        """The teacher's logits, where they are to stand in for a label."""
+        if self._teach is None or self.recipe.distil.match != "logits":
+            return None
+        return self._teach(images) if labels.isnan().any() else None
 
     def on_validation_epoch_end(self) -> None:
-        self.log("holdout_top1", 100 * self.top1.compute(), prog_bar=True)
-        self.top1.reset()
+        self.log(f"holdout_{self.task.metric}", 100 * self.meter.compute(), prog_bar=True)
+        self.meter.reset()
 
     def _check_finite(self, what: str, loss: Tensor, when: str) -> None:
         if not torch.isfinite(loss):

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import csv
 import logging
-from dataclasses import asdict, dataclass, field
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mobilenets.archs import Arch, cost, get_arch, to_json
-from mobilenets.data import Images, Preprocess, decode, load_images
+from mobilenets import group
+from mobilenets.archs import Arch, cost, get_arch
+from mobilenets.data import Images, Preprocess, decode
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.stages import Stages
-from mobilenets.train.distil import Teacher, teacher_in
+from mobilenets.tasks import Score, get_task
+from mobilenets.train.job import TRAINED, How, TrainingJob, read_images
 from mobilenets.train.recipe import Limits, Recipe
-from mobilenets.train.recipes import get_recipe
-from mobilenets.train.start import starting_point
-from mobilenets.train.train import train
 
 log = logging.getLogger(__name__)
 _BATCH = 256
@@ -28,11 +26,7 @@ _BATCH = 256
 
 @dataclass(frozen=True)
 class Training:
-    """What to train, on what, and how.
-
-    `weights` are words for `starting_point`; `recipe` None is fine_tune with weights and
-    from_scratch without; `teacher` is a checkpoint's file. `out` None is runs/DATA-NETWORK.
-    """
+    """What to train, on what, and how (`How`). `out` None is runs/DATA-NETWORK."""
 
     name: str
     data: str | Path
@@ -44,6 +38,7 @@ class Training:
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
     out: Path | None = None
+    task: str | None = None
 
     @property
     def arch(self) -> Arch:
@@ -55,78 +50,55 @@ class Training:
         """Where the run lives."""
         return self.out or Path("runs", f"{Path(self.data).resolve().stem}-{self.arch.full_name}")
 
+    @property
+    def how(self) -> How:
+        """The part that `fit` takes too."""
+        return How(self.weights, self.recipe, self.teacher, self.task)
+
     def recipe_for(self, images: Images) -> Recipe:
-        """The recipe that is named, for so many images, within the limits: a learning rate the user
-        gives is the one that trains."""
-        name = self.recipe or ("fine_tune" if self.weights else "from_scratch")
-        recipe = get_recipe(name, flip=images.flip)
-        started = self.weights is not None
-        return recipe.for_images(len(images.train), started=started).limited(self.limits)
+        """The recipe for these images, within the limits."""
+        return self.how.recipe_for(images, self.limits)
 
 
+@group.joined()
 def train_named(training: Training) -> dict[str, Any]:
     """Train, score on the validation images, and tell: the record that `--json` prints.
 
     Everything is in the run folder, `trained.safetensors` above all; the same call goes on where a
     killed one was. `seconds` are those of all epochs with their evaluations, of broken runs too.
     """
-    folder, arch = training.folder, training.arch
-    get_recipe(training.recipe or "from_scratch")
-    start = None if training.weights is None else starting_point(training.weights, arch)
-    arch = arch if start is None else start.arch
-    images = _images(training, folder)
-    recipe = training.recipe_for(images)
-    teacher = None if training.teacher is None else _teacher(training.teacher, recipe)
-    arch = arch.with_classes(len(images.classes))
+    folder = training.folder
+    job = group.decided(lambda: _prepared(training))
     stages = Stages(folder)
-    inputs = [
-        {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped},
-        to_json(arch), asdict(recipe), training.seed,
-        start and start.digest(), teacher and teacher.digest(),
-    ]  # fmt: skip
-    work = partial(
-        train, arch, images, recipe, folder=folder, seed=training.seed, start=start, teacher=teacher
-    )
-    files = ["trained.safetensors", "metrics.csv"]
-    stages.run("trained", inputs, files, lambda: _save(work(), folder))
-    stages.run("scored", [], ["score.json"], lambda: _score(images, folder))
-    return _record(arch, images, folder)
+    stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder), together=True)
+    stages.run("scored", [], ["score.json"], lambda: _score(job.images, folder))
+    return group.decided(lambda: _record(job.arch, job.images, folder))
 
 
-def _images(training: Training, folder: Path) -> Images:
-    path = folder / "images.json"
-    known = read_json(path) if path.exists() else None
-    log.info(f"reading {training.data}")
-    images = load_images(training.data, seed=training.seed, known=known)
-    write_json(path, images.to_json())
-    return images
-
-
-def _teacher(path: Path, recipe: Recipe) -> Teacher:
-    return teacher_in(path, match=recipe.distil.match)
-
-
-def _save(checkpoint: Checkpoint, folder: Path) -> None:
-    checkpoint.save(folder / "trained.safetensors")
-    for name in ("last.ckpt", "best.ckpt"):
-        (folder / name).unlink(missing_ok=True)
+def _prepared(training: Training) -> TrainingJob:
+    how, arch = training.how, training.arch
+    how.check()
+    start = how.start(arch)
+    images = read_images(training.data, training.folder, seed=training.seed, task=training.task)
+    return how.job(arch, images, start, limits=training.limits, seed=training.seed)
 
 
 def _score(images: Images, folder: Path) -> None:
     log.info(f"scoring on {len(images.val)} validation images")
     checkpoint = Checkpoint.load(folder / "trained.safetensors")
-    write_json(folder / "score.json", {"top1": top1(checkpoint, images)})
+    found = score(checkpoint, images)
+    task = get_task(checkpoint.task, checkpoint.labels)
+    write_json(folder / "score.json", {task.metric: found.value} | found.details())
 
 
 @torch.inference_mode()
-def top1(checkpoint: Checkpoint, images: Images) -> float:
-    """The percentage of the validation images that are recognised."""
+def score(checkpoint: Checkpoint, images: Images) -> Score:
+    """How well the validation images are recognised."""
     network = Deployed(checkpoint).to(memory_format=torch.channels_last)
     pixels = decode(images, images.val, Preprocess.from_json(checkpoint.preprocess))
-    best = torch.cat(
-        [network(part.float() / 255).argmax(1) for part in torch.split(pixels, _BATCH)]
-    )
-    return 100 * float((best == torch.from_numpy(images.labels[images.val])).double().mean())
+    logits = torch.cat([network(part.float() / 255) for part in torch.split(pixels, _BATCH)])
+    task = get_task(checkpoint.task, checkpoint.labels)
+    return task.score(logits.numpy(), images.labels[images.val])
 
 
 def _record(arch: Arch, images: Images, folder: Path) -> dict[str, Any]:
@@ -140,7 +112,7 @@ def _record(arch: Arch, images: Images, folder: Path) -> dict[str, Any]:
         "resolution": arch.resolution,
         "params": costs.params,
         "macs": costs.macs,
-        "top1": read_json(folder / "score.json")["top1"],
+        **read_json(folder / "score.json"),
         "epochs": training["epochs"],
         "seconds": round(seconds, 3),
         "images_per_second": round(len(images.train) * training["epochs"] / seconds, 1),

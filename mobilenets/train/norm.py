@@ -7,9 +7,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.autograd.function import Function, FunctionCtx
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
+from mobilenets.data import Part
 from mobilenets.nn import MobileNet
 from mobilenets.train.recipe import Recipe
 
@@ -19,9 +23,71 @@ IMAGES = 1024
 _TIMES = 10
 
 
-def norms(network: nn.Module) -> list[nn.BatchNorm2d]:
+def norms(network: nn.Module) -> list[_BatchNorm]:
     """The batch norms of a network, in the order they run."""
-    return [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    return [module for module in network.modules() if isinstance(module, _BatchNorm)]
+
+
+def share_(network: nn.Module, accelerator: str) -> None:
+    """Make each batch norm one over the images of all processes, with the same parameters."""
+    if accelerator != "cpu":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        return
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.BatchNorm2d:
+                setattr(module, name, SharedBatchNorm(child))
+
+
+class SharedBatchNorm(nn.BatchNorm2d):
+    """`norm` over the images of all processes, for CPUs: torch's SyncBatchNorm is for GPUs."""
+
+    def __init__(self, norm: nn.BatchNorm2d):
+        super().__init__(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+        self.weight, self.bias = norm.weight, norm.bias
+        for name, buffer in norm.named_buffers():
+            setattr(self, name, buffer)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return super().forward(x)
+        channels = (0, 2, 3)
+        here = x.new_tensor([x.numel() / x.shape[1]])
+        sums: Tensor = _SumOfAll.apply(torch.cat([x.sum(channels), here]))
+        mean, count = sums[:-1] / sums[-1], sums[-1].detach()
+        centred = x - mean.view(1, -1, 1, 1)
+        variance = _SumOfAll.apply(centred.square().sum(channels)) / count
+        self._follow_(mean.detach(), variance.detach() * count / (count - 1))
+        scale = self.weight * (variance + self.eps).rsqrt()
+        return centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+
+    def _follow_(self, mean: Tensor, variance: Tensor) -> None:
+        """Move the running statistics; momentum None is the mean over all batches."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        share = 1 / self.num_batches_tracked.item() if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean, share)
+        self.running_var.lerp_(variance, share)
+
+
+class _SumOfAll(Function):
+    """The sum over the processes, whose gradient is the sum of theirs."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
+        return _sum(x)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
+        return _sum(gradients[0])
+
+
+def _sum(x: Tensor) -> Tensor:
+    x = x.clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(x)
+    return x
 
 
 def freeze_(network: MobileNet) -> None:
@@ -41,14 +107,16 @@ class Reestimate(pl.Callback):
     ones lag: in the first steps, and always for averaged weights, whose activations nobody saw.
     With `at_start` also before the first step: of weights carried over by surgery.
 
-    `pixels` are training images, uint8 (N, 3, R, R), as an evaluation sees them. Stands after the
+    `pixels` are training images, uint8 (N, 3, R, R), as an evaluation sees them, of which each of
+    several processes takes its `part`. Stands after the
     averaging among the callbacks, so that it finds the averaged weights in place. What was done is
     noted in the module's `batch_norm`, which goes into its checkpoints.
     """
 
-    def __init__(self, pixels: Tensor, recipe: Recipe, *, at_start: bool):
+    def __init__(self, pixels: Tensor, recipe: Recipe, *, at_start: bool, part: Part | None = None):
         self._pixels = pixels
         self._recipe = recipe
+        self._part = part or Part()
         self._at_start = at_start
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
@@ -73,5 +141,6 @@ class Reestimate(pl.Callback):
     def _batches(self, module: Any) -> Iterator[Tensor]:
         size = self._recipe.batch_size
         whole = max(len(self._pixels) // size, 1) * size
-        for pixels in torch.split(self._pixels[:whole], size):
+        for batch in torch.split(self._pixels[:whole], size):
+            pixels = batch[self._part.places(len(batch))]
             yield module.normalised(pixels.to(module.device).float() / 255)

@@ -99,7 +99,9 @@ class Distil:
     """How a teacher counts, where there is one: `share` of the loss is its, the rest the labels'.
 
     - match "logits": the Kullback-Leibler divergence of softmax(logits / temperature), times
-      temperature^2 (arXiv:1503.02531). 4 and 0.9 are what arXiv:1910.10699 compares with.
+      temperature^2 (arXiv:1503.02531). 4 and 0.9 are what arXiv:1910.10699 compares with. Of
+      attributes the binary cross-entropy to the teacher's probabilities, at a temperature of 1
+      (arXiv:1704.04861, section 4.5).
     - match "embedding": the mean squared difference of the features before the classifier, through
       a learned projection where their numbers differ (arXiv:1704.04861, section 4.6: FaceNet's).
     """
@@ -124,8 +126,9 @@ class Recipe:
     batch in the running statistics, `dropout` goes before the classifier; None keeps the network's.
 
     `rmsprop` None is AdamW, `decay` None half a cosine. `weight_decay` spares batch norm and
-    biases, and depthwise filters unless `decay_depthwise`. `ema` is the decay of the averaged
-    weights, which are the ones kept (None: no average), bounded by the run's length (`averaging`).
+    biases, and depthwise filters unless `decay_depthwise`. `mixed_precision` is for GPUs
+    (`device.precision`). `ema` is the decay of the averaged weights, which are the ones kept (None:
+    no average), bounded by the run's length (`averaging`).
 
     `trivial_augment` varies each image first (arXiv:2103.10158); `mixup` and `cutmix` are the
     alphas of two ways to blend a batch, 0 being off; of two, chance picks one for each batch.
@@ -158,6 +161,7 @@ class Recipe:
     layer_decay: float = 1.0
     batch_norm: str = "train"
     distil: Distil = field(default_factory=Distil)
+    mixed_precision: bool = True
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD
 
@@ -183,6 +187,8 @@ class Recipe:
             recipe = replace(recipe, augment=replace(recipe.augment, flip=limits.flip))
         if limits.learning_rate is not None:
             recipe = replace(recipe, learning_rate=limits.learning_rate)
+        if limits.mixed_precision is not None:
+            recipe = replace(recipe, mixed_precision=limits.mixed_precision)
         if limits.epochs is not None:
             return replace(recipe, epochs=limits.epochs, patience=limits.epochs, minutes=None)
         return recipe if limits.minutes is None else replace(recipe, minutes=limits.minutes)
@@ -212,12 +218,14 @@ class Recipe:
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What the user decides of a recipe: exactly so many epochs or at most so many minutes; whether
-    mirrored images mean the same; the peak learning rate (None: as the recipe says)."""
+    mirrored images mean the same; the peak learning rate; whether a GPU computes in mixed precision
+    (None: as the recipe says)."""
 
     epochs: int | None = None
     minutes: float | None = None
     flip: bool | None = None
     learning_rate: float | None = None
+    mixed_precision: bool | None = None
 
     def __post_init__(self) -> None:
         if self.epochs is not None and self.minutes is not None:

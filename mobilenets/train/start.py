@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mobilenets.archs import ARCHS, Arch, at_resolution, keep_resolution, widen
-from mobilenets.archs.weights import PUBLISHED_WEIGHTS, SOURCES, find_weights
+from mobilenets.archs.weights import PUBLISHED_WEIGHTS, SOURCES, find_weights, published_as
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn import Checkpoint, surgery
 from mobilenets.nn.pretrained import load_weights
@@ -33,6 +33,20 @@ def starting_point(words: str | Path, arch: Arch) -> Checkpoint:
     conventions = {name: getattr(found.arch, name) for name in ("bn_eps", "bn_momentum", "padding")}
     to = replace(arch, classes=found.arch.classes, **conventions)
     return surgery(found, to, same_additions=False)
+
+
+def families(words: str | Path) -> tuple[str, ...] | None:
+    """The networks that `words` hold weights of; None for another library's file, which does not
+    say. Raises `ArchError` and `FileError` as `load_weights` does."""
+    text = str(words)
+    if text.partition(":")[0].lower() in SOURCES:
+        return tuple(sorted({one.network for one in published_as(text)}))
+    try:
+        return (load_weights(words).arch.name,)
+    except FileError:
+        if Path(words).is_file():
+            return None
+        raise
 
 
 def _seen_as(checkpoint: Checkpoint, arch: Arch) -> Checkpoint:

@@ -10,7 +10,7 @@ import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,28 +19,37 @@ from typing import Any
 import lightning.pytorch as pl
 import numpy as np
 import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer, TQDMProgressBar
+from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader
 
+from mobilenets import group
 from mobilenets.archs import Arch, digest
 from mobilenets.data import (
     EpochSampler,
     Images,
     MemoryPixels,
+    Part,
+    PartSampler,
     Preprocess,
     StreamedPixels,
     decode,
     train_pixels,
     whole,
 )
-from mobilenets.errors import FileError, TrainingStopped
+from mobilenets.errors import FileError, MobileNetsError, TrainingStopped
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.train.callbacks import Metrics, WholeFiles, averaging
+from mobilenets.tasks import Task, get_task
+from mobilenets.train.callbacks import Mended, Metrics, Stoppable, WholeFiles, averaging
+from mobilenets.train.device import accelerator, autocast, precision
 from mobilenets.train.distil import Teacher
 from mobilenets.train.heap import kept_memory
-from mobilenets.train.module import Classification
+from mobilenets.train.module import Learner
 from mobilenets.train.norm import IMAGES, Reestimate, lags
 from mobilenets.train.recipe import Recipe
 
@@ -50,6 +59,7 @@ _EVAL_BATCH = 256
 _GRACE = 1.25
 
 
+@group.joined()
 def train(
     arch: Arch,
     images: Images,
@@ -67,8 +77,15 @@ def train(
     whole epoch, with others it starts anew. `start` gives the first weights, and how images are
     normalised; its classifier only where it has the same classes. `teacher` is imitated as
     `recipe.distil` says. Raises `TrainingStopped`, `TrainingDiverged`.
+
+    Started by torchrun, the processes train together, each on its part of every batch: what comes
+    out is what one process would give, but for rounding. All of them call this with the same
+    arguments, and are given the same checkpoint.
     """
     preprocess = Preprocess(arch.resolution)
+    task = get_task(images.task, images.classes)
+    taught = teacher is not None and recipe.distil.match == "logits"
+    task.check(images.labels[images.train], taught=taught)
     recipe = recipe.for_images(len(images.train), started=start is not None)
     if start is not None:
         recipe = replace(recipe, mean=start.mean, std=start.std)
@@ -81,20 +98,25 @@ def train(
         "start": None if start is None else start.digest(),
         "teacher": None if teacher is None else teacher.digest(),
     }
-    _claim(folder, inputs)
-    loaders = _loaders(images, recipe, preprocess, seed)
-    network = _first_network(arch, start, seed, images.classes)
+    part = _part(images, recipe)
+    group.decided(lambda: _claim(folder, inputs))
+    loaders = _loaders(images, recipe, preprocess, seed, part)
+    network = _first_network(arch, start, seed, task)
 
-    def module(recipe: Recipe) -> Classification:
+    def module(recipe: Recipe) -> Learner:
         steps = recipe.epochs * len(loaders[0])
-        return Classification(
-            network, recipe, seed=seed, total_steps=steps, teacher=teacher, classes=images.classes
+        return Learner(
+            network, recipe, seed=seed, total_steps=steps, teacher=teacher, task=task, part=part
         )
 
+    mended = Mended(len(images.train))
     with kept_memory():
         recipe = _plan(module, recipe, loaders, folder)
-        trainer, best = _run(module(recipe), loaders, folder, _care(images, recipe, start, network))
-    state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        care = _care(images, recipe, start, network)
+        trainer, best = _run(module(recipe), loaders, folder, [*care, mended])
+    state = group.decided(
+        lambda: torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+    )
     return Checkpoint(
         arch=arch,
         weights=_weights_in(state),
@@ -113,8 +135,23 @@ def train(
             "batch_norm": state["batch_norm"],
             "start": None if start is None else start.training,
             "teacher": inputs["teacher"],
+            "unreadable": mended.found,
         },
+        task=task.name,
     )
+
+
+def _part(images: Images, recipe: Recipe) -> Part:
+    """What this process takes of each batch; raises `MobileNetsError` where batches cannot be
+    shared out evenly."""
+    batch, processes = min(recipe.batch_size, len(images.train)), group.size()
+    if batch % processes:
+        raise MobileNetsError(
+            f"batches of {batch} images cannot be shared out evenly to {processes} processes; "
+            f"start as many as divide {batch}"
+        )
+    blends = processes > 1 and (recipe.mixup > 0 or recipe.cutmix > 0)
+    return Part(group.rank(), processes, overlap=int(blends))
 
 
 def _claim(folder: Path, inputs: dict[str, Any]) -> None:
@@ -128,22 +165,28 @@ def _claim(folder: Path, inputs: dict[str, Any]) -> None:
     write_json(path, inputs)
 
 
-def _loaders(images: Images, recipe: Recipe, preprocess: Preprocess, seed: int) -> _Loaders:
-    """Training batches in an order set by (seed, epoch); holdout batches as the artefact sees
-    them. Both hand over whole batches."""
+def _loaders(
+    images: Images, recipe: Recipe, preprocess: Preprocess, seed: int, part: Part
+) -> _Loaders:
+    """Training batches in an order set by (seed, epoch), of each this process's part; holdout
+    batches as the artefact sees them. Both hand over whole batches."""
     pixels = train_pixels(images, preprocess.resolution)
     batches = BatchSampler(
         EpochSampler(len(images.train), seed),
         batch_size=min(recipe.batch_size, len(images.train)),
         drop_last=True,
     )
+    chosen = images.holdout
+    if len(chosen) >= part.processes:  # else each takes them all, and the mean is the same
+        chosen = chosen[part.rank :: part.processes]
     holdout = MemoryPixels(
-        decode(images, images.holdout, preprocess), torch.from_numpy(images.labels[images.holdout])
+        decode(images, chosen, preprocess), torch.from_numpy(images.labels[chosen])
     )
-    workers = (os.cpu_count() or 1) if isinstance(pixels, StreamedPixels) else 0
+    cores = max((os.cpu_count() or 1) // group.local_size(), 1)
+    workers = cores if isinstance(pixels, StreamedPixels) else 0
     return (
         DataLoader(
-            pixels, batch_sampler=batches, collate_fn=whole, num_workers=workers,
+            pixels, batch_sampler=PartSampler(batches, part), collate_fn=whole, num_workers=workers,
             persistent_workers=workers > 0, generator=torch.Generator(),
         ),
         DataLoader(
@@ -152,14 +195,12 @@ def _loaders(images: Images, recipe: Recipe, preprocess: Preprocess, seed: int) 
     )  # fmt: skip
 
 
-def _first_network(
-    arch: Arch, start: Checkpoint | None, seed: int, classes: tuple[str, ...]
-) -> MobileNet:
+def _first_network(arch: Arch, start: Checkpoint | None, seed: int, task: Task) -> MobileNet:
     torch.manual_seed(seed)
     network = MobileNet(arch)
     if start is not None:
         network.load_state_dict(_without_classifier(network, start), strict=False)
-        if start.labels == classes:
+        if (start.task, start.labels) == (task.name, task.labels):
             network.load_state_dict(start.weights)
     return network
 
@@ -178,34 +219,52 @@ def _without_classifier(network: MobileNet, start: Checkpoint) -> Mapping[str, T
 
 
 def _plan(
-    module: Callable[[Recipe], Classification], recipe: Recipe, loaders: _Loaders, folder: Path
+    module: Callable[[Recipe], Learner], recipe: Recipe, loaders: _Loaders, folder: Path
 ) -> Recipe:
     """The recipe with the epochs that fit into its minutes: as planned before, or timed now."""
     if recipe.minutes is None:
         return recipe
-    path = folder / "plan.json"
-    if not path.exists():
+    path, minutes = folder / "plan.json", recipe.minutes
+    if not group.decided(path.exists):
         seconds = _seconds_per_epoch(copy.deepcopy(module(recipe)), loaders)
-        epochs = max(1, min(recipe.epochs, int(60 * recipe.minutes / seconds)))
-        write_json(path, {"epochs": epochs, "seconds_per_epoch": seconds})
-    return replace(recipe, epochs=read_json(path)["epochs"])
+        epochs = max(1, min(recipe.epochs, int(60 * minutes / seconds)))
+        plan = {"epochs": epochs, "seconds_per_epoch": seconds}
+        group.decided(lambda: write_json(path, plan))
+    return replace(recipe, epochs=group.decided(lambda: read_json(path))["epochs"])
 
 
-def _seconds_per_epoch(trial: Classification, loaders: _Loaders, *, steps: int = 10) -> float:
+def _seconds_per_epoch(trial: Learner, loaders: _Loaders, *, steps: int = 10) -> float:
     """A few training steps of `trial`, timed after warm-up; the holdout, and the images that batch
     norm is estimated from, at a third of their price an image (no backward pass)."""
-    trial.train()
+    trial.train().to(accelerator())
     optimiser = trial.configure_optimizers()["optimizer"]
     times = []
-    for (pixels, labels), _ in zip(_forever(loaders[0]), range(steps + 3), strict=False):
+    for batch, _ in zip(_forever(loaders[0]), range(steps + 3), strict=False):
         begin = time.perf_counter()
-        optimiser.zero_grad()
-        trial.loss(pixels, labels).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        _step_(trial, optimiser, batch.pixels.to(trial.device), batch.labels.to(trial.device))
         times.append(time.perf_counter() - begin)
     step = sorted(times[3:])[steps // 2]
-    looked_at = len(loaders[1]) * _EVAL_BATCH + (IMAGES if trial.recipe.ema else 0)
-    return step * (len(loaders[0]) + looked_at / trial.recipe.batch_size / 3)
+    processes = trial.part.processes
+    looked_at = len(loaders[1]) * _EVAL_BATCH + (IMAGES / processes if trial.recipe.ema else 0)
+    return step * (len(loaders[0]) + looked_at * processes / trial.recipe.batch_size / 3)
+
+
+def _step_(
+    trial: Learner, optimiser: torch.optim.Optimizer, pixels: Tensor, labels: Tensor
+) -> None:
+    """A training step, the gradients summed over the processes, until it is done."""
+    optimiser.zero_grad()
+    where = trial.device.type
+    with autocast(where, precision(where, mixed=trial.recipe.mixed_precision)):
+        loss = trial.loss(pixels, labels)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if trial.part.processes > 1:
+        for weight in trial.parameters():
+            if weight.grad is not None:
+                dist.all_reduce(weight.grad)
+    optimiser.step()
+    if where != "cpu":
+        torch.accelerator.synchronize()
 
 
 def _forever(loader: DataLoader[Any]) -> Iterator[Any]:
@@ -215,35 +274,38 @@ def _forever(loader: DataLoader[Any]) -> Iterator[Any]:
 
 def _care(
     images: Images, recipe: Recipe, start: Checkpoint | None, network: MobileNet
-) -> Reestimate | None:
+) -> list[Reestimate]:
     """What estimates batch norm's statistics anew, where this run ever needs it."""
     carried = start is not None and "surgery" in start.training
     steps = len(images.train) // min(recipe.batch_size, len(images.train))
     lagging = recipe.ema is not None or lags(steps, recipe.bn_momentum, network)
     if not carried and (recipe.batch_norm == "frozen" or not lagging):
-        return None
+        return []
     order = np.random.default_rng(0).permutation(len(images.train))[:IMAGES]
     pixels = decode(images, images.train[np.sort(order)], Preprocess(network.arch.resolution))
-    return Reestimate(pixels, recipe, at_start=carried)
+    part = Part(group.rank(), group.size())
+    return [Reestimate(pixels, recipe, at_start=carried, part=part)]
 
 
 def _trainer(
-    recipe: Recipe, folder: Path, steps: int, care: Reestimate | None
+    module: Learner, folder: Path, more: Sequence[pl.Callback]
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
+    recipe = module.recipe
     best = ModelCheckpoint(
         folder, "best", monitor="holdout_loss", mode="min", enable_version_counter=False
     )
     last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
     callbacks: list[pl.Callback] = [
-        Metrics(folder / "metrics.csv"),
+        Metrics(folder / "metrics.csv", module.task),
         EarlyStopping("holdout_loss", patience=recipe.patience, check_finite=True),
         best,
         last,
     ]
     if recipe.ema is not None:
-        callbacks.append(averaging(recipe.ema, steps))
-    if care is not None:
-        callbacks.append(care)  # after the averaging, which puts its weights in place
+        callbacks.append(averaging(recipe.ema, module.total_steps))
+    callbacks += more  # after the averaging, which puts its weights in place
+    if group.size() > 1:
+        callbacks.append(Stoppable())
     if sys.stderr.isatty():
         callbacks.append(TQDMProgressBar())
     if recipe.minutes is not None:
@@ -252,31 +314,57 @@ def _trainer(
     trainer = pl.Trainer(
         max_epochs=recipe.epochs,
         callbacks=callbacks,
-        plugins=[WholeFiles()],
+        precision=precision(accelerator(), mixed=recipe.mixed_precision),
+        use_distributed_sampler=False,
+        **_processes(recipe),
         logger=False,
         enable_progress_bar=sys.stderr.isatty(),
         default_root_dir=folder,
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        devices=1,
     )
     return trainer, best
 
 
+def _processes(recipe: Recipe) -> dict[str, Any]:
+    """Lightning's settings for where and by how many processes is trained."""
+    if group.size() == 1:
+        plugins = [WholeFiles(), LightningEnvironment()]
+        return {"accelerator": accelerator(), "devices": 1, "plugins": plugins}
+    strategy = DDPStrategy(
+        broadcast_buffers=False,  # they are the same everywhere: see `norm.share_`
+        find_unused_parameters=recipe.head_epochs > 0,  # all but the classifier, for so long
+    )
+    return {
+        "accelerator": accelerator(),
+        "devices": group.local_size(),
+        "num_nodes": group.size() // group.local_size(),
+        "strategy": strategy,
+        "plugins": [WholeFiles(), TorchElasticEnvironment()],
+    }
+
+
 def _run(
-    module: Classification, loaders: _Loaders, folder: Path, care: Reestimate | None
+    module: Learner, loaders: _Loaders, folder: Path, more: Sequence[pl.Callback]
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     """Train, from `last.ckpt` where it is there; raises `TrainingStopped` on Ctrl-C and SIGTERM,
     which Lightning turns into a quiet exit (SIGTERM's with status 0)."""
     last = folder / "last.ckpt"
-    start = last if last.exists() else None
+    start = group.decided(lambda: last if last.exists() else None)
     with _quiet():
-        trainer, best = _trainer(module.recipe, folder, module.total_steps, care)
+        trainer, best = _trainer(module, folder, more)
         try:
             trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
             stopped = trainer.interrupted
         except SystemExit:
             stopped = True
+        except RuntimeError as error:
+            if not group.is_lost(error):
+                raise
+            raise TrainingStopped(
+                f"another process of this run ended in epoch {trainer.current_epoch + 1} of "
+                f"{trainer.max_epochs}; the same command goes on after the last whole epoch"
+            ) from error
     if stopped:
         raise TrainingStopped(
             f"training was stopped in epoch {trainer.current_epoch + 1} of {trainer.max_epochs}; "

@@ -1,0 +1,33 @@
+"""Tasks by name."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mobilenets.errors import FileError
+from mobilenets.tasks.attributes import Attributes
+from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.task import Task, percent
+
+TASKS: dict[str, type[Classification] | type[Attributes]] = {
+    Classification.name: Classification,
+    Attributes.name: Attributes,
+}
+
+
+def get_task(name: str, labels: Sequence[str]) -> Task:
+    """The task of that name, for logits of these labels; raises `FileError` for one nobody knows,
+    as only a file can name it."""
+    if name not in TASKS:
+        raise FileError(
+            f"the file is for the task {name!r}, and this version knows {', '.join(TASKS)}; "
+            "use a newer one"
+        )
+    return TASKS[name](tuple(labels))
+
+
+def figure(record: dict[str, Any], of: str = "") -> tuple[str, str]:
+    """The metric in the JSON of a run, in words: ("top-1", "93.50 %"); `of` follows its key."""
+    task = next(one for one in TASKS.values() if one.metric + of in record)
+    return task.title, percent(record[task.metric + of])

@@ -1,0 +1,115 @@
+"""What `fit` and `train NAME` have in common: the words of a user become a training."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mobilenets import group
+from mobilenets.archs import Arch, to_json
+from mobilenets.data import Images, load_images
+from mobilenets.files import read_json, write_json
+from mobilenets.nn import Checkpoint
+from mobilenets.train.distil import Teacher, teacher_in
+from mobilenets.train.recipe import Limits, Recipe
+from mobilenets.train.recipes import get_recipe
+from mobilenets.train.start import families, starting_point
+from mobilenets.train.train import train
+
+log = logging.getLogger(__name__)
+
+TRAINED = ["trained.safetensors", "metrics.csv"]
+
+
+@dataclass(frozen=True)
+class How:
+    """From which weights a network is trained, by which recipe, after which teacher, for what task.
+
+    `weights` are words for `starting_point`; `recipe` None is fine_tune with weights and
+    from_scratch without; `teacher` is a checkpoint's file; `task` None is what the data is for
+    (`load_images`).
+    """
+
+    weights: str | None = None
+    recipe: str | None = None
+    teacher: Path | None = None
+    task: str | None = None
+
+    def check(self) -> None:
+        """Raise for a recipe or teacher that is not there, before anything dear is done."""
+        recipe = get_recipe(self.recipe or "from_scratch")
+        if self.teacher is not None:
+            teacher_in(self.teacher, match=recipe.distil.match)
+
+    def families(self) -> tuple[str, ...] | None:
+        """The networks that the weights are of; None where that is open."""
+        return None if self.weights is None else families(self.weights)
+
+    def start(self, arch: Arch) -> Checkpoint | None:
+        """The checkpoint to start `arch` from, where weights are named."""
+        return None if self.weights is None else starting_point(self.weights, arch)
+
+    def recipe_for(self, images: Images, limits: Limits) -> Recipe:
+        """The recipe that is named, for so many images, within the limits: a learning rate the user
+        gives is the one that trains."""
+        name = self.recipe or ("fine_tune" if self.weights else "from_scratch")
+        recipe = get_recipe(name, flip=images.flip)
+        started = self.weights is not None
+        return recipe.for_images(len(images.train), started=started).limited(limits)
+
+    def job(
+        self, arch: Arch, images: Images, start: Checkpoint | None, *, limits: Limits, seed: int
+    ) -> TrainingJob:
+        """The training of `arch`, with the conventions of `start`, on these images."""
+        recipe = self.recipe_for(images, limits)
+        arch = (arch if start is None else start.arch).with_classes(len(images.classes))
+        file = self.teacher
+        teacher = None if file is None else teacher_in(file, match=recipe.distil.match)
+        return TrainingJob(arch, images, recipe, seed, start, teacher)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingJob:
+    """One training: the arguments of `train`."""
+
+    arch: Arch
+    images: Images
+    recipe: Recipe
+    seed: int
+    start: Checkpoint | None
+    teacher: Teacher | None
+
+    def inputs(self) -> list[Any]:
+        """Everything that decides what comes out, as JSON."""
+        images = self.images
+        return [
+            {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped},
+            to_json(self.arch), asdict(self.recipe), self.seed,
+            self.start and self.start.digest(), self.teacher and self.teacher.digest(),
+        ]  # fmt: skip
+
+    def run(self, folder: Path) -> None:
+        """Train, and write `TRAINED` into `folder`; of several processes the first writes."""
+        checkpoint = train(
+            self.arch, self.images, self.recipe, folder=folder, seed=self.seed,
+            start=self.start, teacher=self.teacher,
+        )  # fmt: skip
+        group.decided(lambda: _save(checkpoint, folder))
+
+
+def _save(checkpoint: Checkpoint, folder: Path) -> None:
+    checkpoint.save(folder / "trained.safetensors")
+    for name in ("last.ckpt", "best.ckpt"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_images(data: str | Path, folder: Path, *, seed: int, task: str | None = None) -> Images:
+    """The images, with a record in `folder`; what could be read is remembered from there."""
+    path = folder / "images.json"
+    known = read_json(path) if path.exists() else None
+    log.info(f"reading {data}")
+    images = load_images(data, seed=seed, known=known, task=task)
+    write_json(path, images.to_json())
+    return images

@@ -13,7 +13,7 @@ PACKAGE = Path(mobilenets.archs.__file__).parents[1]
 # Low to high: a module imports its own floor and those before it.
 FLOORS = (
     "errors", "files", "child", "stages", "archs", "nn", "runtimes", "measurement",
-    "data", "train", "deliver", "pipeline", "cli",
+    "data", "train", "shrink", "deliver", "pipeline", "adaptation", "cli",
 )  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -156,7 +156,7 @@ def table(
     Example: mobilenets table --runtime onnxruntime --threads 1
     """
     from mobilenets.cli import tables
-    from mobilenets.measurement.table import build_table
+    from mobilenets.measurement.build import build_table
 
     record = build_table(runtime, threads=threads, image_size=image_size).to_json()
     return show_json(record) if json else tables.show(record)
@@ -208,17 +208,33 @@ def choose(
 
 @app.command()
 def tradeoff(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN", help="A run of adapt, and others to draw beside it, instead."
+        ),
+    ] = None,
     runtime: Runtime = "auto",
     threads: Threads = 1,
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
     image_size: ImageSize = None,
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("tradeoff.html"),
+    out: Annotated[
+        Path | None, typer.Option(help="The page.  [default: tradeoff.html, in RUN if given]")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Draw expected accuracy against latency, for every network in each runtime.
+    """Draw expected accuracy against latency, for every network in each runtime; or the family of
+    an adapted RUN against its price, beside the width multiplier's.
 
     Example: mobilenets tradeoff --runtime onnxruntime,openvino
     """
+    page = out or Path(runs[0] if runs else "", "tradeoff.html")
+    if runs:
+        from mobilenets.deliver.family import read_family, write_family
+
+        family = read_family(runs[0], runs[1:])
+        write_family(family, page)
+        return show_json(family.to_json()) if json else print(page)
     from mobilenets.deliver import tradeoff as pages
     from mobilenets.measurement.choose import predict_all
     from mobilenets.measurement.table import load_tables
@@ -229,8 +245,8 @@ def tradeoff(
     pools = predict_all(
         classes=classes, image_size=image_size, threads=threads, runtimes=names, tables=tables
     )
-    pages.write_tradeoff(pools, tables, out, threads=threads)
-    return show_json(pages.to_json(pools)) if json else print(out)
+    pages.write_tradeoff(pools, tables, page, threads=threads)
+    return show_json(pages.to_json(pools)) if json else print(page)
 
 
 @app.command()
@@ -251,6 +267,9 @@ def fit(
         bool | None,
         typer.Option("--flip/--no-flip", help="Mirrored images mean the same.  [default: by data]"),
     ] = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Choose a larger network, and shrink it (NetAdapt).")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Run folder.  [default: runs/NAME]")] = None,
     seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
     json: Json = False,
@@ -264,10 +283,15 @@ def fit(
     from mobilenets.train import Limits
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    run = fit_network(
-        data, budget, out=out, threads=threads, seed=seed, runtimes=runtime_names(runtime),
-        limits=Limits(epochs=epochs, minutes=minutes, flip=flip),
-    )  # fmt: skip
+    words: dict[str, Any] = {
+        "out": out, "threads": threads, "seed": seed, "runtimes": runtime_names(runtime),
+        "limits": Limits(epochs=epochs, minutes=minutes, flip=flip),
+    }  # fmt: skip
+    if adapt:
+        from mobilenets.adaptation import fit_adapted
+
+        return _show_adapted(fit_adapted(data, budget, **words), json=json)
+    run = fit_network(data, budget, **words)
     if json:
         show_json(run.summary)
     else:
@@ -275,6 +299,79 @@ def fit(
     if not run.accepted:
         print("; ".join(run.summary["complaints"]), file=sys.stderr)
         raise typer.Exit(MISSED)
+    return None
+
+
+@app.command()
+def adapt(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run folder or its checkpoint.")
+    ],
+    data: Annotated[str, typer.Argument(help="The images it was trained on.")],
+    latency: Latency = None,
+    macs: Macs = None,
+    params: Params = None,
+    size: Size = None,
+    memory: Memory = None,
+    runtime: Annotated[str, typer.Option(help="The runtime it is for.")] = "onnxruntime",
+    threads: Threads = 1,
+    step: Annotated[float, typer.Option(help="Part of the start's price cut first.")] = 0.025,
+    decay: Annotated[float, typer.Option(help="Of that part, from step to step.")] = 0.96,
+    kinds: Annotated[
+        str, typer.Option(help="Edits proposed: expand, width, kernel, se, row.")
+    ] = "expand,width",
+    importance: Annotated[str, typer.Option(help="Which filters stay: l2, bn, taylor.")] = "l2",
+    rule: Annotated[
+        str, typer.Option(help="v3: least loss per price saved; paper: least loss.")
+    ] = "v3",
+    screen: Annotated[
+        str, typer.Option(help="How many proposals of a step are trained; or: all.")
+    ] = "4",
+    short_steps: Annotated[int, typer.Option(help="Batches in a short training.")] = 50,
+    long_epochs: Annotated[int, typer.Option(help="Epochs at the end.")] = 10,
+    distil: Annotated[bool, typer.Option("--distil", help="The start teaches.")] = False,
+    workers: Annotated[
+        int, typer.Option(help="Evaluate proposals in so many processes (Ray).")
+    ] = 0,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Or on this Ray cluster.")
+    ] = None,
+    member: Annotated[
+        int | None, typer.Option(help="Only deliver this member of a finished RUN; 0: its start.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.  [default: runs/SOURCE-LIMIT]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the adaptation.")] = 0,
+    json: Json = False,
+) -> None:
+    """Shrink a trained network to one limit by NetAdapt; the same command resumes a killed run.
+
+    Example: mobilenets adapt runs/photos photos/ --macs 20M
+    """
+    from mobilenets.adaptation import Adaptation, adapt_member
+    from mobilenets.adaptation import adapt as adapt_network
+    from mobilenets.cli import adapting
+    from mobilenets.shrink import Settings, Workers
+
+    budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    if member is not None:
+        record = adapt_member(
+            source, member, data, runtime=runtime, threads=threads, long_epochs=long_epochs
+        )
+    else:
+        settings = Settings(
+            step=step, decay=decay, kinds=tuple(kinds.split(",")), importance=importance,
+            rule=rule, screen=adapting.screen(screen), short_steps=short_steps, distil=distil,
+            seed=seed,
+        )  # fmt: skip
+        record = adapt_network(
+            Adaptation(
+                source, data, budget, runtime=runtime, threads=threads, settings=settings,
+                long_epochs=long_epochs, workers=Workers(workers, ray), out=out,
+            )
+        )  # fmt: skip
+    return _show_adapted(record, json=json)
 
 
 @app.command()
@@ -431,6 +528,16 @@ def write_report(run: Annotated[Path, typer.Argument(help="A run folder of `fit`
     from mobilenets.deliver.report import report
 
     print(report(run))
+
+
+def _show_adapted(record: dict[str, Any], *, json: bool) -> None:
+    """Print it; end with 3 where the artefact misses a limit or was not verified."""
+    from mobilenets.cli import adapting
+
+    show_json(record) if json else adapting.show(record)
+    if not (record["verified"] and record["within_budget"]):
+        print("; ".join(record["complaints"]), file=sys.stderr)
+        raise typer.Exit(MISSED)
 
 
 def main() -> None:

@@ -1,0 +1,79 @@
+"""One step: what was proposed, what was chosen, and the network that came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+from mobilenets.archs import Arch, to_json
+from mobilenets.nn import Checkpoint
+
+
+class Considered(NamedTuple):
+    """A proposal and its losses on the held-out images: cut only, and trained briefly (None: it
+    was not)."""
+
+    edit: str
+    price: float
+    screened: float | None
+    loss: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A network of the family, `index` steps from the start, which is 0.
+
+    `loss` and `accuracy` (percent) are on the held-out images. `target` is the price that every
+    proposal had to meet; `proposals` of them met it, `trained` of them were trained briefly.
+    """
+
+    index: int
+    chosen: str
+    proposals: int
+    trained: int
+    target: float
+    price: float
+    loss: float
+    accuracy: float
+    seconds: float
+    considered: tuple[Considered, ...]
+    checkpoint: Checkpoint
+
+    @property
+    def arch(self) -> Arch:
+        return self.checkpoint.arch
+
+    def to_json(self) -> dict[str, Any]:
+        """All but the weights."""
+        plain = {one.name: getattr(self, one.name) for one in fields(self)}
+        del plain["checkpoint"]
+        considered = [one._asdict() for one in self.considered]
+        return plain | {"considered": considered, "arch": to_json(self.arch)}
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any], checkpoint: Checkpoint) -> Step:
+        """The inverse of `to_json`."""
+        plain = {key: value for key, value in record.items() if key != "arch"}
+        considered = tuple(Considered(**one) for one in record["considered"])
+        return cls(**plain | {"considered": considered, "checkpoint": checkpoint})
+
+
+def ranked(
+    priced: Sequence[tuple[float, float]], *, price: float, loss: float, rule: str
+) -> list[int]:
+    """The proposals, given as (price, loss), from the best on, by their place in `priced`.
+
+    `price` and `loss` are the present network's, and all are cheaper. "paper" goes by the least
+    loss. "v3" goes by loss gained per price saved; but of those that lose nothing that ratio would
+    favour the least saving, so they come first and the largest saving counts.
+    """
+
+    def v3(at: int) -> tuple[bool, float, float]:
+        saved, gained = price - priced[at][0], priced[at][1] - loss
+        return gained > 0, gained / saved if gained > 0 else -saved, gained
+
+    def paper(at: int) -> tuple[float, float]:
+        return priced[at][1], priced[at][0]
+
+    return sorted(range(len(priced)), key=v3 if rule == "v3" else paper)

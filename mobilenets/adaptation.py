@@ -10,9 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mobilenets import group
 from mobilenets.archs import Arch, Budget, cost, digest, from_json
 from mobilenets.archs.budget import LIMIT_NAMES
-from mobilenets.data import Images, load_images
+from mobilenets.data import Images
 from mobilenets.deliver.verify import verify
 from mobilenets.errors import BudgetError, FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
@@ -30,8 +31,9 @@ from mobilenets.shrink.family import ASKED, STEPS, keep, member, member_path, re
 from mobilenets.shrink.netadapt import check_reachable
 from mobilenets.shrink.prices import LatencyPrice, arithmetic_price, latency_price
 from mobilenets.stages import Stages
-from mobilenets.train import Limits, Teacher, train
-from mobilenets.train.named import top1
+from mobilenets.train import How, Limits, Teacher, train
+from mobilenets.train.job import read_images
+from mobilenets.train.named import score
 
 # A latency limit is aimed at from this far below: two sessions differ by 1 to 3 percent.
 HEADROOM = 0.03
@@ -64,6 +66,11 @@ class Adaptation:
     def __post_init__(self) -> None:
         check_runtime(self.runtime)
         _check_epochs(self.long_epochs)
+        if group.size() > 1:
+            raise MobileNetsError(
+                f"a network is adapted by one process, got {group.size()}; start it without "
+                "torchrun, and share the proposals out with --workers"
+            )
         if len(self.budget.limits()) != 1:
             given = ", ".join(LIMIT_NAMES[name] for name in self.budget.limits()) or "none"
             raise BudgetError(
@@ -156,6 +163,7 @@ def fit_adapted(
     *,
     out: str | Path | None = None,
     limits: Limits | None = None,
+    how: How | None = None,
     runtimes: Sequence[str] = ("onnxruntime",),
     threads: int = 1,
     seed: int = 0,
@@ -169,7 +177,7 @@ def fit_adapted(
     )  # fmt: skip
     larger = replace(budget, **{job.limit: ROOM * budget.limits()[job.limit]})
     start = fit(
-        data, larger, out=job.source, limits=limits, runtimes=runtimes, threads=threads,
+        data, larger, out=job.source, limits=limits, how=how, runtimes=runtimes, threads=threads,
         seed=seed,
     )  # fmt: skip
     return adapt(replace(job, runtime=start.summary["latency"]["runtime"]))
@@ -190,12 +198,7 @@ def _check_epochs(epochs: object) -> None:
 
 def _images(data: str | Path, start: Checkpoint, folder: Path) -> Images:
     """Split as they were when the start was trained on them: what it has seen validates nothing."""
-    path = folder / "images.json"
-    known = read_json(path) if path.exists() else None
-    log.info(f"reading {data}")
-    images = load_images(data, seed=int(start.training.get("seed", 0)), known=known)
-    write_json(path, images.to_json())
-    return images
+    return read_images(data, folder, seed=int(start.training.get("seed", 0)))
 
 
 def _check_free(folder: Path) -> None:
@@ -283,7 +286,7 @@ def _deliver(job: Adaptation, found: _Member, images: Images) -> None:
         verdict = verify(
             artefact, found.trained, images, found.budget, runtime=job.runtime, threads=job.threads
         )
-        before = {"top1_start": top1(start, images)}
+        before = {"top1_start": score(start, images).value}
         write_json(folder / "verdict.json", before | verdict.to_json())
 
     stages.run("verified", [job.threads, found.budget.to_json()], ["verdict.json"], check)

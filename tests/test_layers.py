@@ -12,8 +12,9 @@ import mobilenets.archs
 PACKAGE = Path(mobilenets.archs.__file__).parents[1]
 # Low to high: a module imports its own floor and those before it.
 FLOORS = (
-    "errors", "files", "child", "stages", "archs", "nn", "runtimes", "measurement",
-    "data", "train", "shrink", "deliver", "pipeline", "adaptation", "cli",
+    "errors", "files", "child", "group", "stages", "archs", "nn", "runtimes", "measurement",
+    "data", "tasks", "train", "shrink", "deliver", "pipeline",
+    "adaptation", "cli", "__main__",
 )  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

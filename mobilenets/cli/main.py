@@ -40,6 +40,33 @@ Latency = Annotated[str | None, typer.Option(help="Limit on the p50 latency: 5ms
 Macs = Annotated[str | None, typer.Option(help="Limit on the multiply-adds: 100M.")]
 Params = Annotated[str | None, typer.Option(help="Limit on the parameters: 2M.")]
 Size = Annotated[str | None, typer.Option(help="Limit on the artefact's file: 4MB.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Start from: torchvision, timm, keras, timm:TAG, hf:OWNER/NAME, a file."),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="from_scratch, fine_tune, few_images, modern, paper_v1, paper_v2, paper_v3.  "
+        "[default: from_scratch; with weights fine_tune]",
+    ),
+]
+TeacherFile = Annotated[
+    Path | None, typer.Option("--teacher", help="A checkpoint whose answers to imitate.")
+]
+Flip = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help="Mirrored images mean the same.  [default: by data]"),
+]
+Mixed = Annotated[
+    bool | None,
+    typer.Option("--mixed/--no-mixed", help="Mixed precision, on GPUs only.  [default: on]"),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(help="classification, or attributes that are there or not.  [default: by data]"),
+]
 Memory = Annotated[str | None, typer.Option(help="Limit on peak activations, fp32: 1.5MB.")]
 
 
@@ -259,14 +286,16 @@ def fit(
     memory: Memory = None,
     runtime: Runtime = "onnxruntime",
     threads: Threads = 1,
+    weights: Weights = None,
+    recipe: RecipeName = None,
+    teacher: TeacherFile = None,
+    task: Task = None,
     epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Train for at most so long.  [default: 15]")
+        float | None, typer.Option(help="Train for at most so long.  [default: the recipe's]")
     ] = None,
-    flip: Annotated[
-        bool | None,
-        typer.Option("--flip/--no-flip", help="Mirrored images mean the same.  [default: by data]"),
-    ] = None,
+    flip: Flip = None,
+    mixed: Mixed = None,
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Choose a larger network, and shrink it (NetAdapt).")
     ] = False,
@@ -278,20 +307,24 @@ def fit(
 
     Example: mobilenets fit photos/ --latency 5ms
     """
+    from mobilenets import group
     from mobilenets.pipeline import fit as fit_network
     from mobilenets.runtimes import runtime_names
-    from mobilenets.train import Limits
+    from mobilenets.train import How, Limits
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     words: dict[str, Any] = {
         "out": out, "threads": threads, "seed": seed, "runtimes": runtime_names(runtime),
-        "limits": Limits(epochs=epochs, minutes=minutes, flip=flip),
+        "limits": Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
+        "how": How(weights, recipe, teacher, task),
     }  # fmt: skip
     if adapt:
         from mobilenets.adaptation import fit_adapted
 
         return _show_adapted(fit_adapted(data, budget, **words), json=json)
     run = fit_network(data, budget, **words)
+    if group.rank() > 0:
+        return None
     if json:
         show_json(run.summary)
     else:
@@ -380,20 +413,10 @@ def train(
     data: Annotated[str, typer.Argument(help="Folder, CSV, or: digits, fashion-mnist.")],
     width: Width = None,
     resolution: Resolution = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(help="Start from: torchvision, timm, keras, timm:TAG, hf:OWNER/NAME, a file."),
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="from_scratch, fine_tune, few_images, modern, paper_v1, paper_v2, paper_v3.  "
-            "[default: from_scratch; with weights fine_tune]"
-        ),
-    ] = None,
-    teacher: Annotated[
-        Path | None, typer.Option(help="A checkpoint whose answers to imitate.")
-    ] = None,
+    weights: Weights = None,
+    recipe: RecipeName = None,
+    teacher: TeacherFile = None,
+    task: Task = None,
     epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Train for at most so long.  [default: the recipe's]")
@@ -401,10 +424,8 @@ def train(
     lr: Annotated[
         float | None, typer.Option(help="Peak learning rate.  [default: the recipe's]")
     ] = None,
-    flip: Annotated[
-        bool | None,
-        typer.Option("--flip/--no-flip", help="Mirrored images mean the same.  [default: by data]"),
-    ] = None,
+    flip: Flip = None,
+    mixed: Mixed = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder.  [default: runs/DATA-NETWORK]")
     ] = None,
@@ -415,16 +436,21 @@ def train(
 
     Example: mobilenets train mobilenet_v2 photos/ --width 0.5 --weights timm
     """
+    from mobilenets import group
+    from mobilenets.tasks import figure
     from mobilenets.train import Limits, Training, train_named
 
-    limits = Limits(epochs=epochs, minutes=minutes, flip=flip, learning_rate=lr)
+    limits = Limits(epochs, minutes, flip, learning_rate=lr, mixed_precision=mixed)
     record = train_named(
-        Training(name, data, width, resolution, weights, recipe, teacher, limits, seed, out)
+        Training(name, data, width, resolution, weights, recipe, teacher, limits, seed, out, task)
     )
+    if group.rank() > 0:
+        return None
     if json:
         return show_json(record)
+    title, value = figure(record)
     return print(
-        f"top-1 {record['top1']:.2f} % of the validation images, after {record['epochs']} epochs "
+        f"{title} {value} of the validation images, after {record['epochs']} epochs "
         f"({record['images_per_second']:,.0f} images a second)\n{record['checkpoint']}"
     )
 
@@ -435,7 +461,7 @@ def evaluate(
     data: Annotated[str, typer.Argument(help="Folder, CSV, or built-in name.")],
     json: Json = False,
 ) -> None:
-    """Print the accuracy of FILE on DATA; on the data it was trained on, the validation images.
+    """Print how good FILE is on DATA; on the data it was trained on, the validation images.
 
     Example: mobilenets eval runs/digits/model.onnx digits
     """
@@ -444,8 +470,8 @@ def evaluate(
     network = networks.load(file)
     score = networks.evaluate(network, networks.images_for(network, data))
     if json:
-        return show_json(score._asdict())
-    return print(f"top-1 {score.top1:.2f} %, top-5 {score.top5:.2f} % of {score.images:,} images")
+        return show_json(score.to_json())
+    return print(score.words())
 
 
 @app.command()
@@ -454,7 +480,7 @@ def predict(
     images: Annotated[list[Path], typer.Argument(help="Image files.")],
     json: Json = False,
 ) -> None:
-    """Print the most likely label of each image.
+    """Print the most likely class of each image, or the probability of each attribute.
 
     Example: mobilenets predict runs/digits/model.onnx photo.png
     """

@@ -13,6 +13,7 @@ from mobilenets.archs import Budget
 from mobilenets.archs.budget import describe
 from mobilenets.deliver.page import PALETTE, plot
 from mobilenets.measurement.candidates import Candidate
+from mobilenets.tasks import Task
 
 # The colours of the day; the page's script puts those of the night in their place.
 _DAY = {name: shades[0] for name, shades in PALETTE.items()}
@@ -121,15 +122,15 @@ def _note(one: dict[str, Any], axis: str) -> str:
     )
 
 
-def training(rows: list[dict[str, float]]) -> str:
-    """Losses above, holdout top-1 below, by epoch, and which epoch was kept."""
+def training(rows: list[dict[str, float]], task: Task) -> str:
+    """Losses above, the holdout images' metric below, by epoch, and which epoch was kept."""
     epochs = [row["epoch"] + 1 for row in rows]
     mode = "lines+markers" if len(rows) <= 30 else "lines"
     figure = go.Figure()
     for column, label, colour, dash, axis in (
         ("train_loss", "training loss", "sky", "solid", "y"),
         ("holdout_loss", "holdout loss", "blue", "dash", "y"),
-        ("holdout_top1", "holdout top-1, %", "red", "solid", "y2"),
+        (f"holdout_{task.metric}", f"holdout {task.title}, %", "red", "solid", "y2"),
     ):
         line = {"color": _DAY[colour], "dash": dash, "width": 2}
         y = [row[column] for row in rows]
@@ -139,7 +140,7 @@ def training(rows: list[dict[str, float]]) -> str:
         )
     figure.update_layout(
         yaxis={"title": "loss", "rangemode": "tozero", "domain": [0.46, 1]},
-        yaxis2={"title": "top-1, %", "domain": [0, 0.38], "anchor": "x"},
+        yaxis2={"title": f"{task.title}, %", "domain": [0, 0.38], "anchor": "x"},
         xaxis={"title": "epoch", "anchor": "y2", "tick0": 1, "dtick": -(-len(rows) // 8) or 1},
     )
     if rows:

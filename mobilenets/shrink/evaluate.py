@@ -22,9 +22,10 @@ from mobilenets.archs import Arch
 from mobilenets.data import Images, Preprocess, StreamedPixels, decode, training_side
 from mobilenets.nn import Checkpoint, surgery
 from mobilenets.shrink.settings import Settings
+from mobilenets.tasks.classification import Classification
 from mobilenets.train import Recipe, Teacher
 from mobilenets.train.heap import kept_memory
-from mobilenets.train.module import Classification
+from mobilenets.train.module import Learner
 from mobilenets.train.norm import lags
 
 _EVAL_BATCH = 256
@@ -138,7 +139,7 @@ def gradients(shared: Shared, checkpoint: Checkpoint, seed: int) -> dict[str, Te
         return {name: one.grad for name, one in named if one.grad is not None}
 
 
-def train_briefly_(module: Classification, shared: Shared, job: Job) -> None:
+def train_briefly_(module: Learner, shared: Shared, job: Job) -> None:
     """The short training: the recipe's whole schedule in `job.steps` batches."""
     module.train()
     module.start_epoch(0)
@@ -152,11 +153,11 @@ def train_briefly_(module: Classification, shared: Shared, job: Job) -> None:
     module.eval()
 
 
-def _module(shared: Shared, checkpoint: Checkpoint, job: Job) -> Classification:
+def _module(shared: Shared, checkpoint: Checkpoint, job: Job) -> Learner:
     teacher = None if shared.teacher is None else Teacher.of(shared.teacher)
-    module = Classification(
+    module = Learner(
         checkpoint.network(), shared.recipe, seed=job.seed, total_steps=max(job.steps, 1),
-        teacher=teacher, classes=checkpoint.labels,
+        teacher=teacher, task=Classification(checkpoint.labels),
     )  # fmt: skip
     return module.eval()
 
@@ -174,7 +175,7 @@ def _batches(shared: Shared, job: Job) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 @torch.no_grad()
-def _normalised(module: Classification, pixels: Pixels, size: int) -> Iterator[Tensor]:
+def _normalised(module: Learner, pixels: Pixels, size: int) -> Iterator[Tensor]:
     """Whole batches of float images, as the network takes them."""
     whole = max(len(pixels) // size, 1) * size
     for at in range(0, min(whole, len(pixels)), size):
@@ -182,7 +183,7 @@ def _normalised(module: Classification, pixels: Pixels, size: int) -> Iterator[T
 
 
 @torch.inference_mode()
-def _score(module: Classification, shared: Shared) -> tuple[float, float]:
+def _score(module: Learner, shared: Shared) -> tuple[float, float]:
     loss, right = 0.0, 0
     for at in range(0, len(shared.held), _EVAL_BATCH):
         pixels = torch.from_numpy(shared.held[at : at + _EVAL_BATCH].copy()).float() / 255
@@ -194,7 +195,7 @@ def _score(module: Classification, shared: Shared) -> tuple[float, float]:
     return loss / count if np.isfinite(loss) else float("inf"), 100 * right / count
 
 
-def _weights(module: Classification) -> dict[str, Tensor]:
+def _weights(module: Learner) -> dict[str, Tensor]:
     """In the order of memory that a file gives them back in: what reads them sums alike."""
     state: dict[str, Any] = module.network.state_dict()
     return {name: one.clone(memory_format=torch.contiguous_format) for name, one in state.items()}

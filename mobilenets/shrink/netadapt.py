@@ -46,9 +46,15 @@ def netadapt(
     `price` is asked anew in every step, so it may learn from one to the next. `after` is the last
     step of an earlier call with the same arguments: what follows is as if that had not ended.
 
-    Raises `NoFitError` where no such network is reached, `DataError` for images of other classes.
+    Raises `NoFitError` where no such network is reached, `DataError` for images of other classes,
+    and of attributes.
     """
     settings, workers = settings or Settings(), workers or Workers()
+    if images.task != "classification":
+        raise DataError(
+            f"{images.name} has {images.task}, and only classifiers are adapted; train a narrower "
+            "network instead: mobilenets train --width"
+        )
     if start.labels != images.classes:
         raise DataError(
             f"the network to adapt knows the classes {_few(start.labels)}, the images are of "

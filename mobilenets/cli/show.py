@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -40,12 +41,13 @@ def _text(cell: Any) -> str:
 
 
 def show_progress() -> None:
-    """Send the library's progress to stderr, each line with the seconds since the start."""
+    """Send the library's progress to stderr, each line with the seconds since the start; of several
+    processes that torchrun started the first one's, and the others' warnings."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Seconds())
     logger = logging.getLogger("mobilenets")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
     logger.propagate = False
 
 

@@ -485,8 +485,6 @@ def like(name: str, resolution: int, **words: Any) -> Arch:
     return replace(get_arch(name, width=0.5, resolution=resolution, classes=7), **words)
 
 
-
-
 @pytest.mark.parametrize(
     ("first", "second"),
     [

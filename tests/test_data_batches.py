@@ -189,7 +189,8 @@ def test_a_loader_hands_whole_batches_over(tmp_path: Path, workers: int):
         collate_fn=whole,
         num_workers=workers,
     )
-    pixels, labels = next(iter(loader))
+    batch = next(iter(loader))
+    pixels, labels = batch.pixels, batch.labels
 
     assert (tuple(pixels.shape), labels.dtype) == ((2, 3, 18, 18), torch.int64)
 

@@ -1,6 +1,6 @@
 """NetAdapt against the width multiplier, at equal price and equal total training time.
 
-    python experiments/netadapt.py /tmp/fashion --out runs/netadapt --price macs
+    python experiments/netadapt.py fashion-mnist --out runs/netadapt --price macs
 
 For each network and seed: one is trained at width 1.0 and adapted to 35 % of its price; the members
 at 70, 50 and 35 % are trained long. Against each stands a network of the same family whose width
@@ -15,7 +15,6 @@ With --price latency (the artefact's p50 in onnxruntime, one thread) it needs th
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import logging
 from dataclasses import dataclass
@@ -24,22 +23,14 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.adaptation import Adaptation, adapt, adapt_member
-from mobilenets.archs import (
-    Arch,
-    Budget,
-    at_resolution,
-    cost,
-    from_json,
-    get_arch,
-    keep_resolution,
-    widen,
-)
+from mobilenets.archs import Arch, Budget, at_width, cost, from_json
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measurement.choose import measured_whole
 from mobilenets.nn import Checkpoint
 from mobilenets.shrink import Price, Settings, Workers
 from mobilenets.shrink.family import records, run_price
 from mobilenets.train import Limits, Training, train_named
+from mobilenets.train.named import seconds_in
 
 POINTS = (0.7, 0.5, 0.35)
 
@@ -122,9 +113,7 @@ def _budget(plan: Plan, start: Path) -> Budget:
 
 def _as_cheap(start: Arch, price: Price, target: float) -> Arch:
     """The widest of the start's family, in hundredths, that costs no more than `target`."""
-    base = get_arch(start.name, classes=start.classes)
-    base = keep_resolution(at_resolution(base, start.resolution), start.output_stride)
-    wide = (widen(base, hundredths / 100) for hundredths in range(100, 4, -1))
+    wide = (at_width(start, hundredths / 100) for hundredths in range(100, 4, -1))
     return next(one for one in wide if price(one) <= target)
 
 
@@ -132,8 +121,7 @@ def _seconds(metrics: Path) -> float:
     """Of all epochs, with their evaluations; none where nothing was trained."""
     if not metrics.exists():
         return 0.0
-    with metrics.open(newline="") as file:
-        return sum(float(row["seconds"]) for row in csv.DictReader(file))
+    return seconds_in(metrics)
 
 
 def _tell(

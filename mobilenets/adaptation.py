@@ -18,12 +18,10 @@ from mobilenets.deliver.verify import verify
 from mobilenets.errors import BudgetError, FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.measurement.candidates import describe_arch
-from mobilenets.measurement.choose import measured_whole
-from mobilenets.measurement.device import device_name
-from mobilenets.measurement.journal import Measure, journalled
+from mobilenets.measurement.choose import measured_once
 from mobilenets.nn import Checkpoint
 from mobilenets.pipeline import default_folder, fit
-from mobilenets.runtimes import RUNTIMES, check_runtime
+from mobilenets.runtimes import check_runtime
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.shrink import Price, Settings, Step, Workers, netadapt
@@ -32,7 +30,7 @@ from mobilenets.shrink.netadapt import check_reachable
 from mobilenets.shrink.prices import LatencyPrice, arithmetic_price, latency_price
 from mobilenets.stages import Stages
 from mobilenets.train import How, Limits, Teacher, train
-from mobilenets.train.job import read_images
+from mobilenets.train.job import read_images, save_trained
 from mobilenets.train.named import score
 
 # A latency limit is aimed at from this far below: two sessions differ by 1 to 3 percent.
@@ -102,14 +100,8 @@ class Adaptation:
         """The price of a network by the limit."""
         if self.limit != "latency_ms":
             return arithmetic_price(self.limit)
-        return latency_price(self.runtime, self.threads, self._measure())
-
-    def _measure(self) -> Measure:
-        def conditions(runtime: str) -> str:
-            return f"{device_name()}, {runtime} {RUNTIMES[runtime].version()}, {self.threads}"
-
-        measure = measured_whole(self.threads)
-        return journalled(self.folder / "latency.jsonl", conditions, measure)
+        measure = measured_once(self.folder / "latency.jsonl", self.threads)
+        return latency_price(self.runtime, self.threads, measure)
 
 
 def adapt(job: Adaptation) -> dict[str, Any]:
@@ -153,8 +145,9 @@ def adapt_member(
     )  # fmt: skip
     folder = run / "members" / f"{index:03}"
     images = _images(data, step.checkpoint, folder)
-    _deliver(job, _Member(folder, step, Budget()), images)
-    return _summary(job, _Member(folder, step, Budget()), step.price)
+    found = _Member(folder, step, Budget())
+    _deliver(job, found, images)
+    return _summary(job, found, step.price)
 
 
 def fit_adapted(
@@ -305,9 +298,7 @@ def _train(job: Adaptation, found: _Member, start: Checkpoint, images: Images) -
         )  # fmt: skip
     adapted = found.step.checkpoint.training.get("adapted")
     training = {**checkpoint.training, "seed": images.seed, "adapted": adapted}
-    replace(checkpoint, training=training).save(found.trained)
-    for name in ("last.ckpt", "best.ckpt"):
-        (found.folder / name).unlink(missing_ok=True)
+    save_trained(replace(checkpoint, training=training), found.folder)
 
 
 def _summary(job: Adaptation, found: _Member, price: float) -> dict[str, Any]:

@@ -19,11 +19,8 @@ from mobilenets.deliver.verify import verify
 from mobilenets.errors import ArchError
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measurement.candidates import FAMILIES, describe_arch
-from mobilenets.measurement.choose import choose, measured_whole
-from mobilenets.measurement.device import device_name
-from mobilenets.measurement.journal import Measure, journalled
+from mobilenets.measurement.choose import choose, measured_once
 from mobilenets.measurement.table import load_tables
-from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.stages import Stages
@@ -163,8 +160,9 @@ def _images(job: _Job) -> Images:
     counts = ", ".join(
         f"{len(getattr(images, s))} {s}" for s in ("train", "holdout", "val", "test")
     )
-    what = "classes" if images.task == "classification" else images.task
-    log.info(f"{len(images.classes)} {what}; images: {counts}; skipped {len(images.skipped)}")
+    log.info(
+        f"{len(images.classes)} {images.kinds}; images: {counts}; skipped {len(images.skipped)}"
+    )
     return images
 
 
@@ -175,7 +173,7 @@ def _choose(job: _Job, images: Images, families: Collection[str] | None) -> None
         image_size=images.native_size,
         threads=job.threads,
         runtimes=job.runtimes,
-        measure=_measure(job),
+        measure=measured_once(job.folder / "latency.jsonl", job.threads),
         tables=load_tables(job.runtimes, job.threads),
         families=families,
     )
@@ -191,15 +189,6 @@ def _choose(job: _Job, images: Images, families: Collection[str] | None) -> None
     }
     write_json(job.folder / "arch.json", record)
     log.info(f"chosen: {choice.chosen.arch.full_name}")
-
-
-def _measure(job: _Job) -> Measure:
-    """Measuring in a runtime, with what was measured here before kept in latency.jsonl."""
-
-    def conditions(runtime: str) -> str:
-        return f"{device_name()}, {runtime} {RUNTIMES[runtime].version()}, {job.threads}"
-
-    return journalled(job.folder / "latency.jsonl", conditions, measured_whole(job.threads))
 
 
 def _training(job: _Job, images: Images, how: How, limits: Limits) -> TrainingJob:

@@ -6,11 +6,8 @@ import logging
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
 from torch.utils.data import DataLoader
 
 from mobilenets.data import Images, load_images, train_pixels, whole
@@ -19,6 +16,7 @@ from mobilenets.errors import DataError
 from mobilenets.nn import Checkpoint
 from mobilenets.train import Limits, Training, train_named
 from mobilenets.train.module import Learner
+from tests.three import three_digits
 
 NAME = "mobilenet_v1_0.25_8_os4"
 
@@ -26,13 +24,7 @@ NAME = "mobilenet_v1_0.25_8_os4"
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A hundred images of each of three digits."""
-    digits, root = load_digits(), tmp_path / "three"
-    for label in (0, 1, 2):
-        (root / str(label)).mkdir(parents=True)
-        for index in np.flatnonzero(digits.target == label)[:100]:
-            pixels = (digits.images[index] * 255 / 16).astype(np.uint8)
-            Image.fromarray(pixels).save(root / str(label) / f"{index}.png")
-    return root
+    return three_digits(tmp_path)
 
 
 def training_files(images: Images, count: int) -> list[Path]:

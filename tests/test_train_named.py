@@ -15,11 +15,8 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from sklearn.datasets import load_digits
 
 from mobilenets.archs import cost, get_arch
 from mobilenets.data import load_images
@@ -29,6 +26,7 @@ from mobilenets.errors import MobileNetsError, TrainingDiverged
 from mobilenets.nn import Checkpoint
 from mobilenets.train import Limits, Training, train_named
 from mobilenets.train.module import Learner
+from tests.three import three_digits
 
 pytestmark = pytest.mark.slow
 NAME = "mobilenet_v1_0.25_8_os4"
@@ -41,13 +39,7 @@ KEYS = (
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hundred images of each of three digits."""
-    digits, root = load_digits(), tmp_path_factory.mktemp("data") / "three"
-    for label in (0, 1, 2):
-        (root / str(label)).mkdir(parents=True)
-        for index in np.flatnonzero(digits.target == label)[:100]:
-            pixels = (digits.images[index] * 255 / 16).astype(np.uint8)
-            Image.fromarray(pixels).save(root / str(label) / f"{index}.png")
-    return root
+    return three_digits(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")

@@ -96,6 +96,13 @@ def get_arch(
     return arch if classes is None else arch.with_classes(classes)
 
 
+def at_width(arch: Arch, width: float) -> Arch:
+    """The network of that name at another width, by the paper's rule, for the same images and
+    classes: `arch` as it would be without its edits."""
+    base = at_resolution(widen(ARCHS[arch.name], width), arch.resolution)
+    return keep_resolution(base, arch.output_stride).with_classes(arch.classes)
+
+
 def _family(match: re.Match[str]) -> str:
     variant = "minimalistic" if match["variant"] == "minimal" else match["variant"]
     words = ("mobilenet", f"v{match['generation']}", match["size"], variant)

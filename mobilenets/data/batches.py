@@ -26,8 +26,8 @@ MEMORY_PART = 0.25
 
 
 class Batch(NamedTuple):
-    """uint8 (B, 3, S, S) and int64 (B,); `broken` says which images could not be read, and why:
-    others of the batch stand in for them, unless there are none."""
+    """uint8 (B, 3, S, S) and labels, int64 (B,) or float32 (B, A); `broken` says which images could
+    not be read, and why: others of the batch stand in for them, unless there are none."""
 
     pixels: Tensor
     labels: Tensor

@@ -48,6 +48,11 @@ class Images:
         return task_of(self.labels)
 
     @property
+    def kinds(self) -> str:
+        """What `classes` are, in words."""
+        return "classes" if self.task == "classification" else self.task
+
+    @property
     def seed(self) -> int:
         """The seed of the cuts that were made here."""
         return self.rule.seed

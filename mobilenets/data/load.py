@@ -48,10 +48,9 @@ def load_images(
     them or "folder/{000..011}.tar"), a CSV file of path,label and perhaps split; or attributes: a
     CSV file of path and several columns of 1, 0 (or -1) or nothing, CelebA's list_attr_celeba.txt,
     or the folder with one of these. `task`, "classification" or "attributes", says which is meant;
-    None looks. The string
-    "digits" is always the built-in; a folder of that name is "./digits" or a `Path`. `known` is an
-    earlier record (`Images.to_json`): if nothing has changed since, its skipped list stands and no
-    file is opened. Raises `DataError`.
+    None looks. The string "digits" is always the built-in; a folder of that name is "./digits" or a
+    `Path`. `known` is an earlier record (`Images.to_json`): if nothing has changed since, its
+    skipped list stands and no file is opened. Raises `DataError`.
     """
     rule = SplitRule(seed, val_fraction, holdout_fraction)
     _check_task(task)

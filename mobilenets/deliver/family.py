@@ -10,15 +10,7 @@ from typing import Any, NamedTuple
 
 from plotly.offline import get_plotlyjs
 
-from mobilenets.archs import (
-    Arch,
-    Budget,
-    at_resolution,
-    expected_top1,
-    from_json,
-    get_arch,
-    keep_resolution,
-)
+from mobilenets.archs import Budget, at_width, expected_top1, from_json
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.deliver import page, plots
 from mobilenets.errors import FileError
@@ -166,14 +158,9 @@ def _widths(start: dict[str, Any], price: Price) -> tuple[Point, ...]:
         return ()
     found = []
     for hundredths in WIDTHS[arch.name]:
-        one = _at_width(arch, hundredths / 100)
+        one = at_width(arch, hundredths / 100)
         its = expected_top1(one)
         if its is not None and hundredths <= round(100 * arch.width):
             lost = expected.top1 - its.top1
             found.append(Point(f"width {one.width:g}", price(one), start["accuracy"] - lost))
     return tuple(found)
-
-
-def _at_width(arch: Arch, width: float) -> Arch:
-    one = at_resolution(get_arch(arch.name, width=width, classes=arch.classes), arch.resolution)
-    return keep_resolution(one, arch.output_stride)

@@ -129,9 +129,8 @@ def evaluate(predictor: Predictor, images: Images) -> Score:
     images the network was trained on. Raises `DataError` for classes it does not know."""
     unknown = sorted(set(images.classes) - set(predictor.labels))
     if unknown:
-        what = "classes" if images.task == "classification" else images.task
         raise DataError(
-            f"{images.name} has {what} the network was not trained for, "
+            f"{images.name} has {images.kinds} the network was not trained for, "
             f"{', '.join(unknown[:5])}; it knows {', '.join(predictor.labels[:10])}"
         )
     task, indices = predictor.task, scored(predictor, images)

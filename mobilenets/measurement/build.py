@@ -97,7 +97,7 @@ def build_table(
 
 
 def _piece_times(piece: Arch) -> int:
-    return _IMAGE_TIMES if piece.in_channels == get_arch("mobilenet_v2").in_channels else 1
+    return _IMAGE_TIMES if piece.in_channels == REFERENCE.in_channels else 1
 
 
 class _Writer:

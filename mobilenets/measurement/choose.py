@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -19,11 +20,13 @@ from mobilenets.archs import Arch, Budget
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.errors import BudgetError, ConversionError, NoFitError
 from mobilenets.measurement.candidates import Candidate, candidates
-from mobilenets.measurement.journal import Measure
+from mobilenets.measurement.device import device_name
+from mobilenets.measurement.journal import Measure, journalled
 from mobilenets.measurement.latency import Latency
 from mobilenets.measurement.regress import fit
 from mobilenets.measurement.table import Table
 from mobilenets.measurement.target import measure_networks
+from mobilenets.runtimes import RUNTIMES
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
 # percent on a quiet machine and up to 8 on a busy one, and the finished artefact is measured again.
@@ -139,6 +142,15 @@ def measured_whole(threads: int, *, seconds: float = 1.0) -> Measure:
         return measure_networks(networks, threads=threads, seconds=seconds)
 
     return measure_archs
+
+
+def measured_once(path: Path, threads: int) -> Measure:
+    """`measured_whole`, with what was measured under the same conditions kept in `path`."""
+
+    def conditions(runtime: str) -> str:
+        return f"{device_name()}, {runtime} {RUNTIMES[runtime].version()}, {threads}"
+
+    return journalled(path, conditions, measured_whole(threads))
 
 
 def _search_all(

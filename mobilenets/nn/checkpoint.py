@@ -29,9 +29,8 @@ class Checkpoint:
     """A trained network as a value.
 
     `labels` are the classes or attributes in the order of the logits, as `task` has it (the names
-    of `mobilenets.tasks`), `preprocess` is `data.Preprocess` as JSON,
-    `mean` and `std` (a number a channel) normalise RGB in [0, 1], `training` says how the weights
-    came about.
+    of `mobilenets.tasks`), `preprocess` is `data.Preprocess` as JSON, `mean` and `std` (a number a
+    channel) normalise RGB in [0, 1], `training` says how the weights came about.
     """
 
     arch: Arch

@@ -115,7 +115,7 @@ def evaluate(shared: Shared, parent: Parent, job: Job) -> Outcome:
         if job.steps:
             train_briefly_(module, shared, job)
         if lags(job.steps, shared.recipe.bn_momentum, module.network):
-            update_bn(_normalised(module, shared.statistics, shared.recipe.batch_size), module)
+            update_bn(_floats(shared.statistics, shared.recipe.batch_size), module)
         loss, accuracy = _score(module, shared)
         return Outcome(loss, accuracy, _weights(module) if job.steps else None)
 
@@ -174,9 +174,8 @@ def _batches(shared: Shared, job: Job) -> Iterator[tuple[Tensor, Tensor]]:
         yield torch.from_numpy(shared.pixels[chosen]), torch.from_numpy(shared.labels[chosen])
 
 
-@torch.no_grad()
-def _normalised(module: Learner, pixels: Pixels, size: int) -> Iterator[Tensor]:
-    """Whole batches of float images, as the network takes them."""
+def _floats(pixels: Pixels, size: int) -> Iterator[Tensor]:
+    """Whole batches of float images in [0, 1]."""
     whole = max(len(pixels) // size, 1) * size
     for at in range(0, min(whole, len(pixels)), size):
         yield torch.from_numpy(pixels[at : at + size].copy()).float() / 255

@@ -96,10 +96,11 @@ class TrainingJob:
             self.arch, self.images, self.recipe, folder=folder, seed=self.seed,
             start=self.start, teacher=self.teacher,
         )  # fmt: skip
-        group.decided(lambda: _save(checkpoint, folder))
+        group.decided(lambda: save_trained(checkpoint, folder))
 
 
-def _save(checkpoint: Checkpoint, folder: Path) -> None:
+def save_trained(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write what a run came to; the states that it could have gone on from are removed."""
     checkpoint.save(folder / "trained.safetensors")
     for name in ("last.ckpt", "best.ckpt"):
         (folder / name).unlink(missing_ok=True)

@@ -103,8 +103,7 @@ def score(checkpoint: Checkpoint, images: Images) -> Score:
 
 def _record(arch: Arch, images: Images, folder: Path) -> dict[str, Any]:
     training = Checkpoint.load(folder / "trained.safetensors").training
-    with (folder / "metrics.csv").open(newline="") as file:
-        seconds = sum(float(row["seconds"]) for row in csv.DictReader(file))
+    seconds = seconds_in(folder / "metrics.csv")
     costs = cost(arch)
     return {
         "name": arch.name,
@@ -118,3 +117,9 @@ def _record(arch: Arch, images: Images, folder: Path) -> dict[str, Any]:
         "images_per_second": round(len(images.train) * training["epochs"] / seconds, 1),
         "checkpoint": str(folder / "trained.safetensors"),
     }
+
+
+def seconds_in(metrics: Path) -> float:
+    """What all epochs took, with their evaluations, by metrics.csv."""
+    with metrics.open(newline="") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file))

@@ -108,9 +108,9 @@ class Reestimate(pl.Callback):
     With `at_start` also before the first step: of weights carried over by surgery.
 
     `pixels` are training images, uint8 (N, 3, R, R), as an evaluation sees them, of which each of
-    several processes takes its `part`. Stands after the
-    averaging among the callbacks, so that it finds the averaged weights in place. What was done is
-    noted in the module's `batch_norm`, which goes into its checkpoints.
+    several processes takes its `part`. Stands after the averaging among the callbacks, so that it
+    finds the averaged weights in place. What was done is noted in the module's `batch_norm`, which
+    goes into its checkpoints.
     """
 
     def __init__(self, pixels: Tensor, recipe: Recipe, *, at_start: bool, part: Part | None = None):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mobilenets.archs import ARCHS, Arch, at_resolution, keep_resolution, widen
+from mobilenets.archs import Arch, at_width
 from mobilenets.archs.weights import PUBLISHED_WEIGHTS, SOURCES, find_weights, published_as
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn import Checkpoint, surgery
@@ -105,5 +105,4 @@ def _of_other_widths(arch: Arch) -> Iterator[Arch]:
     yield arch
     widths = {one.width for one in PUBLISHED_WEIGHTS if one.network == arch.name} - {arch.width}
     for width in sorted(widths, key=lambda width: (width < arch.width, abs(width - arch.width))):
-        base = at_resolution(widen(ARCHS[arch.name], width), arch.resolution)
-        yield keep_resolution(base, arch.output_stride).with_classes(arch.classes)
+        yield at_width(arch, width)

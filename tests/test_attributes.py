@@ -450,7 +450,7 @@ def test_fit_verifies_an_artefact_that_can_be_used(
     assert "Each attribute" in page
     assert "What is taken for what" not in page
     card = (tmp_path / "README.md").read_text()
-    assert "says of 4 attributes whether an image has them" in card
+    assert "a multi-label image classifier of 4 attributes" in card
     assert "top-1" not in card
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,11 +85,19 @@ def test_a_checkpoint_goes_up_with_a_card_and_is_weights_elsewhere(
     loaded = load_weights("hf:me/small")
 
     assert sorted(hub.repos["me/small"]) == ["README.md", "model.safetensors"]
-    assert b"mobilenet_v3_small_0.35_64" in hub.repos["me/small"]["README.md"]
+    card = hub.repos["me/small"]["README.md"].decode()
+    assert "mobilenet_v3_small_0.35_64" in card
+    assert "an image classifier of 3 classes" in card
     assert loaded.arch == ARCH
     assert all(
         torch.equal(checkpoint.weights[name], loaded.weights[name]) for name in loaded.weights
     )
+
+
+def test_the_card_of_a_network_for_attributes_says_so(hub: Hub):
+    push(replace(Checkpoint.fresh(ARCH), task="attributes"), "me/faces")
+
+    assert b"a multi-label image classifier of 3 attributes" in hub.repos["me/faces"]["README.md"]
 
 
 def test_another_network_than_the_one_asked_for_is_refused(hub: Hub):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -411,6 +412,8 @@ def start_building(folder: Path) -> subprocess.Popen[bytes]:
 
 def wait_for_lines(folder: Path, process: subprocess.Popen[bytes]) -> Path:
     while process.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.1)  # looking all the time would take one of its cores
         for path in folder.glob("*.jsonl"):
             if len(path.read_bytes().splitlines()) > 10:
                 return path

@@ -35,7 +35,7 @@ tags: [mobilenet, {library(record.runtime)}, image-classification]
 
 # {plain(images["name"])}: {record.arch.full_name}
 
-{describe_network(record.arch)}: {_does(record)}, chosen
+{describe_network(record.arch)}: {record.task.does}, chosen
 for a budget, trained and checked by `mobilenets fit`. How, with plots: `report.html`.
 
 **Verified: {_yes(verdict["verified"])}. Within budget: {_yes(verdict["within_budget"])}.**
@@ -109,13 +109,6 @@ def _more_figures(record: Record) -> list[tuple[str, str]]:
         ("its 95 % interval", f"{low:.1f} to {high:.1f} %"),
         ("top-5, artefact", f"{verdict['top5_artefact']:.2f} %"),
     ]
-
-
-def _does(record: Record) -> str:
-    count = f"{len(record.images['classes']):,}"
-    if record.task.name == "attributes":
-        return f"says of {count} attributes whether an image has them"
-    return f"an image classifier of {count} classes"
 
 
 def kind_of(images: dict[str, Any]) -> str:

@@ -57,6 +57,10 @@ class Attributes:
     metric: ClassVar[str] = "map"
     title: ClassVar[str] = "mean average precision"
 
+    @property
+    def does(self) -> str:
+        return f"a multi-label image classifier of {len(self.labels):,} attributes"
+
     def check(self, labels: NDArray[Any], *, taught: bool) -> None:
         unknown = np.isnan(labels).all(axis=0)
         if unknown.any() and not taught:

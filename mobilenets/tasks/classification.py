@@ -48,6 +48,10 @@ class Classification:
     metric: ClassVar[str] = "top1"
     title: ClassVar[str] = "top-1"
 
+    @property
+    def does(self) -> str:
+        return f"an image classifier of {len(self.labels):,} classes"
+
     def check(self, labels: NDArray[Any], *, taught: bool) -> None:
         """Every image has its class."""
 

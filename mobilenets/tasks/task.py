@@ -65,6 +65,10 @@ class Task(Protocol):
     def title(self) -> str:
         """The metric in words."""
 
+    @property
+    def does(self) -> str:
+        """What a network for it is, in words."""
+
     def check(self, labels: NDArray[Any], *, taught: bool) -> None:
         """Raise `DataError` where nothing can be learned from these labels of the training images;
         `taught` says whether a teacher's answers stand in for what is unknown."""

@@ -103,7 +103,7 @@ class Distil:
       attributes the binary cross-entropy to the teacher's probabilities, at a temperature of 1
       (arXiv:1704.04861, section 4.5).
     - match "embedding": the mean squared difference of the features before the classifier, through
-      a learned projection where their numbers differ (arXiv:1704.04861, section 4.6: FaceNet's).
+      a learned projection where their numbers differ (arXiv:1704.04861, Table 14: FaceNet).
     """
 
     match: str = "logits"

@@ -49,7 +49,7 @@ FAMILIES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_
 WIDTHS = (0.25, 0.5)
 SIZES = ("28", "28_os16", "28_os8", "28_os4", "32_os8", "64", "64_os16", "96")
 # Two pairs of classes that look alike: the eight others must teach what tells them apart.
-PAIRS = (("Coat", "Shirt"), ("Ankle boot", "Sneaker"))
+PAIRS = (("Coat", "Shirt"), ("Ankle-boot", "Sneaker"))
 EACH, FEW_EPOCHS, FEW_SEEDS = 20, 60, range(5)
 
 
@@ -173,7 +173,7 @@ def _trained(trial: Trial) -> Path:
 
 
 def _v2(width: float) -> str:
-    return f"mobilenet_v2_{width}_28_os8"
+    return f"mobilenet_v2_{width}_28_os16"
 
 
 def write_images(images: Images, folder: Path) -> None:

@@ -87,7 +87,7 @@ def test_a_checkpoint_goes_up_with_a_card_and_is_weights_elsewhere(
     assert sorted(hub.repos["me/small"]) == ["README.md", "model.safetensors"]
     card = hub.repos["me/small"]["README.md"].decode()
     assert "mobilenet_v3_small_0.35_64" in card
-    assert "an image classifier of 3 classes" in card
+    assert "A MobileNet for classification (3 outputs)" in card
     assert loaded.arch == ARCH
     assert all(
         torch.equal(checkpoint.weights[name], loaded.weights[name]) for name in loaded.weights
@@ -97,7 +97,7 @@ def test_a_checkpoint_goes_up_with_a_card_and_is_weights_elsewhere(
 def test_the_card_of_a_network_for_attributes_says_so(hub: Hub):
     push(replace(Checkpoint.fresh(ARCH), task="attributes"), "me/faces")
 
-    assert b"a multi-label image classifier of 3 attributes" in hub.repos["me/faces"]["README.md"]
+    assert b"A MobileNet for attributes (3 outputs)" in hub.repos["me/faces"]["README.md"]
 
 
 def test_another_network_than_the_one_asked_for_is_refused(hub: Hub):

@@ -19,7 +19,6 @@ from mobilenets.errors import FileError
 from mobilenets.files import read_json, write_json
 from mobilenets.nn.checkpoint import Checkpoint
 from mobilenets.nn.pretrained.download import cache_folder
-from mobilenets.tasks import get_task
 
 _NAMES = ("README.md", "report.html", "arch.json", "verdict.json")
 _SUFFIXES = (".safetensors", ".onnx", ".tflite", ".pte")
@@ -86,13 +85,13 @@ def _bundle(source: Path | str | Checkpoint, temporary: Path) -> list[Path]:
 def _card(checkpoint: Checkpoint, folder: Path) -> Path:
     """A card for a checkpoint that has none."""
     path = folder / "README.md"
-    arch, does = checkpoint.arch, get_task(checkpoint.task, checkpoint.labels).does
+    arch = checkpoint.arch
     path.write_text(
         "---\nlibrary_name: mobilenets\npipeline_tag: image-classification\n"
         "tags: [mobilenet, image-classification]\n---\n\n"
-        f"# {arch.full_name}\n\nA MobileNet: {does}, {arch.resolution} x "
-        f"{arch.resolution} pixels. The architecture, labels and preprocessing "
-        "are in the file.\n",
+        f"# {arch.full_name}\n\nA MobileNet for {checkpoint.task} ({arch.classes:,} outputs), "
+        f"{arch.resolution} x {arch.resolution} pixels. The architecture, labels and "
+        "preprocessing are in the file.\n",
         encoding="utf-8",
     )
     return path

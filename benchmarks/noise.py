@@ -24,9 +24,10 @@ from typing import Any
 import numpy as np
 
 from mobilenets.archs import Budget, get_arch
+from mobilenets.child import usable_cores
 from mobilenets.deliver.verify import time_artefact, too_noisy
 from mobilenets.measurement import measure
-from mobilenets.measurement.device import device_name, usable_cores
+from mobilenets.measurement.device import device_name
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes.artefact import export
 

@@ -39,6 +39,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mobilenets.child import usable_cores
 from mobilenets.data import Images, load_images
 from mobilenets.files import write_text
 from mobilenets.measurement.device import device_name
@@ -227,7 +228,7 @@ def _side_by_side(trials: list[Trial], jobs: int) -> Iterator[dict[str, Any]]:
     they give."""
     context = multiprocessing.get_context("spawn")
     cores: Queue[int] = context.Manager().Queue()
-    for core in sorted(os.sched_getaffinity(0))[:jobs]:
+    for core in usable_cores()[:jobs]:
         cores.put(core)
     with ProcessPoolExecutor(jobs, context, _alone, (cores,)) as pool:
         for done in as_completed([pool.submit(trial) for trial in trials]):
@@ -265,7 +266,7 @@ def _arguments() -> tuple[list[str], Plan]:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="+", choices=EXPERIMENTS)
     parser.add_argument("--out", type=Path, default=Path("runs/experiments"))
-    parser.add_argument("--jobs", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--jobs", type=int, default=len(usable_cores()))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--best", default="mobilenet_v2_0.5_28_os8")

@@ -25,6 +25,13 @@ from mobilenets.errors import MobileNetsError
 Request = Mapping[str, Any]
 
 
+def usable_cores() -> list[int]:
+    """The cores this process, and so its children, may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 class ChildDied(Exception):
     """The child ended without an answer; the message says how, in a few words."""
 

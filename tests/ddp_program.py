@@ -25,7 +25,7 @@ ARCH = get_arch("mobilenet_v3_small_0.35_16_os8", classes=10)  # squeeze-and-exc
 # Recipes and their learning rate (None: the recipe's own). "modern" is everything at once: images
 # varied and blended, averaged weights, a teacher, statistics anew. AdamW at the full rate lets
 # rounding grow: one process on one and on two threads differs by 0.1 within 50 steps.
-RECIPES = {"from_scratch": 1e-5, "fine_tune": None, "modern": 1e-5}
+RECIPES = {"fine_tune": None, "modern": 1e-5}
 
 
 def digits() -> Images:

@@ -18,12 +18,12 @@ import pytest
 
 from mobilenets import runtimes
 from mobilenets.archs import Arch, get_arch
-from mobilenets.child import Child
+from mobilenets.child import Child, usable_cores
 from mobilenets.errors import ArchError, FileError, MeasureError, RuntimeMissing
 from mobilenets.measurement import Latency, compare, measure
 from mobilenets.measurement import latency as latency_module
 from mobilenets.measurement import target as target_module
-from mobilenets.measurement.device import device, device_name, usable_cores, waited_ns
+from mobilenets.measurement.device import device, device_name, waited_ns
 from mobilenets.measurement.loop import LocalTarget, half_width, interleave, interval_rank
 from mobilenets.measurement.target import measure_targets
 from mobilenets.measurement.worker import Worker

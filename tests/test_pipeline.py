@@ -255,28 +255,16 @@ def test_a_lost_file_is_made_again_and_what_follows_is_not_trained_again(
     assert (run / "trained.safetensors").stat().st_mtime_ns == trained
 
 
-@pytest.mark.parametrize("moment", ["metrics.csv", "trained.safetensors", "verdict.json"])
-def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(
-    done: Path, data: Path, tmp_path: Path, moment: str
+def test_killed_three_times_it_ends_as_if_nothing_had_happened(
+    done: Path, data: Path, tmp_path: Path
 ):
     run = tmp_path / "run"
     command = [
         sys.executable, "-c", "from mobilenets.cli import main; main()", "fit", str(data),
         "--macs", "0.5M", "--params", "1M", "--epochs", "12", "--no-flip", "--out", str(run),
     ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    said = {
-        "metrics.csv": "epoch 2/12",
-        "trained.safetensors": "exporting",
-        "verdict.json": "writing report",
-    }
-    for line in process.stderr:
-        if said[moment] in line:
-            os.kill(process.pid, signal.SIGKILL)
-            break
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
+    for moment in ("epoch 2/12", "exporting", "writing report"):
+        kill_when_it_says(moment, command)
 
     subprocess.run(command, check=True, capture_output=True)
 
@@ -284,6 +272,17 @@ def test_killed_and_started_again_it_ends_as_if_nothing_had_happened(
     whole = Checkpoint.load(done / "trained.safetensors")
     torch.testing.assert_close(dict(resumed.weights), dict(whole.weights), rtol=0, atol=0)
     assert (run / "report.html").exists()
+
+
+def kill_when_it_says(moment: str, command: list[str]) -> None:
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if moment in line:
+            os.kill(process.pid, signal.SIGKILL)
+            break
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])

@@ -35,6 +35,7 @@ from mobilenets.runtimes import (
     Session,
     describe_runtimes,
     get_runtime,
+    isolated,
     runtime_names,
 )
 from mobilenets.runtimes.artefact import describe_file, files_of, is_intact, precision_of
@@ -435,6 +436,25 @@ def test_the_first_converter_that_fails_ends_an_export(tmp_path: Path):
 
     with pytest.raises(ConversionError, match=r"its converter crashed \(SIGABRT\)"):
         export_isolated([job], "ncnn")
+
+
+def test_many_networks_are_shared_among_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    children = []
+
+    class Counted(isolated.Child):
+        def __init__(self, module: str):
+            children.append(self)
+            super().__init__(module)
+
+    monkeypatch.setattr(isolated, "Child", Counted)
+    monkeypatch.setattr(isolated, "usable_cores", lambda: [0, 1, 2])
+    monkeypatch.setattr(isolated, "_WORTH_A_CHILD", 2)
+    paths = [tmp_path / f"{at}.onnx" for at in range(5)]
+
+    export_isolated([Job(V1, path) for path in paths], "onnxruntime")
+
+    assert len(children) == 2
+    assert sorted(tmp_path.iterdir()) == paths
 
 
 def test_a_checkpoint_that_is_none_is_named(tmp_path: Path):

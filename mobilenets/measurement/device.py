@@ -8,6 +8,8 @@ import platform
 from pathlib import Path
 from typing import TypedDict
 
+from mobilenets.child import usable_cores
+
 _CPUINFO = Path("/proc/cpuinfo")
 _NAME_KEYS = ("model name", "Model", "Hardware")  # x86; Raspberry Pi; older ARM kernels
 # Virtual machines give many CPUs one name, so what tells them apart counts too.
@@ -43,13 +45,6 @@ def device_name() -> str:
     """This machine in one line."""
     here = device()
     return f"{here['cpu']}, {here['cores']} cores, {here['machine']} [{here['fingerprint']}]"
-
-
-def usable_cores() -> list[int]:
-    """The cores this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
 
 
 def _cpuinfo() -> dict[str, str]:

@@ -15,9 +15,9 @@ from statistics import median
 from types import TracebackType
 from typing import Any
 
-from mobilenets.child import Child, ChildDied
+from mobilenets.child import Child, ChildDied, usable_cores
 from mobilenets.errors import FileError, MeasureError
-from mobilenets.measurement.device import device_name, usable_cores
+from mobilenets.measurement.device import device_name
 from mobilenets.measurement.loop import KNOWN, Turn, half_width, interleave
 from mobilenets.runtimes.artefact import RUNTIME_OF
 

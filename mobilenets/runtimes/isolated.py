@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 from mobilenets.archs import Arch, from_json, to_json
-from mobilenets.child import Child, ChildDied, Request, serve
+from mobilenets.child import Child, ChildDied, Request, serve, usable_cores
 from mobilenets.errors import ConversionError
 from mobilenets.runtimes import check_runtime
 from mobilenets.runtimes.artefact import export, move
 
 TIMEOUT = 600.0  # seconds for one network
+_WORTH_A_CHILD = 16  # conversions: a child takes seconds to start, and gigabytes
 
 
 class Job(NamedTuple):
@@ -29,10 +31,18 @@ class Job(NamedTuple):
 
 
 def export_isolated(jobs: Sequence[Job], runtime: str) -> None:
-    """Write each artefact, all in one child; raises ConversionError at the first that fails."""
-    for failure in try_exports(jobs, runtime):
-        if failure is not None:
-            raise failure
+    """Write each artefact, many of them by as many children as there are cores; raises
+    ConversionError where one fails."""
+    children = max(1, min(len(usable_cores()), len(jobs) // _WORTH_A_CHILD))
+    with ThreadPoolExecutor(children) as pool:
+        shares = [jobs[first::children] for first in range(children)]
+        failures = list(pool.map(lambda share: _first_failure(share, runtime), shares))
+    for failure in filter(None, failures):
+        raise failure
+
+
+def _first_failure(jobs: Sequence[Job], runtime: str) -> ConversionError | None:
+    return next(filter(None, try_exports(jobs, runtime)), None)
 
 
 def try_exports(jobs: Sequence[Job], runtime: str) -> Generator[ConversionError | None, None, None]:

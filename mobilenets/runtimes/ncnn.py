@@ -4,7 +4,6 @@ for which ncnn's format has no place."""
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import tempfile
 import warnings
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, final
 import ncnn
 import numpy as np
 
+from mobilenets.child import usable_cores
 from mobilenets.errors import ConversionError, FileError
 from mobilenets.runtimes import check_images
 
@@ -98,7 +98,7 @@ def _open(path: Path, threads: int) -> Any:
         raise FileError(f"{path} is no file that ncnn can load: it does not start with 7767517")
     net = ncnn.Net()
     options = net.opt
-    options.num_threads = threads or len(os.sched_getaffinity(0))
+    options.num_threads = threads or len(usable_cores())
     options.use_vulkan_compute = False
     options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = False
     options.use_bf16_storage = False

@@ -78,7 +78,7 @@ class Classification:
     def score(self, logits: Floats, labels: NDArray[Any]) -> Accuracy:
         ranks = np.argsort(-logits, axis=1, kind="stable")[:, :5]
         hits = ranks == labels[:, None]
-        top1, top5 = (100 * float(one.mean()) for one in (hits[:, 0], hits.any(axis=1)))
+        top1, top5 = (100 * int(one.sum()) / len(labels) for one in (hits[:, 0], hits.any(axis=1)))
         return Accuracy(top1, top5, len(labels))
 
     def agreement(self, ours: Floats, theirs: Floats) -> float:

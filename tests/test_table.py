@@ -343,7 +343,7 @@ def test_tables_that_cannot_be_used_are_named_and_the_choice_goes_on(
 def test_the_file_is_named_by_what_it_depends_on(tmp_path: Path):
     name = table_path("torch", 2, tmp_path).name
 
-    assert name == f"torch-{torch.__version__.split('+')[0]}-2t-{device()['fingerprint']}.jsonl"
+    assert name == f"torch-{torch.__version__.split('+')[0]}-2t-{device()['fingerprint']}-v4.jsonl"
 
 
 def test_a_table_of_an_unknown_runtime_is_refused():
@@ -430,8 +430,8 @@ def records(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def test_pieces_that_others_disturbed_are_timed_again():
-    turns = iter([(9.0, 50), (5.0, 20), (2.0, 0)])
+def test_of_a_piece_the_least_burst_counts_that_others_left_alone():
+    turns = iter([(9.0, 0), (5.0, 0), (2.0, 50), (6.0, 0)])
 
     class Target:
         def warm_up(self, seconds: float) -> float:
@@ -441,11 +441,56 @@ def test_pieces_that_others_disturbed_are_timed_again():
             ms, waited = next(turns)
             return Turn([round(ms * 1e6)] * burst, 100, waited)
 
-        def unload(self) -> None:
-            pass
+    burst = build._Burst(Target())  # type: ignore[arg-type]
+    for _ in range(4):
+        burst.take()
 
-    class Bench:
-        def load(self, path: Path) -> Target:
-            return Target()
+    assert build._p50_ms(burst.least()) == 5.0
+    assert burst.lower_quartile_ms() == 5.0  # of 2, 5, 6 and 9, the second
 
-    assert build._time_piece(Bench(), Path("x")) == (2.0, False)  # type: ignore[arg-type]
+
+class FlakyTarget:
+    """Takes a millisecond; "tires" can be timed twice only."""
+
+    def __init__(self, path: Path):
+        self._left = 2 if path.name == "tires" else 100
+
+    def warm_up(self, seconds: float) -> float:
+        return 1.0
+
+    def turn(self, settle: int, burst: int) -> Turn:
+        self._left -= 1
+        if self._left < 0:
+            raise MeasureError("tires failed")
+        return Turn([1_000_000] * burst, 100, 0)
+
+
+class FlakyBench:
+    """A process that crashes when "gone" is loaded."""
+
+    def __init__(self, runtime: str, threads: int): ...
+
+    def __enter__(self) -> FlakyBench:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def load(self, path: Path) -> FlakyTarget:
+        if path.name == "gone":
+            raise MeasureError("gone failed")
+        return FlakyTarget(path)
+
+
+def test_a_piece_at_which_the_process_crashes_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """At loading or in a later burst: the others are timed by another process."""
+    monkeypatch.setattr(build, "Bench", FlakyBench)
+    one, two, three, four = pieces(get_arch("mobilenet_v2"))[:4]
+    names = {one: "fine", two: "gone", three: "tires", four: "also fine"}
+
+    files = [(piece, Path(name)) for piece, name in names.items()]
+    timed = list(build._time_pieces(files, Path("reference"), "onnxruntime", 1))
+
+    assert timed == [(piece, build.Timing(1.0, 1.0, False)) for piece in (one, four)]
+    assert caplog.messages == ["gone failed", "tires failed"]

@@ -6,8 +6,10 @@ stay in the runtime's own layout, and handing one out in the caller's can take l
 
 A machine whose other guests come and go is some 10 % faster in one minute than in the next, which
 no process waiting for its core can notice. So one network, `REFERENCE`, is timed again and again
-beside the rest, and each time counts as a multiple of its time just then. Where a network lies in
-memory decides some per cent more, anew whenever it is loaded: so whole networks, which calibrate
+beside the rest, and each time counts as a multiple of its time just then. They slow it for
+hundredths of a second too, by up to a half: so a piece is timed in several short bursts, far apart,
+of which the least counts, and whole networks turn by turn with the reference. Where a network lies
+in memory decides some per cent more, anew whenever it is loaded: so whole networks, which calibrate
 and judge the table, and the pieces that read the image, the dearest of small networks, are loaded
 and measured more than once.
 """
@@ -19,7 +21,6 @@ import logging
 import random
 import tempfile
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -31,7 +32,7 @@ from mobilenets.archs.pieces import pieces
 from mobilenets.archs.rows import Pool
 from mobilenets.errors import MeasureError
 from mobilenets.measurement.candidates import candidates
-from mobilenets.measurement.latency import NOISY_WAIT, Bench, BenchTarget, measure
+from mobilenets.measurement.latency import NOISY_WAIT, Bench, BenchTarget, compare, measure
 from mobilenets.measurement.loop import Turn, fill
 from mobilenets.measurement.table import (
     EMPTY,
@@ -49,11 +50,10 @@ from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 
 # About a millisecond, with every kind of layer.
 REFERENCE = at_resolution(widen(get_arch("mobilenet_v3_large"), 0.5), 128)
-_PACE_EVERY = 4  # pieces from one timing of the reference to the next
-_PACE_OF = 5  # timings of the reference that tell the pace
-_BURST_MS = 10.0
-_WARM_SECONDS = 0.02
-_TRIES = 3
+_ROUNDS = 3  # bursts a piece, each with those of the rest of its chunk before and after it
+_PACE_EVERY = 4  # pieces from one burst of the reference to the next
+_SETTLE_MS, _BURST_MS, _BURST_RUNS = 2.0, 4.0, 5
+_WARM_SECONDS = 0.01
 _CHUNK = 64  # pieces converted, measured and written at a time
 _GROUP = 12  # whole networks measured in turns
 _IMAGE_TIMES, _NETWORK_TIMES = 3, 2
@@ -164,52 +164,55 @@ def _pooled(piece: Arch) -> Arch:
 def _time_pieces(
     files: Sequence[tuple[Arch, Path]], reference: Path, runtime: str, threads: int
 ) -> Iterator[tuple[Arch, Timing]]:
-    """In one process, and in another after a piece at which that crashed."""
+    """In one process, and in another without the piece at which that crashed."""
     left = list(files)
     while left:
+        at = 0
         with Bench(runtime, threads) as bench:
-            pace = _Pace(bench.load(reference))
-            while left:
-                piece, path = left.pop(0)
-                try:
-                    ms, noisy = _time_piece(bench, path)
-                    yield piece, Timing(ms, pace.ms(), noisy)
-                except MeasureError as error:
-                    log.warning(str(error))
-                    break
+            pace = _Burst(bench.load(reference))
+            bursts: list[_Burst] = []
+            try:
+                for at in [*range(len(left))] * (1 + _ROUNDS):
+                    if at == len(bursts):
+                        bursts.append(_Burst(bench.load(left[at][1])))
+                    else:
+                        bursts[at].take()
+                    if at % _PACE_EVERY == 0:
+                        pace.take()
+            except MeasureError as error:
+                log.warning(str(error))
+                del left[at]
+                continue
+        for (piece, _), burst in zip(left, bursts, strict=True):
+            turn = burst.least()
+            yield piece, Timing(_p50_ms(turn), pace.lower_quartile_ms(), _disturbed(turn))
+        return
 
 
-class _Pace:
-    """What the reference takes at present: timed now and then, the median of the last timings."""
+class _Burst:
+    """A loaded file, timed in bursts."""
 
     def __init__(self, target: BenchTarget):
+        run_ms = target.warm_up(_WARM_SECONDS)
         self._target = target
-        self._burst = fill(_BURST_MS, target.warm_up(_WARM_SECONDS))
-        self._asked = 0
-        self._last = deque((self._time() for _ in range(_PACE_OF)), maxlen=_PACE_OF)
+        self._settle = fill(_SETTLE_MS, run_ms)
+        self._runs = max(_BURST_RUNS, fill(_BURST_MS, run_ms))
+        self._turns: list[Turn] = []
 
-    def ms(self) -> float:
-        self._asked += 1
-        if self._asked % _PACE_EVERY == 0:
-            self._last.append(self._time())
-        return median(self._last)
+    def take(self) -> None:
+        self._turns.append(self._target.turn(self._settle, self._runs))
 
-    def _time(self) -> float:
-        return median(self._target.turn(self._burst, self._burst).times_ns) / 1e6
+    def least(self) -> Turn:
+        """The burst with the least p50, of those that others did not disturb where there are."""
+        return min(self._turns, key=lambda turn: (_disturbed(turn), _p50_ms(turn)))
+
+    def lower_quartile_ms(self) -> float:
+        """Of the bursts' p50s: what the least of three is on average."""
+        return sorted(map(_p50_ms, self._turns))[len(self._turns) // 4]
 
 
-def _time_piece(bench: Bench, path: Path) -> tuple[float, bool]:
-    """The p50 of a burst, and whether others had the cores meanwhile: then it is the least
-    disturbed of three."""
-    target = bench.load(path)
-    burst = max(5, fill(_BURST_MS, target.warm_up(_WARM_SECONDS)))
-    best = target.turn(0, burst)
-    for _ in range(_TRIES - 1):
-        if not _disturbed(best):
-            break
-        best = min(best, target.turn(0, burst), key=lambda turn: turn.waited_ns / turn.wall_ns)
-    target.unload()
-    return median(best.times_ns) / 1e6, _disturbed(best)
+def _p50_ms(turn: Turn) -> float:
+    return median(turn.times_ns) / 1e6
 
 
 def _disturbed(turn: Turn) -> bool:
@@ -232,14 +235,11 @@ def _measure_networks(
             random.Random(time_).shuffle(some)
             for group in _chunks(some, _GROUP):
                 files = [paths[arch] for arch in (REFERENCE, *group)]
-                reference, *latencies = measure(
-                    files, runtime=runtime, threads=threads, seconds=_NETWORK_SECONDS
-                )
-                for arch, latency in zip(group, latencies, strict=True):
-                    yield (
-                        arch,
-                        Timing(latency.p50_ms, reference.p50_ms, latency.waited > NOISY_WAIT),
-                    )
+                found = measure(files, runtime=runtime, threads=threads, seconds=_NETWORK_SECONDS)
+                pace_ms = found[0].p50_ms
+                ratios = compare(found)[1:]
+                for arch, latency, ratio in zip(group, found[1:], ratios, strict=True):
+                    yield arch, Timing(ratio * pace_ms, pace_ms, latency.waited > NOISY_WAIT)
                 log.info(f"{len(group)} of {len(some)} whole networks, time {time_ + 1}")
 
 

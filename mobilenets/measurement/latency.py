@@ -186,10 +186,6 @@ class BenchTarget:
     def turn(self, settle: int, burst: int) -> Turn:
         return Turn(*self.bench.ask("turn", path=str(self.path), settle=settle, burst=burst))
 
-    def unload(self) -> None:
-        """Forget the file, with its memory."""
-        self.bench.ask("unload", path=str(self.path))
-
     def latency(self, *, times_ms: tuple[float, ...], burst: int, waited: float) -> Latency:
         """These times with the conditions they were taken under."""
         return Latency(

@@ -42,6 +42,7 @@ HELD_OUT_NETWORKS = 40
 _CALIBRATION_SEED, _HELD_OUT_SEED = 1, 3
 # Values in a map (0.6 MB) beyond which it and its copy in another layout leave a core's own cache.
 _SPILL = 150_000
+_FORMAT = 4  # of the file and the way of measuring; older files are left where they are
 # A call of the runtime that does next to nothing.
 EMPTY = Arch("piece", 1, (Pool(),), resolution=1, classes=1, in_channels=8, dropout=0.0)
 log = logging.getLogger(__name__)
@@ -193,7 +194,7 @@ def load_tables(runtimes: Iterable[str], threads: int) -> dict[str, Table]:
 def table_path(runtime: str, threads: int, folder: Path | None = None) -> Path:
     """Where the table of these conditions is kept."""
     known = check_runtime(runtime)
-    name = f"{runtime}-{known.version()}-{threads}t-{device()['fingerprint']}.jsonl"
+    name = f"{runtime}-{known.version()}-{threads}t-{device()['fingerprint']}-v{_FORMAT}.jsonl"
     return (folder or cache_folder() / "tables") / name
 
 
@@ -236,7 +237,7 @@ def conditions_of(runtime: str, threads: int) -> dict[str, Any]:
     """What the times of a table hold for."""
     here = device()
     return {
-        "table": 3,  # of the format and the way of measuring
+        "table": _FORMAT,
         "device": f"{here['cpu']}, {here['cores']} cores, {here['machine']}",
         "fingerprint": here["fingerprint"],
         "runtime": runtime,
@@ -248,7 +249,7 @@ def conditions_of(runtime: str, threads: int) -> dict[str, Any]:
 def _parse_conditions(path: Path, line: str) -> dict[str, Any]:
     try:
         conditions = json.loads(line)
-        if conditions["table"] == 3 and conditions["fingerprint"]:
+        if conditions["table"] == _FORMAT and conditions["fingerprint"]:
             return conditions
     except (ValueError, KeyError, TypeError):
         pass

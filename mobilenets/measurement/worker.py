@@ -20,7 +20,7 @@ _SEED = 0
 
 
 class Worker:
-    """Answers one request after the other: start, then load, warm_up, turn and unload networks."""
+    """Answers one request after the other: start, then load, warm_up and turn networks."""
 
     def __init__(self) -> None:
         self._runtime: Any = None
@@ -49,11 +49,6 @@ class Worker:
         run = partial(session.run, _image(session.input_shape, session.layout))
         self._targets[path] = LocalTarget(run, waited=waited_ns)
         return precision_of(session.metadata)
-
-    def unload(self, path: str) -> None:
-        """Forget a network, with its memory."""
-        del self._targets[path]
-        gc.collect()
 
     def warm_up(self, path: str, seconds: float) -> float:
         return self._targets[path].warm_up(seconds)

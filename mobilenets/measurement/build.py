@@ -9,9 +9,10 @@ no process waiting for its core can notice. So one network, `REFERENCE`, is time
 beside the rest, and each time counts as a multiple of its time just then. They slow it for
 hundredths of a second too, by up to a half: so a piece is timed in several short bursts, far apart,
 of which the least counts, and whole networks turn by turn with the reference. Where a network lies
-in memory decides some per cent more, anew whenever it is loaded: so whole networks, which calibrate
-and judge the table, and the pieces that read the image, the dearest of small networks, are loaded
-and measured more than once.
+in memory decides some per cent more, anew whenever it is loaded (the reference itself took 1.1 or
+1.8 ms on one machine): so the fastest of several copies is the reference; and whole networks, which
+calibrate and judge the table, and the pieces that read the image, the dearest of small networks,
+are loaded and measured more than once.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 # About a millisecond, with every kind of layer.
 REFERENCE = at_resolution(widen(get_arch("mobilenet_v3_large"), 0.5), 128)
 _ROUNDS = 3  # bursts a piece, each with those of the rest of its chunk before and after it
+_REFERENCES = 3  # copies of the reference, of which the fastest tells the pace
 _PACE_EVERY = 4  # pieces from one burst of the reference to the next
 _SETTLE_MS, _BURST_MS, _BURST_RUNS = 2.0, 4.0, 5
 _WARM_SECONDS = 0.01
@@ -136,8 +138,8 @@ def _measure_pieces(
     suffix = check_runtime(runtime).suffix
     done = 0
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as kept:
-        folder, reference = Path(name), Path(kept, f"reference{suffix}")
-        export_isolated([Job(REFERENCE, reference)], runtime)
+        folder, references = Path(name), _references(Path(kept), suffix)
+        export_isolated([Job(REFERENCE, path) for path in references], runtime)
         jobs = [Job(_pooled(piece), folder / f"{at}{suffix}") for at, piece in enumerate(missing)]
         failures = try_exports(jobs, runtime)
         for chunk in _chunks(list(zip(missing, jobs, strict=True)), _CHUNK):
@@ -148,7 +150,7 @@ def _measure_pieces(
                     log.warning(str(failure))
                 else:
                     ready.append((piece, job.path))
-            yield from _time_pieces(ready, reference, runtime, threads)
+            yield from _time_pieces(ready, references, runtime, threads)
             _empty(folder)
             done += len(chunk)
             log.info(f"{done} of {len(missing)} pieces")
@@ -162,14 +164,14 @@ def _pooled(piece: Arch) -> Arch:
 
 
 def _time_pieces(
-    files: Sequence[tuple[Arch, Path]], reference: Path, runtime: str, threads: int
+    files: Sequence[tuple[Arch, Path]], references: Sequence[Path], runtime: str, threads: int
 ) -> Iterator[tuple[Arch, Timing]]:
     """In one process, and in another without the piece at which that crashed."""
     left = list(files)
     while left:
         at = 0
         with Bench(runtime, threads) as bench:
-            pace = _Burst(bench.load(reference))
+            pace = min((_Burst(bench.load(path)) for path in references), key=_Burst.try_ms)
             bursts: list[_Burst] = []
             try:
                 for at in [*range(len(left))] * (1 + _ROUNDS):
@@ -199,6 +201,12 @@ class _Burst:
         self._runs = max(_BURST_RUNS, fill(_BURST_MS, run_ms))
         self._turns: list[Turn] = []
 
+    def try_ms(self) -> float:
+        """The least p50 of some bursts."""
+        for _ in range(_ROUNDS):
+            self.take()
+        return _p50_ms(self.least())
+
     def take(self) -> None:
         self._turns.append(self._target.turn(self._settle, self._runs))
 
@@ -227,20 +235,28 @@ def _measure_networks(
     wanted = {arch: times for arch, times in wanted.items() if times > 0}
     suffix = check_runtime(runtime).suffix
     with tempfile.TemporaryDirectory() as folder:
-        paths = {a: Path(folder, f"{at}{suffix}") for at, a in enumerate([REFERENCE, *wanted])}
+        references = _references(Path(folder), suffix)
+        paths = {arch: Path(folder, f"{at}{suffix}") for at, arch in enumerate(wanted)}
+        jobs = [Job(arch, path) for arch, path in paths.items()]
         if wanted:
-            export_isolated([Job(arch, path) for arch, path in paths.items()], runtime)
+            export_isolated([*(Job(REFERENCE, path) for path in references), *jobs], runtime)
         for time_ in range(_NETWORK_TIMES):
             some = [arch for arch, times in wanted.items() if times > time_]
             random.Random(time_).shuffle(some)
             for group in _chunks(some, _GROUP):
-                files = [paths[arch] for arch in (REFERENCE, *group)]
+                files = [*references, *(paths[arch] for arch in group)]
                 found = measure(files, runtime=runtime, threads=threads, seconds=_NETWORK_SECONDS)
-                pace_ms = found[0].p50_ms
-                ratios = compare(found)[1:]
-                for arch, latency, ratio in zip(group, found[1:], ratios, strict=True):
-                    yield arch, Timing(ratio * pace_ms, pace_ms, latency.waited > NOISY_WAIT)
+                pace = min(found[:_REFERENCES], key=lambda latency: latency.p50_ms)
+                latencies = found[_REFERENCES:]
+                ratios = compare([pace, *latencies])[1:]
+                for arch, latency, ratio in zip(group, latencies, ratios, strict=True):
+                    noisy = latency.waited > NOISY_WAIT
+                    yield arch, Timing(ratio * pace.p50_ms, pace.p50_ms, noisy)
                 log.info(f"{len(group)} of {len(some)} whole networks, time {time_ + 1}")
+
+
+def _references(folder: Path, suffix: str) -> list[Path]:
+    return [folder / f"reference-{number}{suffix}" for number in range(_REFERENCES)]
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

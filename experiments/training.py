@@ -7,7 +7,8 @@
 - families: V1, V2, V3-Large and V3-Small at two widths, each for `--minutes`.
 - transfer: a network trained on 8 classes, fine-tuned on the other two with 20 images each, against
   the same network from scratch for as many epochs.
-- distil: a wide teacher's student of width 0.25 against the student alone, equal epochs.
+- distil: a wide teacher's student of width 0.25 against the student alone, equal epochs; the
+  teacher is trained first, or a checkpoint of yours (`--teacher`).
 - surgery: half of the teacher's channels, trained on, against a random start, equal epochs.
 - sizes: resolutions and first strides, each for `--minutes`.
 
@@ -65,6 +66,7 @@ class Plan:
     best: str
     best_minutes: float
     epochs: int
+    teacher: Path | None
 
 
 @dataclass(frozen=True)
@@ -136,16 +138,14 @@ def transfer(plan: Plan, folder: Path) -> Phases:
 
 def distil(plan: Plan, folder: Path) -> Phases:
     """Small students, taught and alone."""
-    teacher = _teacher(plan)
-    yield [teacher]
+    teacher = plan.teacher or _trained(_teacher(plan))
+    if plan.teacher is None:
+        yield [_teacher(plan)]
     trial = partial(_trial, folder, name=_v2(0.25), limits=Limits(epochs=plan.epochs))
     yield [
         one
         for seed in plan.seeds
-        for one in (
-            trial("alone", seed=seed),
-            trial("taught", seed=seed, teacher=_trained(teacher)),
-        )
+        for one in (trial("alone", seed=seed), trial("taught", seed=seed, teacher=teacher))
     ]
 
 
@@ -272,6 +272,7 @@ def _arguments() -> tuple[list[str], Plan]:
     parser.add_argument("--best", default="mobilenet_v2_0.5_28_os8")
     parser.add_argument("--best-minutes", type=float, default=60.0)
     parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--teacher", type=Path, help="of distil")
     asked = vars(parser.parse_args())
     names, seeds = asked.pop("names"), tuple(asked.pop("seeds"))
     return names, Plan(**asked, seeds=seeds)

@@ -441,7 +441,7 @@ def test_of_a_piece_the_least_burst_counts_that_others_left_alone():
             ms, waited = next(turns)
             return Turn([round(ms * 1e6)] * burst, 100, waited)
 
-    burst = build._Burst(Target())  # type: ignore[arg-type]
+    burst = build._Bursts(Target())  # type: ignore[arg-type]
     for _ in range(4):
         burst.take()
 
@@ -492,5 +492,5 @@ def test_a_piece_at_which_the_process_crashes_is_left_out(
     files = [(piece, Path(name)) for piece, name in names.items()]
     timed = list(build._time_pieces(files, [Path("a"), Path("b")], "onnxruntime", 1))
 
-    assert timed == [(piece, build.Timing(1.0, 1.0, False)) for piece in (one, four)]
+    assert timed == [(piece, build.Timing(1.0, 2.0, False)) for piece in (one, four)]
     assert caplog.messages == ["gone failed", "tires failed"]

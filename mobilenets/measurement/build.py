@@ -5,14 +5,13 @@ stay in the runtime's own layout, and handing one out in the caller's can take l
 (0.22 of 0.28 ms in OpenVINO for 16 channels of 64 x 64).
 
 A machine whose other guests come and go is some 10 % faster in one minute than in the next, which
-no process waiting for its core can notice. So one network, `REFERENCE`, is timed again and again
-beside the rest, and each time counts as a multiple of its time just then. They slow it for
-hundredths of a second too, by up to a half: so a piece is timed in several short bursts, far apart,
-of which the least counts, and whole networks turn by turn with the reference. Where a network lies
-in memory decides some per cent more, anew whenever it is loaded (the reference itself took 1.1 or
-1.8 ms on one machine): so the fastest of several copies is the reference; and whole networks, which
-calibrate and judge the table, and the pieces that read the image, the dearest of small networks,
-are loaded and measured more than once.
+no process waiting for its core can notice; and they slow it for hundredths of a second, by up to a
+half, V3 with its many small layers more than V1. So three networks, `REFERENCES`, are timed again
+and again beside the rest, and each time counts as a multiple of what they take together just then.
+A piece is timed in several short bursts, far apart, of which the least counts; of the references
+and of whole networks it is the lower quartile. Where a network lies in memory decides some per cent
+more, anew whenever it is loaded: so whole networks, which calibrate and judge the table, and the
+pieces that read the image, the dearest of small networks, are loaded and measured more than once.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -33,7 +33,7 @@ from mobilenets.archs.pieces import pieces
 from mobilenets.archs.rows import Pool
 from mobilenets.errors import MeasureError
 from mobilenets.measurement.candidates import candidates
-from mobilenets.measurement.latency import NOISY_WAIT, Bench, BenchTarget, compare, measure
+from mobilenets.measurement.latency import NOISY_WAIT, Bench, BenchTarget, measure
 from mobilenets.measurement.loop import Turn, fill
 from mobilenets.measurement.table import (
     EMPTY,
@@ -49,11 +49,13 @@ from mobilenets.measurement.table import (
 from mobilenets.runtimes import check_runtime
 from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 
-# About a millisecond, with every kind of layer.
-REFERENCE = at_resolution(widen(get_arch("mobilenet_v3_large"), 0.5), 128)
+# About a millisecond each, with every kind of layer.
+REFERENCES = tuple(
+    at_resolution(widen(get_arch(name), 0.5), 128)
+    for name in ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large")
+)
 _ROUNDS = 3  # bursts a piece, each with those of the rest of its chunk before and after it
-_REFERENCES = 3  # copies of the reference, of which the fastest tells the pace
-_PACE_EVERY = 4  # pieces from one burst of the reference to the next
+_PACE_EVERY = 4  # pieces from one burst of a reference to the next
 _SETTLE_MS, _BURST_MS, _BURST_RUNS = 2.0, 4.0, 5
 _WARM_SECONDS = 0.01
 _CHUNK = 64  # pieces converted, measured and written at a time
@@ -99,7 +101,7 @@ def build_table(
 
 
 def _piece_times(piece: Arch) -> int:
-    return _IMAGE_TIMES if piece.in_channels == REFERENCE.in_channels else 1
+    return _IMAGE_TIMES if piece.in_channels == 3 else 1
 
 
 class _Writer:
@@ -138,8 +140,7 @@ def _measure_pieces(
     suffix = check_runtime(runtime).suffix
     done = 0
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as kept:
-        folder, references = Path(name), _references(Path(kept), suffix)
-        export_isolated([Job(REFERENCE, path) for path in references], runtime)
+        folder, references = Path(name), _export_references(Path(kept), runtime)
         jobs = [Job(_pooled(piece), folder / f"{at}{suffix}") for at, piece in enumerate(missing)]
         failures = try_exports(jobs, runtime)
         for chunk in _chunks(list(zip(missing, jobs, strict=True)), _CHUNK):
@@ -171,27 +172,29 @@ def _time_pieces(
     while left:
         at = 0
         with Bench(runtime, threads) as bench:
-            pace = min((_Burst(bench.load(path)) for path in references), key=_Burst.try_ms)
-            bursts: list[_Burst] = []
+            paces = [_Bursts(bench.load(path)) for path in references]
+            bursts: list[_Bursts] = []
+            next_pace = cycle(paces)
             try:
                 for at in [*range(len(left))] * (1 + _ROUNDS):
                     if at == len(bursts):
-                        bursts.append(_Burst(bench.load(left[at][1])))
+                        bursts.append(_Bursts(bench.load(left[at][1])))
                     else:
                         bursts[at].take()
                     if at % _PACE_EVERY == 0:
-                        pace.take()
+                        next(next_pace).take()
             except MeasureError as error:
                 log.warning(str(error))
                 del left[at]
                 continue
+        pace_ms = sum(one.lower_quartile_ms() for one in paces)
         for (piece, _), burst in zip(left, bursts, strict=True):
             turn = burst.least()
-            yield piece, Timing(_p50_ms(turn), pace.lower_quartile_ms(), _disturbed(turn))
+            yield piece, Timing(_p50_ms(turn), pace_ms, _disturbed(turn))
         return
 
 
-class _Burst:
+class _Bursts:
     """A loaded file, timed in bursts."""
 
     def __init__(self, target: BenchTarget):
@@ -200,12 +203,6 @@ class _Burst:
         self._settle = fill(_SETTLE_MS, run_ms)
         self._runs = max(_BURST_RUNS, fill(_BURST_MS, run_ms))
         self._turns: list[Turn] = []
-
-    def try_ms(self) -> float:
-        """The least p50 of some bursts."""
-        for _ in range(_ROUNDS):
-            self.take()
-        return _p50_ms(self.least())
 
     def take(self) -> None:
         self._turns.append(self._target.turn(self._settle, self._runs))
@@ -216,7 +213,11 @@ class _Burst:
 
     def lower_quartile_ms(self) -> float:
         """Of the bursts' p50s: what the least of three is on average."""
-        return sorted(map(_p50_ms, self._turns))[len(self._turns) // 4]
+        return _lower_quartile([_p50_ms(turn) for turn in self._turns])
+
+
+def _lower_quartile(values: Sequence[float]) -> float:
+    return sorted(values)[len(values) // 4]
 
 
 def _p50_ms(turn: Turn) -> float:
@@ -235,28 +236,30 @@ def _measure_networks(
     wanted = {arch: times for arch, times in wanted.items() if times > 0}
     suffix = check_runtime(runtime).suffix
     with tempfile.TemporaryDirectory() as folder:
-        references = _references(Path(folder), suffix)
+        references = _export_references(Path(folder), runtime) if wanted else []
         paths = {arch: Path(folder, f"{at}{suffix}") for at, arch in enumerate(wanted)}
-        jobs = [Job(arch, path) for arch, path in paths.items()]
-        if wanted:
-            export_isolated([*(Job(REFERENCE, path) for path in references), *jobs], runtime)
+        export_isolated([Job(arch, path) for arch, path in paths.items()], runtime)
         for time_ in range(_NETWORK_TIMES):
             some = [arch for arch, times in wanted.items() if times > time_]
             random.Random(time_).shuffle(some)
             for group in _chunks(some, _GROUP):
                 files = [*references, *(paths[arch] for arch in group)]
                 found = measure(files, runtime=runtime, threads=threads, seconds=_NETWORK_SECONDS)
-                pace = min(found[:_REFERENCES], key=lambda latency: latency.p50_ms)
-                latencies = found[_REFERENCES:]
-                ratios = compare([pace, *latencies])[1:]
-                for arch, latency, ratio in zip(group, latencies, ratios, strict=True):
-                    noisy = latency.waited > NOISY_WAIT
-                    yield arch, Timing(ratio * pace.p50_ms, pace.p50_ms, noisy)
+                times = [_lower_quartile(latency.turns_ms) for latency in found]
+                pace_ms = sum(times[: len(references)])
+                latencies = found[len(references) :]
+                for arch, latency, ms in zip(
+                    group, latencies, times[len(references) :], strict=True
+                ):
+                    yield arch, Timing(ms, pace_ms, latency.waited > NOISY_WAIT)
                 log.info(f"{len(group)} of {len(some)} whole networks, time {time_ + 1}")
 
 
-def _references(folder: Path, suffix: str) -> list[Path]:
-    return [folder / f"reference-{number}{suffix}" for number in range(_REFERENCES)]
+def _export_references(folder: Path, runtime: str) -> list[Path]:
+    suffix = check_runtime(runtime).suffix
+    paths = [folder / f"reference-{number}{suffix}" for number in range(len(REFERENCES))]
+    export_isolated([Job(*one) for one in zip(REFERENCES, paths, strict=True)], runtime)
+    return paths
 
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

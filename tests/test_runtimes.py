@@ -27,6 +27,7 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual 
 
 from mobilenets.archs import Arch, get_arch, keep_resolution
 from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Dense, Pool
+from mobilenets.child import Child
 from mobilenets.errors import ConversionError, DataError, FileError, RuntimeMissing
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import (
@@ -438,23 +439,45 @@ def test_the_first_converter_that_fails_ends_an_export(tmp_path: Path):
         export_isolated([job], "ncnn")
 
 
-def test_many_networks_are_shared_among_children(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    children = []
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
+    """Those that were started, where three cores and two networks a child allow as many."""
+    started: list[Child] = []
 
-    class Counted(isolated.Child):
+    class Counted(Child):
         def __init__(self, module: str):
-            children.append(self)
+            started.append(self)
             super().__init__(module)
 
     monkeypatch.setattr(isolated, "Child", Counted)
     monkeypatch.setattr(isolated, "usable_cores", lambda: [0, 1, 2])
     monkeypatch.setattr(isolated, "_WORTH_A_CHILD", 2)
+    return started
+
+
+def test_many_networks_are_shared_among_children(children: list[Child], tmp_path: Path):
     paths = [tmp_path / f"{at}.onnx" for at in range(5)]
 
     export_isolated([Job(V1, path) for path in paths], "onnxruntime")
 
     assert len(children) == 2
     assert sorted(tmp_path.iterdir()) == paths
+
+
+@pytest.mark.usefixtures("_failing_pnnx")
+def test_what_one_child_cannot_convert_the_others_are_not_stopped_by(
+    children: list[Child], tmp_path: Path
+):
+    sides = (33, 32, 64, 48)
+    archs = [get_arch("v1", width=0.25, resolution=side, classes=10) for side in sides]
+    jobs = [Job(arch, tmp_path / "out" / f"{arch.resolution}.ncnn.param") for arch in archs]
+
+    failures = list(try_exports(jobs, "ncnn"))
+
+    assert [failure is None for failure in failures] == [False, True, True, True]
+    assert len(children) == 3  # the first one crashed
+    with pytest.raises(ConversionError, match=r"its converter crashed \(SIGABRT\)"):
+        export_isolated(jobs, "ncnn")
 
 
 def test_a_checkpoint_that_is_none_is_named(tmp_path: Path):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,23 +32,29 @@ class Job(NamedTuple):
 
 
 def export_isolated(jobs: Sequence[Job], runtime: str) -> None:
-    """Write each artefact, many of them by as many children as there are cores; raises
-    ConversionError where one fails."""
-    children = max(1, min(len(usable_cores()), len(jobs) // _WORTH_A_CHILD))
-    with ThreadPoolExecutor(children) as pool:
-        shares = [jobs[first::children] for first in range(children)]
-        failures = list(pool.map(lambda share: _first_failure(share, runtime), shares))
-    for failure in filter(None, failures):
-        raise failure
-
-
-def _first_failure(jobs: Sequence[Job], runtime: str) -> ConversionError | None:
-    return next(filter(None, try_exports(jobs, runtime)), None)
+    """Write each artefact; raises ConversionError at the first that fails."""
+    with closing(try_exports(jobs, runtime)) as failures:
+        for failure in filter(None, failures):
+            raise failure
 
 
 def try_exports(jobs: Sequence[Job], runtime: str) -> Generator[ConversionError | None, None, None]:
-    """Write each artefact and yield None for it, or what went wrong: the others go on."""
+    """Write each artefact and yield None for it, or what went wrong: the others go on. Of many as
+    many at a time as there are cores, and none but while the next answer is waited for."""
     check_runtime(runtime)
+    children = max(1, min(len(usable_cores()), len(jobs) // _WORTH_A_CHILD))
+    with ExitStack() as stack:
+        shares = [
+            stack.enter_context(closing(_one_by_one(jobs[first::children], runtime)))
+            for first in range(children)
+        ]
+        # The last in and so the first out: a share cannot be closed while it is at work.
+        pool = stack.enter_context(ThreadPoolExecutor(children))
+        for start in range(0, len(jobs), children):
+            yield from pool.map(next, shares[: len(jobs) - start])
+
+
+def _one_by_one(jobs: Sequence[Job], runtime: str) -> Generator[ConversionError | None, None, None]:
     left = list(jobs)
     while left:
         with Child(__name__) as child:

@@ -7,9 +7,9 @@ stay in the runtime's own layout, and handing one out in the caller's can take l
 A machine whose other guests come and go is some 10 % faster in one minute than in the next, which
 no process waiting for its core can notice; and they slow it for hundredths of a second, by up to a
 half, V3 with its many small layers more than V1. So three networks, `REFERENCES`, are timed again
-and again beside the rest, and each time counts as a multiple of what they take together just then.
-A piece is timed in several short bursts, far apart, of which the least counts; of the references
-and of whole networks it is the lower quartile. Where a network lies in memory decides some per cent
+and again beside the rest, and each time counts as a multiple of what they take together just then;
+and all are timed in several short bursts, far apart, of which the least counts. A table's times are
+those of a machine that nobody disturbs. Where a network lies in memory decides some per cent
 more, anew whenever it is loaded: so whole networks, which calibrate and judge the table, and the
 pieces that read the image, the dearest of small networks, are loaded and measured more than once.
 """
@@ -54,9 +54,9 @@ REFERENCES = tuple(
     at_resolution(widen(get_arch(name), 0.5), 128)
     for name in ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large")
 )
-_ROUNDS = 3  # bursts a piece, each with those of the rest of its chunk before and after it
+_ROUNDS = 4  # bursts a piece, each with those of the rest of its chunk before and after it
 _PACE_EVERY = 4  # pieces from one burst of a reference to the next
-_SETTLE_MS, _BURST_MS, _BURST_RUNS = 2.0, 4.0, 5
+_SETTLE_MS, _BURST_MS, _BURST_RUNS = 2.0, 3.0, 5
 _WARM_SECONDS = 0.01
 _CHUNK = 64  # pieces converted, measured and written at a time
 _GROUP = 12  # whole networks measured in turns
@@ -187,7 +187,7 @@ def _time_pieces(
                 log.warning(str(error))
                 del left[at]
                 continue
-        pace_ms = sum(one.lower_quartile_ms() for one in paces)
+        pace_ms = sum(_p50_ms(pace.least()) for pace in paces)
         for (piece, _), burst in zip(left, bursts, strict=True):
             turn = burst.least()
             yield piece, Timing(_p50_ms(turn), pace_ms, _disturbed(turn))
@@ -210,14 +210,6 @@ class _Bursts:
     def least(self) -> Turn:
         """The burst with the least p50, of those that others did not disturb where there are."""
         return min(self._turns, key=lambda turn: (_disturbed(turn), _p50_ms(turn)))
-
-    def lower_quartile_ms(self) -> float:
-        """Of the bursts' p50s: what the least of three is on average."""
-        return _lower_quartile([_p50_ms(turn) for turn in self._turns])
-
-
-def _lower_quartile(values: Sequence[float]) -> float:
-    return sorted(values)[len(values) // 4]
 
 
 def _p50_ms(turn: Turn) -> float:
@@ -245,7 +237,7 @@ def _measure_networks(
             for group in _chunks(some, _GROUP):
                 files = [*references, *(paths[arch] for arch in group)]
                 found = measure(files, runtime=runtime, threads=threads, seconds=_NETWORK_SECONDS)
-                times = [_lower_quartile(latency.turns_ms) for latency in found]
+                times = [min(latency.turns_ms) for latency in found]
                 pace_ms = sum(times[: len(references)])
                 latencies = found[len(references) :]
                 for arch, latency, ms in zip(

@@ -56,7 +56,7 @@ REFERENCES = tuple(
 )
 _ROUNDS = 4  # bursts a piece, each with those of the rest of its chunk before and after it
 _PACE_EVERY = 4  # pieces from one burst of a reference to the next
-_SETTLE_MS, _BURST_MS, _BURST_RUNS = 2.0, 3.0, 5
+_SETTLE_MS, _BURST_MS, _BURST_RUNS = 1.0, 2.0, 3
 _WARM_SECONDS = 0.01
 _CHUNK = 64  # pieces converted, measured and written at a time
 _GROUP = 12  # whole networks measured in turns

@@ -21,6 +21,7 @@ import logging
 import random
 import tempfile
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle
@@ -56,6 +57,7 @@ REFERENCES = tuple(
 )
 _ROUNDS = 4  # bursts a piece, each with those of the rest of its chunk before and after it
 _PACE_EVERY = 4  # pieces from one burst of a reference to the next
+_PACE_OF = 5  # chunks, half a minute: a chunk's own pace is 5 % off
 _SETTLE_MS, _BURST_MS, _BURST_RUNS = 1.0, 2.0, 3
 _WARM_SECONDS = 0.01
 _CHUNK = 64  # pieces converted, measured and written at a time
@@ -139,6 +141,7 @@ def _measure_pieces(
     """Each piece with its timing; converted chunk by chunk, and measured while nothing converts."""
     suffix = check_runtime(runtime).suffix
     done = 0
+    last: deque[float] = deque(maxlen=_PACE_OF)
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as kept:
         folder, references = Path(name), _export_references(Path(kept), runtime)
         jobs = [Job(_pooled(piece), folder / f"{at}{suffix}") for at, piece in enumerate(missing)]
@@ -151,7 +154,7 @@ def _measure_pieces(
                     log.warning(str(failure))
                 else:
                     ready.append((piece, job.path))
-            yield from _time_pieces(ready, references, runtime, threads)
+            yield from _time_pieces(ready, references, runtime, threads, last)
             _empty(folder)
             done += len(chunk)
             log.info(f"{done} of {len(missing)} pieces")
@@ -165,9 +168,14 @@ def _pooled(piece: Arch) -> Arch:
 
 
 def _time_pieces(
-    files: Sequence[tuple[Arch, Path]], references: Sequence[Path], runtime: str, threads: int
+    files: Sequence[tuple[Arch, Path]],
+    references: Sequence[Path],
+    runtime: str,
+    threads: int,
+    last: deque[float],
 ) -> Iterator[tuple[Arch, Timing]]:
-    """In one process, and in another without the piece at which that crashed."""
+    """In one process, and in another without the piece at which that crashed. `last` keeps what
+    the references took in the last chunks, of which the median is the pace."""
     left = list(files)
     while left:
         at = 0
@@ -187,10 +195,10 @@ def _time_pieces(
                 log.warning(str(error))
                 del left[at]
                 continue
-        pace_ms = sum(_p50_ms(pace.least()) for pace in paces)
+        last.append(sum(_p50_ms(pace.least()) for pace in paces))
         for (piece, _), burst in zip(left, bursts, strict=True):
             turn = burst.least()
-            yield piece, Timing(_p50_ms(turn), pace_ms, _disturbed(turn))
+            yield piece, Timing(_p50_ms(turn), median(last), _disturbed(turn))
         return
 
 

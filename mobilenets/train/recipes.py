@@ -63,7 +63,7 @@ def few_images(*, flip: bool = True) -> Recipe:
     """Trained weights, some ten images a class: `fine_tune` with statistics of batch norm as they
     came, stronger dropout, averaged weights, and all its epochs.
 
-    The body must move: at 0.7 times the rate a row (now 0.85) it was 7 to 9 points worse on two
+    The body must move: at 0.7 times the rate a row (now 0.85) it was 2 and 8 points worse on two
     pairs of Fashion-MNIST's classes (docs/log.md).
 
         mobilenets train mobilenet_v3_small photos/ --weights torchvision --recipe few_images

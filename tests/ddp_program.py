@@ -34,7 +34,7 @@ def digits() -> Images:
 
 def recipe(name: str) -> Recipe:
     """50 steps: an epoch of the digits has 20 batches."""
-    return get_recipe(name, flip=False).limited(Limits(epochs=3, learning_rate=RECIPES[name]))
+    return get_recipe(name, flip=False).limited(Limits(epochs=3, learning_rate=RECIPES.get(name)))
 
 
 def named(folder: Path) -> Training:

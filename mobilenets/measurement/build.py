@@ -139,6 +139,8 @@ def _measure_pieces(
     missing: Sequence[Arch], runtime: str, threads: int
 ) -> Iterator[tuple[Arch, Timing]]:
     """Each piece with its timing; converted chunk by chunk, and measured while nothing converts."""
+    if not missing:
+        return
     suffix = check_runtime(runtime).suffix
     done = 0
     last: deque[float] = deque(maxlen=_PACE_OF)
@@ -231,12 +233,14 @@ def _disturbed(turn: Turn) -> bool:
 def _measure_networks(
     whole: Sequence[Arch], quiet: Mapping[Arch, int], runtime: str, threads: int
 ) -> Iterator[tuple[Arch, Timing]]:
-    """Whole networks, some in turns with the reference, in another company each time."""
+    """Whole networks, some in turns with the references, in another company each time."""
     wanted = {arch: _NETWORK_TIMES - quiet[arch] for arch in whole}
     wanted = {arch: times for arch, times in wanted.items() if times > 0}
+    if not wanted:
+        return
     suffix = check_runtime(runtime).suffix
     with tempfile.TemporaryDirectory() as folder:
-        references = _export_references(Path(folder), runtime) if wanted else []
+        references = _export_references(Path(folder), runtime)
         paths = {arch: Path(folder, f"{at}{suffix}") for at, arch in enumerate(wanted)}
         export_isolated([Job(arch, path) for arch, path in paths.items()], runtime)
         for time_ in range(_NETWORK_TIMES):

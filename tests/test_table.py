@@ -37,6 +37,7 @@ from mobilenets.measurement.table import (
     table_path,
 )
 from mobilenets.nn import Checkpoint, MobileNet
+from mobilenets.runtimes import isolated
 
 NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 
@@ -496,3 +497,36 @@ def test_a_piece_at_which_the_process_crashes_is_left_out(
     # The two references take a millisecond each, and took 9 together before.
     assert timed == [(piece, build.Timing(1.0, 5.5, False)) for piece in (one, four)]
     assert caplog.messages == ["gone failed", "tires failed"]
+
+
+def test_what_is_converted_ahead_of_its_chunk_is_kept_for_it(monkeypatch: pytest.MonkeyPatch):
+    """Chunks of four pieces, three converted at a time."""
+    loaded = []
+
+    class Writer:
+        def __init__(self, module: str): ...
+
+        def __enter__(self) -> Writer:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def ask(self, request: dict[str, str], *, timeout: float) -> None:
+            Path(request["path"]).touch()
+
+    class Reader(FlakyBench):
+        def load(self, path: Path) -> FlakyTarget:
+            loaded.append(path.exists())
+            return super().load(path)
+
+    monkeypatch.setattr(isolated, "Child", Writer)
+    monkeypatch.setattr(isolated, "usable_cores", lambda: [0, 1, 2])
+    monkeypatch.setattr(isolated, "_WORTH_A_CHILD", 2)
+    monkeypatch.setattr(build, "Bench", Reader)
+    monkeypatch.setattr(build, "_CHUNK", 4)
+    some = list(pieces(get_arch("mobilenet_v2"))[:10])
+
+    timed = [piece for piece, _ in build._measure_pieces(some, "onnxruntime", 1)]
+
+    assert timed == some
+    assert all(loaded)

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import shutil
 import tempfile
 import time
 from collections import deque
@@ -146,7 +147,11 @@ def _measure_pieces(
     last: deque[float] = deque(maxlen=_PACE_OF)
     with tempfile.TemporaryDirectory() as name, tempfile.TemporaryDirectory() as kept:
         folder, references = Path(name), _export_references(Path(kept), runtime)
-        jobs = [Job(_pooled(piece), folder / f"{at}{suffix}") for at, piece in enumerate(missing)]
+        # A folder a chunk: of the next one some may be converted when this one is done with.
+        jobs = [
+            Job(_pooled(piece), folder / f"{at // _CHUNK}" / f"{at}{suffix}")
+            for at, piece in enumerate(missing)
+        ]
         failures = try_exports(jobs, runtime)
         for chunk in _chunks(list(zip(missing, jobs, strict=True)), _CHUNK):
             ready = []
@@ -157,7 +162,7 @@ def _measure_pieces(
                 else:
                     ready.append((piece, job.path))
             yield from _time_pieces(ready, references, runtime, threads, last)
-            _empty(folder)
+            shutil.rmtree(chunk[0][1].path.parent, ignore_errors=True)
             done += len(chunk)
             log.info(f"{done} of {len(missing)} pieces")
         failures.close()
@@ -268,8 +273,3 @@ def _export_references(folder: Path, runtime: str) -> list[Path]:
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _empty(folder: Path) -> None:
-    for file in folder.iterdir():
-        file.unlink()

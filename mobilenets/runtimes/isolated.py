@@ -51,7 +51,7 @@ def try_exports(jobs: Sequence[Job], runtime: str) -> Generator[ConversionError 
         # The last in and so the first out: a share cannot be closed while it is at work.
         pool = stack.enter_context(ThreadPoolExecutor(children))
         for start in range(0, len(jobs), children):
-            yield from pool.map(next, shares[: len(jobs) - start])
+            yield from list(pool.map(next, shares[: len(jobs) - start]))
 
 
 def _one_by_one(jobs: Sequence[Job], runtime: str) -> Generator[ConversionError | None, None, None]:

@@ -37,9 +37,16 @@ class ChildDied(Exception):
 
 
 class Child:
-    """A running `python -m MODULE` that answers requests (see `serve`); a context manager."""
+    """A running `python -m MODULE` that answers requests (see `serve`); a context manager. Where a
+    `core` is given it runs on that alone."""
 
-    def __init__(self, module: str, *, environment: Mapping[str, str] | None = None):
+    def __init__(
+        self,
+        module: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        core: int | None = None,
+    ):
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
         self._process = subprocess.Popen(
             (sys.executable, "-P", "-m", module),
@@ -49,6 +56,8 @@ class Child:
             env=_environment() | dict(environment or {}),
             start_new_session=True,
         )
+        if core is not None and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self._process.pid, {core})
 
     def ask(self, request: Request, *, timeout: float) -> Any:
         """The answer to `request`; raises the child's own error (of ours), or ChildDied when it

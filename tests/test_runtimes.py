@@ -445,9 +445,9 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
     started: list[Child] = []
 
     class Counted(Child):
-        def __init__(self, module: str):
+        def __init__(self, module: str, *, core: int | None = None):
             started.append(self)
-            super().__init__(module)
+            super().__init__(module, core=core)
 
     monkeypatch.setattr(isolated, "Child", Counted)
     monkeypatch.setattr(isolated, "usable_cores", lambda: [0, 1, 2])

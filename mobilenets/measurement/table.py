@@ -45,7 +45,7 @@ _CALIBRATION_SEED, _HELD_OUT_SEED = 1, 3
 _SPILL = 150_000
 # How many weights the caches keep is the machine's, and its other guests': the best fit says.
 _KEPT_WEIGHTS = (0.0, 1e6, 2e6, 3e6, 4e6, 6e6, 8e6)
-_FORMAT = 4  # of the file and the way of measuring; older files are left where they are
+_FORMAT = 5  # of the file and the way of measuring; older files are left where they are
 # A call of the runtime that does next to nothing.
 EMPTY = Arch("piece", 1, (Pool(),), resolution=1, classes=1, in_channels=8, dropout=0.0)
 log = logging.getLogger(__name__)

@@ -38,15 +38,19 @@ def export_isolated(jobs: Sequence[Job], runtime: str) -> None:
             raise failure
 
 
-def try_exports(jobs: Sequence[Job], runtime: str) -> Generator[ConversionError | None, None, None]:
+def try_exports(
+    jobs: Sequence[Job], runtime: str, *, cores: Sequence[int] | None = None
+) -> Generator[ConversionError | None, None, None]:
     """Write each artefact and yield None for it, or what went wrong: the others go on. Of many as
-    many at a time as there are cores, and none but while the next answer is waited for."""
+    many at a time as there are `cores`, each on one of them (None: as many as are usable, on any),
+    and none but while the next answer is waited for."""
     check_runtime(runtime)
-    children = max(1, min(len(usable_cores()), len(jobs) // _WORTH_A_CHILD))
+    places = [None] * len(usable_cores()) if cores is None else list(cores)
+    children = max(1, min(len(places), len(jobs) // _WORTH_A_CHILD))
     with ExitStack() as stack:
         shares = [
-            stack.enter_context(closing(_one_by_one(jobs[first::children], runtime)))
-            for first in range(children)
+            stack.enter_context(closing(_one_by_one(jobs[first::children], runtime, core)))
+            for first, core in enumerate(places[:children])
         ]
         # The last in and so the first out: a share cannot be closed while it is at work.
         pool = stack.enter_context(ThreadPoolExecutor(children))
@@ -54,10 +58,12 @@ def try_exports(jobs: Sequence[Job], runtime: str) -> Generator[ConversionError 
             yield from list(pool.map(next, shares[: len(jobs) - start]))
 
 
-def _one_by_one(jobs: Sequence[Job], runtime: str) -> Generator[ConversionError | None, None, None]:
+def _one_by_one(
+    jobs: Sequence[Job], runtime: str, core: int | None
+) -> Generator[ConversionError | None, None, None]:
     left = list(jobs)
     while left:
-        with Child(__name__) as child:
+        with Child(__name__, core=core) as child:
             while left:
                 job, *left = left
                 failure = _ask(child, job, runtime)

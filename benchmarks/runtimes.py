@@ -57,6 +57,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runtimes", default=",".join(RUNTIMES))
+    parser.add_argument("--networks", default=",".join(PEERS))
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -70,7 +71,7 @@ def main() -> None:
         "peers": [],
     }
     with tempfile.TemporaryDirectory() as folder:
-        for name in PEERS:
+        for name in options.networks.split(","):
             checkpoint = seen_photographs(Checkpoint.fresh(get_arch(name)))
             files = convert_ours(checkpoint, runtimes, Path(folder))
             record["ours"] += compare_runtimes(checkpoint, files, options.threads)
@@ -206,6 +207,8 @@ def torch_ratios(
     image = IMAGE.uniform_()
     networks = [ours, *peers]
     if compiled:
+        # What was compiled for the networks before is asked first, at every call.
+        torch._dynamo.reset()
         networks = [torch.compile(ours, options={"freezing": True}), *map(torch.compile, peers)]
     inputs = [image.contiguous(memory_format=torch.channels_last)] + [image] * len(peers)
     runs = [runner(network, one) for network, one in zip(networks, inputs, strict=True)]

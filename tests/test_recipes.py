@@ -20,6 +20,7 @@ from mobilenets.train import (
     RECIPES,
     Decay,
     Distil,
+    Limits,
     Recipe,
     RMSprop,
     from_scratch,
@@ -27,6 +28,7 @@ from mobilenets.train import (
     train,
 )
 from mobilenets.train.callbacks import averaged_decay
+from mobilenets.train.job import How
 from mobilenets.train.mix import blend, trivial_augment
 from mobilenets.train.module import Learner
 from mobilenets.train.optimise import parameter_groups, rate_factor
@@ -352,7 +354,7 @@ def test_a_recipe_that_cannot_be_is_refused(changes: dict[str, object], message:
         (lambda: Decay(0.5, 0, 1), "the decay's every must be a positive number, got 0"),
         (lambda: Distil(share=0), "distil's share must be above 0 and at most 1, got 0"),
         (lambda: Distil(match="x"), "distil's match must be one of logits, embedding, got 'x'"),
-        (lambda: get_recipe("best"), "no recipe is called 'best'; there are from_scratch, fine_tu"),
+        (lambda: get_recipe("best"), "no recipe is called 'best'; there are from_scratch, small_i"),
     ],
 )
 def test_a_part_that_cannot_be_is_refused(make: Callable[[], object], message: str):
@@ -373,7 +375,24 @@ def test_every_recipe_says_its_command_and_what_it_reached(name: str):
     assert "mobilenets train mobilenet_" in text
     assert "Hours:" in text
     assert "Result:" in text
-    assert (f"--recipe {name}" in text) or name in ("from_scratch", "fine_tune")
+    assert (f"--recipe {name}" in text) or name in ("from_scratch", "small_images", "fine_tune")
+
+
+@pytest.mark.parametrize(
+    ("pixels", "weights", "recipe", "name"),
+    [
+        (32, None, None, "small_images"),
+        (33, None, None, "from_scratch"),
+        (28, "torchvision", None, "fine_tune"),
+        (28, None, "modern", "modern"),
+    ],
+)
+def test_what_is_trained_by_where_nobody_says(
+    pixels: int, weights: str | None, recipe: str | None, name: str
+):
+    images = replace(load_images("digits"), native_size=pixels)
+
+    assert How(weights, recipe).recipe_for(images, Limits()).name == name
 
 
 def test_small_batches_leave_batch_norm_alone_only_where_weights_were_given():

@@ -48,8 +48,9 @@ RecipeName = Annotated[
     str | None,
     typer.Option(
         "--recipe",
-        help="from_scratch, fine_tune, few_images, modern, paper_v1, paper_v2, paper_v3.  "
-        "[default: from_scratch; with weights fine_tune]",
+        help="from_scratch, small_images, fine_tune, few_images, modern, paper_v1, paper_v2, "
+        "paper_v3.  [default: with weights fine_tune; else small_images for images of at most 32 "
+        "pixels, from_scratch for others]",
     ),
 ]
 TeacherFile = Annotated[

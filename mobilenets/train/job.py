@@ -20,6 +20,7 @@ from mobilenets.train.train import train
 
 log = logging.getLogger(__name__)
 
+_SMALL = 32  # pixels
 TRAINED = ["trained.safetensors", "metrics.csv"]
 
 
@@ -27,9 +28,9 @@ TRAINED = ["trained.safetensors", "metrics.csv"]
 class How:
     """From which weights a network is trained, by which recipe, after which teacher, for what task.
 
-    `weights` are words for `starting_point`; `recipe` None is fine_tune with weights and
-    from_scratch without; `teacher` is a checkpoint's file; `task` None is what the data is for
-    (`load_images`).
+    `weights` are words for `starting_point`; `recipe` None is fine_tune with weights, and without
+    small_images for images of at most 32 pixels and from_scratch for others; `teacher` is a
+    checkpoint's file; `task` None is what the data is for (`load_images`).
     """
 
     weights: str | None = None
@@ -54,7 +55,8 @@ class How:
     def recipe_for(self, images: Images, limits: Limits) -> Recipe:
         """The recipe that is named, for so many images, within the limits: a learning rate the user
         gives is the one that trains."""
-        name = self.recipe or ("fine_tune" if self.weights else "from_scratch")
+        without = "small_images" if images.native_size <= _SMALL else "from_scratch"
+        name = self.recipe or ("fine_tune" if self.weights else without)
         recipe = get_recipe(name, flip=images.flip)
         started = self.weights is not None
         return recipe.for_images(len(images.train), started=started).limited(limits)

@@ -8,6 +8,7 @@ epochs or minutes the same schedule is run through in less time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from mobilenets.data import Augment
 from mobilenets.errors import MobileNetsError
@@ -25,7 +26,8 @@ def from_scratch(*, flip: bool = True) -> Recipe:
 
         mobilenets train mobilenet_v3_small photos/
 
-    Hours: a quarter, unless limited otherwise. Result: what `fit` uses; see `benchmarks/results`.
+    Hours: a quarter, unless limited otherwise. Result: what `fit` uses for images of more than 32
+    pixels; not run at full scale here.
     """
     return Recipe(
         name="from_scratch",
@@ -35,6 +37,21 @@ def from_scratch(*, flip: bool = True) -> Recipe:
         weight_decay=0.05,
         augment=Augment(scale=(0.6, 1.0), flip=flip),
     )
+
+
+def small_images(*, flip: bool = True) -> Recipe:
+    """`from_scratch` for images of at most 32 pixels, which are cut to what they show: crops keep
+    four fifths of them.
+
+    On Fashion-MNIST (V3-Large 0.35 at 28 pixels, output stride 16, six epochs, seed 0) the loss on
+    training images left out is 0.320, with `from_scratch`'s crops 0.337.
+
+        mobilenets train mobilenet_v3_large fashion-mnist --width 0.35 --resolution 28
+
+    Hours: a quarter, unless limited otherwise. Result: `benchmarks/results`.
+    """
+    crops = Augment(scale=(0.8, 1.0), ratio=(0.9, 1 / 0.9), flip=flip)
+    return replace(from_scratch(flip=flip), name="small_images", augment=crops)
 
 
 def fine_tune(*, flip: bool = True) -> Recipe:
@@ -217,7 +234,16 @@ def paper_v3(*, flip: bool = True) -> Recipe:
 
 RECIPES: dict[str, Callable[..., Recipe]] = {
     recipe.__name__: recipe
-    for recipe in (from_scratch, fine_tune, few_images, modern, paper_v1, paper_v2, paper_v3)
+    for recipe in (
+        from_scratch,
+        small_images,
+        fine_tune,
+        few_images,
+        modern,
+        paper_v1,
+        paper_v2,
+        paper_v3,
+    )
 }
 
 

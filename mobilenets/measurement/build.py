@@ -9,7 +9,7 @@ Its other guests slow it for hundredths of a second, by up to a half, which no p
 its core can notice: so all are timed in several bursts, far apart, of which the least counts. Its
 own speed changes in minutes: so `REFERENCES` are timed again and again beside the rest, and each
 time counts as a multiple of what they take together just then. They have few weights: networks
-with many are slowed when others fill the caches that they share with us (by 70 % within a minute),
+with many are slowed when others fill the caches that they share with us (by 65 % within a minute),
 and most pieces are not. Where a network lies in memory, and what others keep in the caches, decides
 some per cent more: so whole networks, which calibrate and judge the table, and the pieces that read
 the image, the dearest of small networks, are loaded and measured more than once, minutes apart.

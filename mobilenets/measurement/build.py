@@ -94,7 +94,7 @@ class _Item(NamedTuple):
         return _IMAGE_TIMES if self.arch.in_channels == 3 else 1
 
     @property
-    def file(self) -> Arch:
+    def as_measured(self) -> Arch:
         """What is converted for it."""
         return _pooled(self.arch)
 
@@ -191,7 +191,7 @@ def _measure(
         references = _export_references(folder / "references", runtime)
         # A folder a chunk: of the next one some may be converted when this one is done with.
         jobs = [
-            Job(item.file, folder / f"{at // _CHUNK}" / f"{at}{suffix}")
+            Job(item.as_measured, folder / f"{at // _CHUNK}" / f"{at}{suffix}")
             for at, item in enumerate(missing)
         ]
         with closing(_convert(jobs, runtime, threads)) as failures:

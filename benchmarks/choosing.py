@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Budget
-from mobilenets.errors import NoFitError, RuntimeMissing
+from mobilenets.errors import NoFitError
 from mobilenets.measurement.choose import choose, measured_once
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.table import load_tables
-from mobilenets.runtimes import RUNTIMES, get_runtime
+from mobilenets.runtimes import runtime_names
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=2.0, help="milliseconds")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    names = [name for name in RUNTIMES if is_installed(name)]
+    names = runtime_names("auto")
     tables = load_tables(names, 1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
@@ -56,14 +56,6 @@ def main() -> None:
             print(rows[-1], flush=True)
             record = {"device": device_name(), "tables": list(tables), "choices": rows}
             options.out.write_text(json.dumps(record, indent=1) + "\n")
-
-
-def is_installed(name: str) -> bool:
-    try:
-        get_runtime(name)
-    except RuntimeMissing:
-        return False
-    return True
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 _REFERENCE_ROWS = 7
 _ROUNDS = 4  # bursts of each, with those of the rest of its chunk before and after
 _PACE_EVERY = 4  # bursts from one of a reference to the next
+_LEAST_RUNS = 3  # timed in a burst
 _WARM_SECONDS = 0.01
 _CHUNK = 128  # converted, measured and written at a time
 _IMAGE_TIMES, _NETWORK_TIMES = 3, 4
@@ -100,15 +101,14 @@ class _Item(NamedTuple):
 
 
 class _Span(NamedTuple):
-    """A burst's lengths: untimed runs for `settle_ms`, then at least `runs`, for `burst_ms`. The
-    weights of a whole network must come back into the caches first (`measurement.loop`)."""
+    """A burst's lengths: untimed runs for `settle_ms`, then runs for `burst_ms`. The weights of a
+    whole network must come back into the caches first (`measurement.loop`)."""
 
     settle_ms: float
     burst_ms: float
-    runs: int
 
 
-_SPANS = {"piece": _Span(1.0, 2.0, 3), "network": _Span(SETTLE_MS, BURST_MS, 3)}
+_SPANS = {"piece": _Span(1.0, 2.0), "network": _Span(SETTLE_MS, BURST_MS)}
 
 
 def build_table(
@@ -277,7 +277,7 @@ class _Bursts:
         run_ms = target.warm_up(_WARM_SECONDS)
         self._target = target
         self._settle = fill(span.settle_ms, run_ms)
-        self._runs = max(span.runs, fill(span.burst_ms, run_ms))
+        self._runs = max(_LEAST_RUNS, fill(span.burst_ms, run_ms))
         self._turns: list[Turn] = []
 
     def take(self) -> None:

@@ -7,7 +7,8 @@
    against eager PyTorch on photographs, p50, p90 and the ratio to the fastest.
 2. In each runtime ours against timm's and torchvision's network of the same name, converted as
    their makers show it (`theirs`), in turns; the ratio is the median over SESSIONS sessions. Ours
-   normalises the image inside, theirs do not.
+   takes an image in [0, 1] and normalises it; theirs stand as they come, which leaves that to the
+   caller, and once more with it before their first layer: the same work.
 """
 
 from __future__ import annotations
@@ -50,6 +51,7 @@ PEERS = {
     "mobilenet_v3_small": ("mobilenetv3_small_100", "mobilenet_v3_small"),
 }
 SESSIONS = 5
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE = torch.zeros(1, 3, 224, 224)
 
 
@@ -145,22 +147,22 @@ def photographs() -> Any:
 
 
 def compare_peers(name: str, runtime: str, ours: Path, threads: int) -> list[dict[str, Any]]:
-    peers = dict(zip(("timm", "torchvision"), load_peers(name), strict=True))
-    peers = {source: network for source, network in peers.items() if network is not None}
+    peers = load_peers(name)
     if runtime in ("torch", "torch-compile"):
         ratios = torch_ratios(name, list(peers.values()), threads, compiled=runtime != "torch")
     else:
         with tempfile.TemporaryDirectory() as folder:
             files = [ours]
-            for source, network in peers.items():
-                files.append(Path(folder, f"{source}{RUNTIMES[runtime].suffix}"))
+            for (source, normalises), network in peers.items():
+                name_of = f"{source}{'-normalising' * normalises}{RUNTIMES[runtime].suffix}"
+                files.append(Path(folder, name_of))
                 with quiet():
                     THEIRS[runtime](network, files[-1])
             ratios = file_ratios(files, runtime, threads)
     rows = []
-    for source, sessions in zip(peers, ratios, strict=True):
+    for (source, normalises), sessions in zip(peers, ratios, strict=True):
         row = {
-            "network": name, "runtime": runtime, "peer": source,
+            "network": name, "runtime": runtime, "peer": source, "normalises": normalises,
             "ours_over_theirs": median(sessions), "sessions": sessions,
         }  # fmt: skip
         print(row, flush=True)
@@ -168,16 +170,31 @@ def compare_peers(name: str, runtime: str, ours: Path, threads: int) -> list[dic
     return rows
 
 
-def load_peers(name: str) -> list[nn.Module | None]:
+def load_peers(name: str) -> dict[tuple[str, bool], nn.Module]:
+    """By maker and whether the image is normalised inside."""
     by_timm, by_torchvision = PEERS[name]
-    networks = [
-        timm.create_model(by_timm, pretrained=False),
-        torchvision.models.get_model(by_torchvision, weights=None) if by_torchvision else None,
-    ]
-    for network in networks:
-        if network is not None:
-            settle_(network.eval())
-    return networks
+    networks = {"timm": timm.create_model(by_timm, pretrained=False)}
+    if by_torchvision:
+        networks["torchvision"] = torchvision.models.get_model(by_torchvision, weights=None)
+    peers: dict[tuple[str, bool], nn.Module] = {}
+    for source, network in networks.items():
+        settle_(network.eval())
+        peers[source, False] = network
+        peers[source, True] = Normalising(network).eval()
+    return peers
+
+
+class Normalising(nn.Module):
+    """A network that is given the image in [0, 1], as ours are."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.network((image - self.mean) / self.std)
 
 
 def settle_(network: nn.Module) -> None:

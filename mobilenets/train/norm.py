@@ -9,7 +9,7 @@ import lightning.pytorch as pl
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.autograd.function import Function, FunctionCtx
+from torch.autograd.function import Function
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.swa_utils import update_bn
 
@@ -51,15 +51,10 @@ class SharedBatchNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
-        channels = (0, 2, 3)
-        here = x.new_tensor([x.numel() / x.shape[1]])
-        sums: Tensor = _SumOfAll.apply(torch.cat([x.sum(channels), here]))
-        mean, count = sums[:-1] / sums[-1], sums[-1].detach()
-        centred = x - mean.view(1, -1, 1, 1)
-        variance = _SumOfAll.apply(centred.square().sum(channels)) / count
-        self._follow_(mean.detach(), variance.detach() * count / (count - 1))
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return centred * scale.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        mean, variance, count = _statistics_of_all(x.detach())
+        self._follow_(mean, variance * count / (count - 1))
+        out: Tensor = _Normalised.apply(x, self.weight, self.bias, mean, variance, count, self.eps)
+        return out
 
     def _follow_(self, mean: Tensor, variance: Tensor) -> None:
         """Move the running statistics; momentum None is the mean over all batches."""
@@ -72,22 +67,58 @@ class SharedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(variance, share)
 
 
-class _SumOfAll(Function):
-    """The sum over the processes, whose gradient is the sum of theirs."""
+def _statistics_of_all(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean and variance of each channel (C,) over all processes' images, and how many numbers each
+    is of. From the processes' own means and variances: sums of squares lose digits."""
+    channels = x.shape[1]
+    here = torch.cat(
+        [*torch.batch_norm_update_stats(x, None, None, 0.0), x.new_tensor([x.numel() / channels])]
+    )
+    all_of_them = [torch.empty_like(here) for _ in range(dist.get_world_size())]
+    dist.all_gather(all_of_them, here)
+    stacked = torch.stack(all_of_them)
+    means, variances, counts = torch.split(stacked, [channels, channels, 1], dim=1)
+    count = counts.sum()
+    mean = (counts * means).sum(0) / count
+    variance = (counts * (variances + (means - mean).square())).sum(0) / count
+    return mean, variance, count
+
+
+class _Normalised(Function):
+    """x normalised by statistics that are all processes' images', of which x is a part: the
+    gradient goes through the statistics too. Made of the two halves of torch's own batch norm that
+    run over memory once."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        return _sum(x)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor,
+        mean: Tensor, variance: Tensor, count: Tensor, eps: float,
+    ) -> Tensor:  # fmt: skip
+        ctx.save_for_backward(x, weight, mean, variance, count)
+        ctx.eps = eps
+        return torch.batch_norm(
+            x, weight, bias, mean, variance, training=False, momentum=0.0, eps=eps,
+            cudnn_enabled=False,
+        )  # fmt: skip
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
-        return _sum(gradients[0])
-
-
-def _sum(x: Tensor) -> Tensor:
-    x = x.clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(x)
-    return x
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, mean, variance, count = ctx.saved_tensors
+        gradient = gradients[0]
+        if x.is_contiguous(memory_format=torch.channels_last):
+            gradient = gradient.contiguous(memory_format=torch.channels_last)
+        # As if mean and variance were given: dL/dx, and this process's sums for weight and bias.
+        of_x, of_weight, of_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.stack([of_weight, of_bias])
+        dist.all_reduce(sums)
+        # The rest is a line in x for each channel: what the statistics move with x.
+        inverse = (variance + ctx.eps).rsqrt()
+        slope = weight * inverse.square() * sums[0] / count
+        offset = weight * inverse * sums[1] / count - mean * slope
+        of_x.sub_(torch.addcmul(offset.view(1, -1, 1, 1), x, slope.view(1, -1, 1, 1)))
+        return of_x, of_weight, of_bias, None, None, None, None
 
 
 def freeze_(network: MobileNet) -> None:

@@ -63,6 +63,7 @@ class Plan:
     jobs: int
     seeds: tuple[int, ...]
     minutes: float
+    size: str
     best: str
     best_minutes: float
     epochs: int
@@ -99,7 +100,7 @@ def best(plan: Plan, folder: Path) -> Phases:
 
 def families(plan: Plan, folder: Path) -> Phases:
     """The papers' networks at equal time."""
-    names = [f"{family}_{width}_28_os8" for family in FAMILIES for width in WIDTHS]
+    names = [f"{family}_{width}_{plan.size}" for family in FAMILIES for width in WIDTHS]
     yield _each(plan, folder, names)
 
 
@@ -269,6 +270,7 @@ def _arguments() -> tuple[list[str], Plan]:
     parser.add_argument("--jobs", type=int, default=len(usable_cores()))
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--minutes", type=float, default=5.0)
+    parser.add_argument("--size", default="28_os8", choices=SIZES, help="of families")
     parser.add_argument("--best", default="mobilenet_v2_0.5_28_os8")
     parser.add_argument("--best-minutes", type=float, default=60.0)
     parser.add_argument("--epochs", type=int, default=8)

@@ -34,6 +34,7 @@ from itertools import groupby
 from pathlib import Path
 from queue import Queue
 from statistics import mean
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -239,6 +240,14 @@ def _side_by_side(trials: list[Trial], jobs: int) -> Iterator[dict[str, Any]]:
 def _alone(cores: Queue[int]) -> None:
     os.sched_setaffinity(0, {cores.get()})
     torch.set_num_threads(1)
+    Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def _write(path: Path, records: list[dict[str, Any]]) -> None:

@@ -154,7 +154,7 @@ def compare_peers(name: str, runtime: str, ours: Path, threads: int) -> list[dic
         with tempfile.TemporaryDirectory() as folder:
             files = [ours]
             for (source, normalises), network in peers.items():
-                name_of = f"{source}{'-normalising' * normalises}{RUNTIMES[runtime].suffix}"
+                name_of = f"{source}{'_normalising' * normalises}{RUNTIMES[runtime].suffix}"
                 files.append(Path(folder, name_of))
                 with quiet():
                     THEIRS[runtime](network, files[-1])

@@ -9,7 +9,8 @@
   the same network from scratch for as many epochs.
 - distil: a wide teacher's student of width 0.25 against the student alone, equal epochs; the
   teacher is trained first, or a checkpoint of yours (`--teacher`).
-- surgery: half of the teacher's channels, trained on, against a random start, equal epochs.
+- surgery: part of the teacher's channels (`--narrow`), trained on, against a random start, equal
+  epochs; the teacher as in distil.
 - sizes: resolutions and first strides, each for `--minutes`.
 
 Every training has a core and a thread to itself; `--jobs` of them go on side by side. What chooses
@@ -69,6 +70,7 @@ class Plan:
     best_minutes: float
     epochs: int
     teacher: Path | None
+    narrow: str
 
 
 @dataclass(frozen=True)
@@ -153,16 +155,17 @@ def distil(plan: Plan, folder: Path) -> Phases:
 
 def surgery(plan: Plan, folder: Path) -> Phases:
     """Channels of a wider network against a random start."""
-    teacher = _teacher(plan)
-    yield [teacher]
-    trial = partial(_trial, folder, name=_v2(0.5), limits=Limits(epochs=plan.epochs // 2))
+    teacher = plan.teacher or _trained(_teacher(plan))
+    if plan.teacher is None:
+        yield [_teacher(plan)]
+    trial = partial(_trial, folder, name=plan.narrow, limits=Limits(epochs=plan.epochs))
     yield [
         one
         for seed in plan.seeds
         for one in (
             trial("random", seed=seed),
-            trial("cut, fine_tune", seed=seed, weights=str(_trained(teacher))),
-            trial("cut", seed=seed, weights=str(_trained(teacher)), recipe="from_scratch"),
+            trial("cut, fine_tune", seed=seed, weights=str(teacher)),
+            trial("cut", seed=seed, weights=str(teacher), recipe="small_images"),
         )
     ]
 
@@ -283,7 +286,8 @@ def _arguments() -> tuple[list[str], Plan]:
     parser.add_argument("--best", default="mobilenet_v2_0.5_28_os8")
     parser.add_argument("--best-minutes", type=float, default=60.0)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--teacher", type=Path, help="of distil")
+    parser.add_argument("--teacher", type=Path, help="of distil, surgery")
+    parser.add_argument("--narrow", default=_v2(0.5), help="what surgery cuts the teacher to")
     asked = vars(parser.parse_args())
     names, seeds = asked.pop("names"), tuple(asked.pop("seeds"))
     return names, Plan(**asked, seeds=seeds)

@@ -41,6 +41,7 @@ from mobilenets.measurement import compare, measure
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.loop import LocalTarget, interleave
 from mobilenets.nn import Checkpoint, Deployed
+from mobilenets.nn.checkpoint import MEAN, STD
 from mobilenets.runtimes import RUNTIMES, get_runtime
 from mobilenets.runtimes.isolated import Job, export_isolated
 
@@ -51,7 +52,6 @@ PEERS = {
     "mobilenet_v3_small": ("mobilenetv3_small_100", "mobilenet_v3_small"),
 }
 SESSIONS = 5
-IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 IMAGE = torch.zeros(1, 3, 224, 224)
 
 
@@ -154,8 +154,8 @@ def compare_peers(name: str, runtime: str, ours: Path, threads: int) -> list[dic
         with tempfile.TemporaryDirectory() as folder:
             files = [ours]
             for (source, normalises), network in peers.items():
-                name_of = f"{source}{'_normalising' * normalises}{RUNTIMES[runtime].suffix}"
-                files.append(Path(folder, name_of))
+                stem = f"{source}_normalising" if normalises else source
+                files.append(Path(folder, f"{stem}{RUNTIMES[runtime].suffix}"))
                 with quiet():
                     THEIRS[runtime](network, files[-1])
             ratios = file_ratios(files, runtime, threads)
@@ -190,8 +190,8 @@ class Normalising(nn.Module):
     def __init__(self, network: nn.Module):
         super().__init__()
         self.network = network
-        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).reshape(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(IMAGENET_STD).reshape(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(STD).reshape(1, 3, 1, 1))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self.network((image - self.mean) / self.std)

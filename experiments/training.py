@@ -142,9 +142,8 @@ def transfer(plan: Plan, folder: Path) -> Phases:
 
 def distil(plan: Plan, folder: Path) -> Phases:
     """Small students, taught and alone."""
-    teacher = plan.teacher or _trained(_teacher(plan))
-    if plan.teacher is None:
-        yield [_teacher(plan)]
+    teacher, first = _teacher(plan)
+    yield first
     trial = partial(_trial, folder, name=_v2(0.25), limits=Limits(epochs=plan.epochs))
     yield [
         one
@@ -155,9 +154,8 @@ def distil(plan: Plan, folder: Path) -> Phases:
 
 def surgery(plan: Plan, folder: Path) -> Phases:
     """Channels of a wider network against a random start."""
-    teacher = plan.teacher or _trained(_teacher(plan))
-    if plan.teacher is None:
-        yield [_teacher(plan)]
+    teacher, first = _teacher(plan)
+    yield first
     trial = partial(_trial, folder, name=plan.narrow, limits=Limits(epochs=plan.epochs))
     yield [
         one
@@ -170,8 +168,13 @@ def surgery(plan: Plan, folder: Path) -> Phases:
     ]
 
 
-def _teacher(plan: Plan) -> Trial:
-    return _trial(plan.out / "teacher", "teacher", _v2(1.0), 0, Limits(epochs=plan.epochs))
+def _teacher(plan: Plan) -> tuple[Path, list[Trial]]:
+    """The teacher's checkpoint, and what must be trained first for it."""
+    if plan.teacher is not None:
+        return plan.teacher, []
+    folder, limits = plan.out / "teacher", Limits(epochs=plan.epochs)
+    trial = _trial(folder, "teacher", _v2(1.0), 0, limits)
+    return _trained(trial), [trial]
 
 
 def _trained(trial: Trial) -> Path:

@@ -96,10 +96,7 @@ class _Normalised(Function):
     ) -> Tensor:  # fmt: skip
         ctx.save_for_backward(x, weight, mean, variance, count)
         ctx.eps = eps
-        return torch.batch_norm(
-            x, weight, bias, mean, variance, training=False, momentum=0.0, eps=eps,
-            cudnn_enabled=False,
-        )  # fmt: skip
+        return nn.functional.batch_norm(x, mean, variance, weight, bias, eps=eps)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:

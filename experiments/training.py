@@ -25,22 +25,17 @@ import argparse
 import csv
 import io
 import json
-import multiprocessing
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
-from queue import Queue
 from statistics import mean
-from threading import Thread
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
+from side_by_side import side_by_side
 
 from mobilenets.child import usable_cores
 from mobilenets.data import Images, load_images
@@ -224,36 +219,11 @@ def main() -> None:
     for name in names:
         done: list[dict[str, Any]] = []
         for trials in EXPERIMENTS[name](plan, plan.out / name):
-            for record in _side_by_side(trials, plan.jobs):
+            for record in side_by_side(trials, plan.jobs):
                 done.append(record)
                 print(f"{name} {record['method']} {record['seed']}: {record['top1']}", flush=True)
                 _write(plan.out / f"{name}.jsonl", done)
         print(_summary(name, done), flush=True)
-
-
-def _side_by_side(trials: list[Trial], jobs: int) -> Iterator[dict[str, Any]]:
-    """Each on a core of its own: two threads that wait for each other across trials cost more than
-    they give."""
-    context = multiprocessing.get_context("spawn")
-    cores: Queue[int] = context.Manager().Queue()
-    for core in usable_cores()[:jobs]:
-        cores.put(core)
-    with ProcessPoolExecutor(jobs, context, _alone, (cores,)) as pool:
-        for done in as_completed([pool.submit(trial) for trial in trials]):
-            yield done.result()
-
-
-def _alone(cores: Queue[int]) -> None:
-    os.sched_setaffinity(0, {cores.get()})
-    torch.set_num_threads(1)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _write(path: Path, records: list[dict[str, Any]]) -> None:

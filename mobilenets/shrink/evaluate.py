@@ -21,6 +21,7 @@ from torch.optim.swa_utils import update_bn
 from mobilenets.archs import Arch
 from mobilenets.data import Images, Preprocess, StreamedPixels, decode, training_side
 from mobilenets.nn import Checkpoint, surgery
+from mobilenets.nn.gates import Gates, mean_gates, with_constant_gates
 from mobilenets.shrink.settings import Settings
 from mobilenets.tasks.classification import Classification
 from mobilenets.train import Recipe, Teacher
@@ -63,7 +64,7 @@ class Shared:
         room = max(_POOL_BYTES // (3 * square.resolution**2), 2 * settings.statistics)
         train, held = _some(images.train, room, rng), _some(images.holdout, settings.held_out, rng)
         statistics = _some(images.train, settings.statistics, rng)
-        recipe = settings.recipe(flip=images.flip).for_images(len(images.train), started=True)
+        recipe = settings.recipe(images, long=False).for_images(len(images.train), started=True)
         return cls(
             pixels=StreamedPixels(images, train, square).decode(train).numpy(),
             labels=images.labels[train],
@@ -82,10 +83,11 @@ def _some(indices: Labels, count: int, rng: np.random.Generator) -> Labels:
 
 class Parent(NamedTuple):
     """The network that proposals are cut from; `gradients` by parameter name for importance
-    "taylor"."""
+    "taylor", `gates` where squeeze-and-excite may go."""
 
     checkpoint: Checkpoint
     gradients: Mapping[str, Tensor] | None = None
+    gates: Gates | None = None
 
 
 class Job(NamedTuple):
@@ -108,8 +110,11 @@ class Outcome(NamedTuple):
 def evaluate(shared: Shared, parent: Parent, job: Job) -> Outcome:
     """Cut, train briefly, estimate batch norm anew where its statistics lag, score."""
     with _alone():
+        checkpoint = parent.checkpoint
+        if parent.gates is not None:
+            checkpoint = with_constant_gates(checkpoint, job.arch, parent.gates)
         cut = surgery(
-            parent.checkpoint, job.arch, importance=shared.importance, gradients=parent.gradients
+            checkpoint, job.arch, importance=shared.importance, gradients=parent.gradients
         )
         module = _module(shared, cut, job)
         if job.steps:
@@ -137,6 +142,14 @@ def gradients(shared: Shared, checkpoint: Checkpoint, seed: int) -> dict[str, Te
             module.loss(pixels, labels).backward()  # type: ignore[no-untyped-call]
         named = module.network.named_parameters()
         return {name: one.grad for name, one in named if one.grad is not None}
+
+
+def gates(shared: Shared, checkpoint: Checkpoint) -> Gates:
+    """The mean gates of squeeze-and-excite over the images that estimate batch norm."""
+    with _alone():
+        module = _module(shared, checkpoint, Job(checkpoint.arch, 0, 0))
+        images = _floats(shared.statistics, shared.recipe.batch_size)
+        return mean_gates(module.network, map(module.normalised, images))
 
 
 def train_briefly_(module: Learner, shared: Shared, job: Job) -> None:

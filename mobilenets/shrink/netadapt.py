@@ -17,7 +17,7 @@ from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.data import Images
 from mobilenets.errors import DataError, NoFitError, TrainingDiverged
 from mobilenets.nn import Checkpoint
-from mobilenets.shrink.evaluate import Job, Outcome, Parent, Shared, gradients, score
+from mobilenets.shrink.evaluate import Job, Outcome, Parent, Shared, gates, gradients, score
 from mobilenets.shrink.pool import Run, Workers, pool
 from mobilenets.shrink.prices import Price
 from mobilenets.shrink.propose import Proposal, propose, smallest
@@ -163,9 +163,13 @@ class _Stepper:
         )
 
     def _parent(self, checkpoint: Checkpoint, index: int) -> Parent:
-        if self.settings.importance != "taylor":
-            return Parent(checkpoint)
-        return Parent(checkpoint, gradients(self.shared, checkpoint, self._seed(index)))
+        shared, seed = self.shared, self._seed(index)
+        taylor, may_lose_se = self.settings.importance == "taylor", "se" in self.settings.kinds
+        return Parent(
+            checkpoint,
+            gradients=gradients(shared, checkpoint, seed) if taylor else None,
+            gates=gates(shared, checkpoint) if may_lose_se else None,
+        )
 
     def _screened(self, parent: Parent, found: list[Proposal]) -> list[float | None]:
         """The loss of each after the cut alone; None where all are to be trained anyway."""

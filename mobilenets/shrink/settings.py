@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 
 from mobilenets.archs.edits import EDITS
 from mobilenets.archs.rows import check_choice
+from mobilenets.data import Images
 from mobilenets.errors import MobileNetsError
 from mobilenets.nn.importance import IMPORTANCES
-from mobilenets.train import Distil, Recipe, fine_tune
+from mobilenets.train import Distil, Recipe, recipe_without_weights
 
 RULES = ("v3", "paper")
 # No step is smaller than this part of the price it starts from: 0.025 of the first network's, times
@@ -38,6 +39,7 @@ class Settings:
     screen: int | None = 4
     short_steps: int = 50
     learning_rate: float = 1e-3
+    long_rate: float = 1e-3
     distil: bool = False
     seed: int = 0
     held_out: int = 1024
@@ -51,7 +53,8 @@ class Settings:
         _check(bool(self.kinds), "kinds", f"one or more of {', '.join(EDITS)}", self.kinds)
         _check(0 < self.step < 1, "step", "a part of the start's price, between 0 and 1", self.step)
         _check(0 < self.decay <= 1, "decay", "above 0 and at most 1", self.decay)
-        _check(self.learning_rate > 0, "learning_rate", "a positive number", self.learning_rate)
+        for name in ("learning_rate", "long_rate"):
+            _check(getattr(self, name) > 0, name, "a positive number", getattr(self, name))
         for name in ("screen", "short_steps", "held_out", "statistics"):
             value = getattr(self, name)
             whole = value is None or (type(value) is int and value >= 1)
@@ -61,17 +64,14 @@ class Settings:
         """What step `index`, from 1 on, is to take off the price `now`; `start` is the first."""
         return max(start * self.step * self.decay ** (index - 1), LEAST_STEP * now)
 
-    def recipe(self, *, flip: bool) -> Recipe:
-        """How weights that were cut are trained on, briefly or long: all rows alike, from the first
-        step on."""
+    def recipe(self, images: Images, *, long: bool) -> Recipe:
+        """How weights that were cut are trained on, briefly or long: as a random start would be,
+        at another rate."""
         return replace(
-            fine_tune(flip=flip),
+            recipe_without_weights(images),
             name="adapt",
             minutes=None,
-            learning_rate=self.learning_rate,
-            head=0.0,
-            layer_decay=1.0,
-            batch_norm="train",
+            learning_rate=self.long_rate if long else self.learning_rate,
             distil=Distil(share=0.5),
         )
 

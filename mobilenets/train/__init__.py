@@ -13,5 +13,6 @@ from mobilenets.train.recipes import RECIPES as RECIPES
 from mobilenets.train.recipes import fine_tune as fine_tune
 from mobilenets.train.recipes import from_scratch as from_scratch
 from mobilenets.train.recipes import get_recipe as get_recipe
+from mobilenets.train.recipes import recipe_without_weights as recipe_without_weights
 from mobilenets.train.start import starting_point as starting_point
 from mobilenets.train.train import train as train

@@ -14,13 +14,12 @@ from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.train.distil import Teacher, teacher_in
 from mobilenets.train.recipe import Limits, Recipe
-from mobilenets.train.recipes import get_recipe
+from mobilenets.train.recipes import get_recipe, recipe_without_weights
 from mobilenets.train.start import families, starting_point
 from mobilenets.train.train import train
 
 log = logging.getLogger(__name__)
 
-_SMALL = 32  # pixels
 TRAINED = ["trained.safetensors", "metrics.csv"]
 
 
@@ -55,10 +54,11 @@ class How:
     def recipe_for(self, images: Images, limits: Limits) -> Recipe:
         """The recipe that is named, for so many images, within the limits: a learning rate the user
         gives is the one that trains."""
-        without = "small_images" if images.native_size <= _SMALL else "from_scratch"
-        name = self.recipe or ("fine_tune" if self.weights else without)
-        recipe = get_recipe(name, flip=images.flip)
         started = self.weights is not None
+        if self.recipe or started:
+            recipe = get_recipe(self.recipe or "fine_tune", flip=images.flip)
+        else:
+            recipe = recipe_without_weights(images)
         return recipe.for_images(len(images.train), started=started).limited(limits)
 
     def job(

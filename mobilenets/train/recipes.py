@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from mobilenets.data import Augment
+from mobilenets.data import Augment, Images
 from mobilenets.errors import MobileNetsError
 from mobilenets.train.recipe import Decay, Recipe, RMSprop
 
+# Images of so many pixels at most are cut to what they show.
+_SMALL = 32
 # ImageNet's random resized crops, as in "Inception preprocessing".
 _INCEPTION_CROPS = (0.08, 1.0)
 
@@ -246,6 +248,13 @@ RECIPES: dict[str, Callable[..., Recipe]] = {
         paper_v3,
     )
 }
+
+
+def recipe_without_weights(images: Images) -> Recipe:
+    """What trains on these images from a random start where nobody says: `small_images` or
+    `from_scratch`."""
+    small = images.native_size <= _SMALL
+    return (small_images if small else from_scratch)(flip=images.flip)
 
 
 def get_recipe(name: str, *, flip: bool = True) -> Recipe:

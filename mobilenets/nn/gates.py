@@ -1,0 +1,61 @@
+"""What squeeze-and-excite amounts to where it is taken away: a constant gate for each channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from mobilenets.archs import Arch
+from mobilenets.archs.rows import Bottleneck
+from mobilenets.nn.blocks import InvertedResidual, SqueezeExcite
+from mobilenets.nn.checkpoint import Checkpoint
+from mobilenets.nn.model import MobileNet
+
+Gates = Mapping[int, Tensor]
+"""Row -> the mean gate of each expanded channel, (C,), between 0 and 1."""
+
+
+@torch.inference_mode()
+def mean_gates(network: MobileNet, batches: Iterable[Tensor]) -> dict[int, Tensor]:
+    """The gates of all rows with squeeze-and-excite, averaged over normalised images (N, 3, H, W);
+    `network` is in eval mode."""
+    sums: dict[int, Tensor] = {}
+    count = 0
+
+    def add_up(row: int, gate: Tensor) -> None:
+        sums[row] = sums.get(row, torch.zeros(())) + gate.sum((0, 2, 3))
+
+    handles = [
+        block.se.hsigmoid.register_forward_hook(lambda _, __, gate, row=row: add_up(row, gate))
+        for row, block in enumerate(network.rows)
+        if isinstance(block, InvertedResidual) and isinstance(block.se, SqueezeExcite)
+    ]
+    for images in batches:
+        network(images)
+        count += len(images)
+    for handle in handles:
+        handle.remove()
+    return {row: total / count for row, total in sums.items()}
+
+
+def with_constant_gates(checkpoint: Checkpoint, to: Arch, gates: Gates) -> Checkpoint:
+    """`checkpoint` made ready for `surgery` to `to`, its arch without some squeeze-and-excite: what
+    reads the gated channels there is multiplied by `gates`, so that a block whose gates never move
+    computes what it did."""
+    if len(to.rows) < len(checkpoint.arch.rows):
+        return checkpoint  # rows went, with all they had
+    rows = zip(checkpoint.arch.rows, to.rows, strict=True)
+    gone = [row for row, (old, new) in enumerate(rows) if _has_se(old) and not _has_se(new)]
+    names = {row: f"rows.{row}.project.conv.weight" for row in gone}
+    folded = {
+        name: checkpoint.weights[name] * gates[row].reshape(1, -1, 1, 1)
+        for row, name in names.items()
+    }
+    return replace(checkpoint, weights={**checkpoint.weights, **folded})
+
+
+def _has_se(row: object) -> bool:
+    return isinstance(row, Bottleneck) and row.se

@@ -63,7 +63,9 @@ def fine_tune(*, flip: bool = True) -> Recipe:
 
         mobilenets train mobilenet_v2 photos/ --weights timm
 
-    Hours: a quarter, unless limited otherwise. Result: not run at full scale here.
+    Hours: a quarter, unless limited otherwise. Result: 70.1 and 89.6 % on two pairs of classes of
+    Fashion-MNIST with 20 images each, after eight other classes; from scratch 55.7 and 84.7 % (five
+    seeds, `benchmarks/results`).
     """
     return Recipe(
         name="fine_tune",

@@ -137,8 +137,8 @@ class Duel:
         images = load_images(DATA, seed=self.family.seed)
         step = member(self.family.run, self.index)
         if not (folder / "trained.safetensors").exists():
-            recipe = settings.recipe(images, long=True)
             start = Checkpoint.load(self.family.start / "trained.safetensors")
+            recipe = settings.recipe(start, images)
             trained = train(
                 step.arch, images, recipe.limited(Limits(epochs=self.family.plan.long_epochs)),
                 folder=folder, seed=self.family.seed, start=step.checkpoint,
@@ -275,7 +275,9 @@ def _arguments() -> Plan:
     parser.add_argument("--kinds", nargs="+", default=plain.kinds)
     parser.add_argument("--short-steps", type=int, default=plain.short_steps)
     parser.add_argument("--screen", type=int, default=plain.screen, help="0: train all")
-    parser.add_argument("--long-rate", type=float, default=plain.long_rate)
+    parser.add_argument("--held-out", type=int, default=plain.held_out)
+    parser.add_argument("--statistics", type=int, default=plain.statistics)
+    parser.add_argument("--decay", type=float, default=plain.decay)
     parser.add_argument("--distil", action="store_true")
     asked = vars(parser.parse_args())
     asked |= {"kinds": tuple(asked["kinds"]), "screen": asked["screen"] or None}

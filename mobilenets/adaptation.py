@@ -290,7 +290,7 @@ def _train(job: Adaptation, found: _Member, start: Checkpoint, images: Images) -
     checkpoint, settings = found.step.checkpoint, job.settings
     if job.long_epochs:
         log.info(f"training for {job.long_epochs} epochs")
-        recipe = settings.recipe(images, long=True).limited(Limits(epochs=job.long_epochs))
+        recipe = settings.recipe(start, images).limited(Limits(epochs=job.long_epochs))
         teacher = Teacher.of(start) if settings.distil else None
         checkpoint = train(
             checkpoint.arch, images, recipe, folder=found.folder, seed=settings.seed,

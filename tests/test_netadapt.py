@@ -113,6 +113,18 @@ def test_each_proposal_is_the_largest_of_its_family_that_meets_the_target(
     assert all(one.price == price(one.arch) for one in found)
 
 
+@pytest.mark.parametrize("kind", ["kernel", "se", "row"])
+def test_what_goes_whole_may_save_half_of_what_a_step_wants(kind: str):
+    (first, *_) = (next(iter(family)) for family in proposals(TINY, kinds=(kind,)))
+    saved = MACS(TINY) - MACS(first)
+
+    def found(wanted: float) -> set[Arch]:
+        return {one.arch for one in propose(TINY, MACS(TINY) - wanted, MACS, (kind,))}
+
+    assert first in found(1.99 * saved)
+    assert first not in found(2.01 * saved)
+
+
 def test_an_edit_is_told_in_words():
     arch = get_arch("mobilenet_v3_small", resolution=64, classes=10)
 
@@ -460,7 +472,7 @@ def test_without_ray_workers_are_refused(
         ({"rule": "best"}, "rule must be one of v3, paper, got 'best'"),
         ({"screen": 0}, "screen must be a whole number of at least 1, got 0"),
         ({"short_steps": 2.5}, "short_steps must be a whole number of at least 1, got 2.5"),
-        ({"learning_rate": -1}, "learning_rate must be a positive number, got -1"),
+        ({"short_rate": -1}, "short_rate must be a positive number, got -1"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(change: dict[str, Any], sentence: str):

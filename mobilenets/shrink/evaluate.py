@@ -64,7 +64,7 @@ class Shared:
         room = max(_POOL_BYTES // (3 * square.resolution**2), 2 * settings.statistics)
         train, held = _some(images.train, room, rng), _some(images.holdout, settings.held_out, rng)
         statistics = _some(images.train, settings.statistics, rng)
-        recipe = settings.recipe(images, long=False).for_images(len(images.train), started=True)
+        recipe = settings.recipe(start, images, short=True).for_images(len(images.train))
         return cls(
             pixels=StreamedPixels(images, train, square).decode(train).numpy(),
             labels=images.labels[train],

@@ -186,7 +186,7 @@ class _Stepper:
         if all(one.loss == inf for one in outcomes):
             raise TrainingDiverged(
                 f"after its short training no proposal of step {index} has a loss that is a "
-                f"number; lower the learning rate, {self.settings.learning_rate:g}"
+                f"number; lower `short_rate`, {self.settings.short_rate:g}"
             )
         return outcomes
 

@@ -8,6 +8,9 @@ from mobilenets.archs import Arch, proposals
 from mobilenets.archs.edits import Family
 from mobilenets.shrink.prices import Price
 
+# Kinds of edits that cannot be made larger to meet a target.
+WHOLE = ("kernel", "se", "row")
+
 
 @dataclass(frozen=True)
 class Proposal:
@@ -20,8 +23,12 @@ class Proposal:
 
 def propose(arch: Arch, target: float, price: Price, kinds: tuple[str, ...]) -> list[Proposal]:
     """Of each family of `kinds` the largest network whose price is at most `target`, where there is
-    one."""
-    found = (_largest(family, target, price) for family in proposals(arch, kinds=kinds))
+    one. What goes whole or not at all may save half as much: the choice weighs what is saved."""
+    half = (price(arch) + target) / 2
+    found = (
+        _largest(family, half if family.kind in WHOLE else target, price)
+        for family in proposals(arch, kinds=kinds)
+    )
     return [one for one in found if one is not None]
 
 

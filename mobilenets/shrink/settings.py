@@ -8,8 +8,9 @@ from mobilenets.archs.edits import EDITS
 from mobilenets.archs.rows import check_choice
 from mobilenets.data import Images
 from mobilenets.errors import MobileNetsError
+from mobilenets.nn import Checkpoint
 from mobilenets.nn.importance import IMPORTANCES
-from mobilenets.train import Distil, Recipe, recipe_without_weights
+from mobilenets.train import RECIPES, Distil, Recipe, get_recipe, recipe_without_weights
 
 RULES = ("v3", "paper")
 # No step is smaller than this part of the price it starts from: 0.025 of the first network's, times
@@ -25,7 +26,8 @@ class Settings:
     from step to step (papers: 0.025 and 0.96 in NetAdapt's code, 0.01 and 1 in arXiv:1905.02244,
     section 4.2). `kinds` are the edits proposed (`archs.edits.EDITS`), `importance` which filters
     stay. The best `screen` proposals are trained (None: all, the plain algorithm) for `short_steps`
-    batches. `rule` "v3" takes the least loss gained per price saved, "paper" the least loss.
+    batches, at `short_rate` times the rate that the start was trained at. `rule` "v3" takes the
+    least loss gained per price saved, "paper" the least loss.
 
     `distil` has the start network teach. `held_out` and `statistics` are how many images score a
     network, of the holdout, and estimate its batch norm, of the training images.
@@ -38,8 +40,7 @@ class Settings:
     rule: str = "v3"
     screen: int | None = 4
     short_steps: int = 50
-    learning_rate: float = 1e-3
-    long_rate: float = 1e-3
+    short_rate: float = 0.25
     distil: bool = False
     seed: int = 0
     held_out: int = 1024
@@ -53,8 +54,7 @@ class Settings:
         _check(bool(self.kinds), "kinds", f"one or more of {', '.join(EDITS)}", self.kinds)
         _check(0 < self.step < 1, "step", "a part of the start's price, between 0 and 1", self.step)
         _check(0 < self.decay <= 1, "decay", "above 0 and at most 1", self.decay)
-        for name in ("learning_rate", "long_rate"):
-            _check(getattr(self, name) > 0, name, "a positive number", getattr(self, name))
+        _check(self.short_rate > 0, "short_rate", "a positive number", self.short_rate)
         for name in ("screen", "short_steps", "held_out", "statistics"):
             value = getattr(self, name)
             whole = value is None or (type(value) is int and value >= 1)
@@ -64,16 +64,29 @@ class Settings:
         """What step `index`, from 1 on, is to take off the price `now`; `start` is the first."""
         return max(start * self.step * self.decay ** (index - 1), LEAST_STEP * now)
 
-    def recipe(self, images: Images, *, long: bool) -> Recipe:
-        """How weights that were cut are trained on, briefly or long: as a random start would be,
-        at another rate."""
+    def recipe(self, start: Checkpoint, images: Images, *, short: bool = False) -> Recipe:
+        """How weights that were cut are trained on, long or briefly: as the start was trained, all
+        rows alike, from the first step on."""
+        recipe = _recipe_of(start, images)
         return replace(
-            recipe_without_weights(images),
-            name="adapt",
+            recipe,
             minutes=None,
-            learning_rate=self.long_rate if long else self.learning_rate,
+            learning_rate=recipe.learning_rate * (self.short_rate if short else 1),
+            head=0.0,
+            layer_decay=1.0,
+            batch_norm="train",
             distil=Distil(share=0.5),
         )
+
+
+def _recipe_of(start: Checkpoint, images: Images) -> Recipe:
+    """The recipe that trained the network, with its batches and rate, where the checkpoint names
+    one."""
+    was = start.training.get("recipe", {})
+    if was.get("name") not in RECIPES:
+        return recipe_without_weights(images)
+    recipe = get_recipe(was["name"], flip=images.flip)
+    return replace(recipe, batch_size=was["batch_size"], learning_rate=was["learning_rate"])
 
 
 def _check(fits: bool, what: str, must_be: str, value: object) -> None:

@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from mobilenets.shrink.evaluate import Job, Parent, Shared, evaluate, score
 from mobilenets.shrink.family import keep, member, records
 from mobilenets.shrink.propose import propose, smallest
 from mobilenets.shrink.step import ranked
+from mobilenets.train import Limits, get_recipe
 
 # fmt: off
 TINY = Arch(
@@ -253,6 +254,25 @@ def test_short_training_teaches(start: Checkpoint, images: Images):
 
     assert trained.loss < 0.95 * cut.loss
     assert trained.accuracy > cut.accuracy + 20
+
+
+@pytest.mark.parametrize("name", ["fine_tune", "paper_v3"])
+def test_it_is_trained_on_as_the_start_was(start: Checkpoint, images: Images, name: str):
+    was = get_recipe(name).for_images(len(images.train)).limited(Limits(learning_rate=0.007))
+    trained = replace(start, training={"recipe": asdict(was)})
+    settings = Settings(short_rate=0.5)
+
+    long = settings.recipe(trained, images).for_images(len(images.train))
+    short = settings.recipe(trained, images, short=True).for_images(len(images.train))
+
+    assert (long.name, long.batch_size, long.learning_rate) == (name, was.batch_size, 0.007)
+    assert (long.weight_decay, long.rmsprop) == (was.weight_decay, was.rmsprop)
+    assert (long.head, long.layer_decay) == (0, 1)
+    assert short.learning_rate == 0.0035
+
+
+def test_a_start_of_unknown_training_is_trained_as_a_random_one(start: Checkpoint, images: Images):
+    assert Settings().recipe(start, images).name == "small_images"
 
 
 def test_evaluating_leaves_torch_as_it_was(start: Checkpoint, images: Images):

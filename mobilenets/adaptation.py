@@ -37,8 +37,10 @@ from mobilenets.train.named import score
 HEADROOM = 0.03
 # `fit_adapted` starts from a network that takes up to so many times the budget.
 ROOM = 1.5
-# Networks are measured whole every so many steps, and the rest priced as they turned out.
+# Networks are measured whole every so many steps, and each whose price is at most so many times the
+# target; the rest are priced as they turned out. What the last steps promise, they should keep.
 _CORRECTED_EVERY = 5
+_NEAR = 1.1
 log = logging.getLogger(__name__)
 
 
@@ -230,7 +232,7 @@ def run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) 
 def _run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) -> None:
     known = records(job.folder)
     for record in known:
-        _correct_(job, price, record["index"], from_json(record["arch"]))
+        correct_(job, price, record["index"], from_json(record["arch"]))
     after = member(job.folder, len(known) - 1) if known else None
     steps = netadapt(
         start, job.target, images=images, price=price, settings=job.settings,
@@ -238,13 +240,13 @@ def _run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price)
     )  # fmt: skip
     for step in steps:
         keep(step, job.folder)
-        _correct_(job, price, step.index, step.arch)
+        correct_(job, price, step.index, step.arch)
 
 
-def _correct_(job: Adaptation, price: Price, index: int, arch: Arch) -> None:
-    """Measure every few steps, and whenever the budget seems to be met: then it is, or the steps
-    go on. What was measured once is in the journal."""
-    due = index % _CORRECTED_EVERY == 0 or price(arch) <= job.target
+def correct_(job: Adaptation, price: Price, index: int, arch: Arch) -> None:
+    """Measure every few steps, and near the end each: where the budget seems to be met it is, or
+    the steps go on. What was measured once is in the journal."""
+    due = index % _CORRECTED_EVERY == 0 or price(arch) <= _NEAR * job.target
     if due and isinstance(price, LatencyPrice):
         price.correct_(arch)
 

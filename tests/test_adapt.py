@@ -21,6 +21,7 @@ from mobilenets.adaptation import (
     Adaptation,
     adapt,
     adapt_member,
+    correct_,
     fit_adapted,
     run_steps,
 )
@@ -270,7 +271,19 @@ def test_the_last_network_meets_the_limit_as_measured_not_as_promised(
     known = [from_json(record["arch"]) for record in records(tmp_path)]
     assert device.ms(known[-1]) <= (1 - HEADROOM) * limit < device.ms(known[-2])
     assert price(known[-1]) == pytest.approx(device.ms(known[-1]))
-    assert device.asked < len(known)
+
+
+@pytest.mark.parametrize(("index", "part", "asked"), [(4, 0.8, 0), (5, 0.8, 1), (4, 1.0, 1)])
+def test_networks_are_measured_now_and_then_and_each_near_the_limit(
+    start: Path, index: int, part: float, asked: int
+):
+    device = Device()
+    price = LatencyPrice(device.table, device)
+    job = Adaptation(start, "digits", Budget(latency_ms=part * price(TINY)))
+
+    correct_(job, price, index, TINY)
+
+    assert device.asked == asked
 
 
 def test_without_a_table_it_is_said_how_to_build_one(

@@ -231,7 +231,8 @@ def run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) 
 
 def _run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) -> None:
     known = records(job.folder)
-    for record in known:
+    correct_(job, price, 0, start.arch)  # the first price is a measured one
+    for record in known[1:]:
         correct_(job, price, record["index"], from_json(record["arch"]))
     after = member(job.folder, len(known) - 1) if known else None
     steps = netadapt(
@@ -240,7 +241,8 @@ def _run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price)
     )  # fmt: skip
     for step in steps:
         keep(step, job.folder)
-        correct_(job, price, step.index, step.arch)
+        if step.index:
+            correct_(job, price, step.index, step.arch)
 
 
 def correct_(job: Adaptation, price: Price, index: int, arch: Arch) -> None:

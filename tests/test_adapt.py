@@ -269,6 +269,7 @@ def test_the_last_network_meets_the_limit_as_measured_not_as_promised(
     run_steps(job, Checkpoint.load(start), images, price)
 
     known = [from_json(record["arch"]) for record in records(tmp_path)]
+    assert records(tmp_path)[0]["price"] == pytest.approx(device.ms(TINY))
     assert device.ms(known[-1]) <= (1 - HEADROOM) * limit < device.ms(known[-2])
     assert price(known[-1]) == pytest.approx(device.ms(known[-1]))
 

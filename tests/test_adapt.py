@@ -304,7 +304,7 @@ def test_without_a_table_it_is_said_how_to_build_one(
 
 
 def test_a_limit_out_of_reach_names_itself_before_anything_is_read(start: Path, tmp_path: Path):
-    job = Adaptation(start, "nowhere", Budget(params=1000), out=tmp_path / "run")
+    job = Adaptation(start, "nowhere", Budget(params=1000), settings=BRIEF, out=tmp_path / "run")
 
     least = describe("params", cost(LEAST).params)
     with pytest.raises(NoFitError, match=rf"params binds at 1 k: .* takes {least}; raise") as told:

@@ -51,7 +51,9 @@ TINY = Arch(
     resolution=8, classes=10,
 )
 # fmt: on
-BRIEF = Settings(step=0.1, short_steps=3, screen=2, held_out=64, statistics=64)
+BRIEF = Settings(
+    step=0.1, kinds=("expand", "width"), short_steps=3, screen=2, held_out=64, statistics=64
+)
 MACS = arithmetic_price("macs")
 
 
@@ -444,7 +446,7 @@ def test_two_workers_of_which_one_dies_choose_the_same_and_end_with_the_run(
 
 
 def test_a_budget_out_of_reach_is_refused_at_once(start: Checkpoint, images: Images):
-    begun = netadapt(start, 1000, images=images, price=MACS)
+    begun = netadapt(start, 1000, images=images, price=MACS, settings=BRIEF)
 
     with pytest.raises(
         NoFitError,

@@ -353,7 +353,7 @@ def adapt(
     decay: Annotated[float, typer.Option(help="Of that part, from step to step.")] = 0.96,
     kinds: Annotated[
         str, typer.Option(help="Edits proposed: expand, width, kernel, se, row.")
-    ] = "expand,width",
+    ] = "expand,width,se,row",
     importance: Annotated[str, typer.Option(help="Which filters stay: l2, bn, taylor.")] = "l2",
     rule: Annotated[
         str, typer.Option(help="v3: least loss per price saved; paper: least loss.")

@@ -24,10 +24,10 @@ class Settings:
 
     `step` is the part of the start's price that the first step removes at least, `decay` its factor
     from step to step (papers: 0.025 and 0.96 in NetAdapt's code, 0.01 and 1 in arXiv:1905.02244,
-    section 4.2). `kinds` are the edits proposed (`archs.edits.EDITS`), `importance` which filters
-    stay. The best `screen` proposals are trained (None: all, the plain algorithm) for `short_steps`
-    batches, at `short_rate` times the rate that the start was trained at. `rule` "v3" takes the
-    least loss gained per price saved, "paper" the least loss.
+    section 4.2). `kinds` are the edits proposed (`archs.edits.EDITS`; the paper's are expand and
+    width), `importance` which filters stay. The best `screen` proposals are trained (None: all, the
+    plain algorithm) for `short_steps` batches, at `short_rate` times the rate that the start was
+    trained at. `rule` "v3" takes the least loss gained per price saved, "paper" the least loss.
 
     `distil` has the start network teach. `held_out` and `statistics` are how many images score a
     network, of the holdout, and estimate its batch norm, of the training images.
@@ -35,7 +35,7 @@ class Settings:
 
     step: float = 0.025
     decay: float = 0.96
-    kinds: tuple[str, ...] = ("expand", "width")
+    kinds: tuple[str, ...] = ("expand", "width", "se", "row")
     importance: str = "l2"
     rule: str = "v3"
     screen: int | None = 4

@@ -32,7 +32,7 @@ from mobilenets.errors import (
 from mobilenets.nn import Checkpoint
 from mobilenets.shrink import Price, Settings, Step, Workers, arithmetic_price, netadapt
 from mobilenets.shrink import pool as pools
-from mobilenets.shrink.evaluate import Job, Parent, Shared, evaluate, score
+from mobilenets.shrink.evaluate import Job, Parent, Shared, evaluate, gates, score
 from mobilenets.shrink.family import keep, member, records
 from mobilenets.shrink.propose import propose, smallest
 from mobilenets.shrink.step import ranked
@@ -301,6 +301,21 @@ def test_other_importances_keep_other_filters(
     assert [one.screened for one in list(steps)[1].considered] != [
         one.screened for one in family[1].considered
     ]
+
+
+def test_where_squeeze_and_excite_goes_its_gates_stay(start: Checkpoint, images: Images):
+    settings = replace(BRIEF, kinds=("se",), step=0.001, screen=1)
+    shared = Shared.of(start, images, settings)
+    networks = [next(iter(family)) for family in proposals(TINY, kinds=("se",))]
+
+    def losses(parent: Parent) -> list[float]:
+        return [evaluate(shared, parent, Job(one, 0, 0)).loss for one in networks]
+
+    (_, step) = netadapt(start, 0.999 * MACS(TINY), images=images, price=MACS, settings=settings)
+
+    found = [one.screened for one in step.considered]
+    assert found == losses(Parent(start, gates=gates(shared, start)))
+    assert found != losses(Parent(start))
 
 
 def test_the_start_can_teach(start: Checkpoint, images: Images):

@@ -39,7 +39,9 @@ class Command:
 
     def begin(self, out: Path) -> subprocess.Popen[bytes]:
         program = "from mobilenets.cli import main; main()"
-        options = "--macs 300k --step 0.08 --kinds expand,width,se,row --short-steps 20"
+        options = (
+            f"--macs 300k --step 0.08 --short-steps 20 --long-epochs 3 --workers {self.workers}"
+        )
         words = [
             sys.executable,
             "-c",
@@ -47,9 +49,10 @@ class Command:
             "adapt",
             str(self.start),
             "digits",
-            *options.split(),
+            "--out",
+            str(out),
         ]
-        words += ["--long-epochs", "3", "--workers", str(self.workers), "--out", str(out)]
+        words += options.split()
         with out.with_suffix(".log").open("ab") as log:
             return subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True)
 
@@ -81,10 +84,8 @@ def main() -> None:
         found = kill(command, out, moment)
         same = _end(out) == _end(whole)
         different += not same
-        print(
-            json.dumps({"try": number, "moment": round(moment, 1), **found, "same": same}),
-            flush=True,
-        )
+        record = {"try": number, "moment": round(moment, 1), **found, "same": same}
+        print(json.dumps(record), flush=True)
     sys.exit(int(different > 0))
 
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import groupby
@@ -29,7 +28,7 @@ from typing import Any
 
 from side_by_side import side_by_side
 
-from mobilenets.adaptation import Adaptation, adapt
+from mobilenets.adaptation import Adaptation, adapt, trained_long
 from mobilenets.archs import Arch, Budget, at_width, cost
 from mobilenets.child import usable_cores
 from mobilenets.data import load_images
@@ -39,7 +38,7 @@ from mobilenets.measurement.device import device_name
 from mobilenets.nn import Checkpoint
 from mobilenets.shrink import Settings, Step, Workers
 from mobilenets.shrink.family import member, records, run_price
-from mobilenets.train import Limits, Teacher, Training, train, train_named
+from mobilenets.train import Limits, Training, train_named
 from mobilenets.train.job import save_trained
 from mobilenets.train.named import score, seconds_in
 
@@ -138,12 +137,10 @@ class Duel:
         step = member(self.family.run, self.index)
         if not (folder / "trained.safetensors").exists():
             start = Checkpoint.load(self.family.start / "trained.safetensors")
-            recipe = settings.recipe(start, images)
-            trained = train(
-                step.arch, images, recipe.limited(Limits(epochs=self.family.plan.long_epochs)),
-                folder=folder, seed=self.family.seed, start=step.checkpoint,
-                teacher=Teacher.of(start) if settings.distil else None,
-            )  # fmt: skip
+            epochs = self.family.plan.long_epochs
+            trained = trained_long(
+                step.checkpoint, start, images, settings, epochs=epochs, folder=folder
+            )
             save_trained(trained, folder)
         trained = Checkpoint.load(folder / "trained.safetensors")
         parts = {
@@ -239,8 +236,8 @@ def _key(record: dict[str, Any]) -> tuple[str, float, str, int]:
 def _summary(found: list[dict[str, Any]]) -> str:
     """A line of Markdown for each network, point and method."""
     lines = ["| network | of the price | method | price | MACs | core-minutes | epochs | top1 |"]
-    grouped: Callable[[dict[str, Any]], tuple[Any, ...]] = lambda one: _key(one)[:3]  # noqa: E731
-    for (name, point, method), group in groupby(sorted(found, key=_key), key=grouped):
+    ordered = sorted(found, key=_key)
+    for (name, point, method), group in groupby(ordered, key=lambda one: _key(one)[:3]):
         some = list(group)
         average = partial(_mean, some)
         top1 = [one["top1"] for one in some]

@@ -291,18 +291,32 @@ def _deliver(job: Adaptation, found: _Member, images: Images) -> None:
 
 def _train(job: Adaptation, found: _Member, start: Checkpoint, images: Images) -> None:
     """The long training. Its images are split by the start's seed, so that is the one noted."""
-    checkpoint, settings = found.step.checkpoint, job.settings
+    checkpoint = found.step.checkpoint
+    adapted = checkpoint.training.get("adapted")
     if job.long_epochs:
         log.info(f"training for {job.long_epochs} epochs")
-        recipe = settings.recipe(start, images).limited(Limits(epochs=job.long_epochs))
-        teacher = Teacher.of(start) if settings.distil else None
-        checkpoint = train(
-            checkpoint.arch, images, recipe, folder=found.folder, seed=settings.seed,
-            start=checkpoint, teacher=teacher,
-        )  # fmt: skip
-    adapted = found.step.checkpoint.training.get("adapted")
+        checkpoint = trained_long(
+            checkpoint, start, images, job.settings, epochs=job.long_epochs, folder=found.folder
+        )
     training = {**checkpoint.training, "seed": images.seed, "adapted": adapted}
     save_trained(replace(checkpoint, training=training), found.folder)
+
+
+def trained_long(
+    cut: Checkpoint,
+    start: Checkpoint,
+    images: Images,
+    settings: Settings,
+    *,
+    epochs: int,
+    folder: Path,
+) -> Checkpoint:
+    """A member of the family of `start`, after its long training in `folder`."""
+    return train(
+        cut.arch, images, settings.recipe(start, images).limited(Limits(epochs=epochs)),
+        folder=folder, seed=settings.seed, start=cut,
+        teacher=Teacher.of(start) if settings.distil else None,
+    )  # fmt: skip
 
 
 def _summary(job: Adaptation, found: _Member, price: float) -> dict[str, Any]:

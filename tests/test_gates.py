@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from statistics import mean
 
@@ -82,6 +83,16 @@ def test_gates_that_move_are_nearer_to_their_mean_than_to_one():
     assert mean(off(row, folded=True) for row in GATED) < 0.5 * mean(
         off(row, folded=False) for row in GATED
     )
+
+
+def test_without_squeeze_and_excite_no_image_is_looked_at():
+    def batches() -> Iterator[Tensor]:
+        raise AssertionError
+        yield
+
+    arch = get_arch("mobilenet_v2_0.35_64", classes=10)
+
+    assert mean_gates(checkpoint(arch).network(), batches()) == {}
 
 
 def test_where_no_gate_goes_nothing_changes():

@@ -33,6 +33,8 @@ def mean_gates(network: MobileNet, batches: Iterable[Tensor]) -> dict[int, Tenso
         for row, block in enumerate(network.rows)
         if isinstance(block, InvertedResidual) and isinstance(block.se, SqueezeExcite)
     ]
+    if not handles:
+        return {}  # nothing to look at images for
     for images in batches:
         network(images)
         count += len(images)
@@ -48,13 +50,12 @@ def with_constant_gates(checkpoint: Checkpoint, to: Arch, gates: Gates) -> Check
     if len(to.rows) < len(checkpoint.arch.rows):
         return checkpoint  # rows went, with all they had
     rows = zip(checkpoint.arch.rows, to.rows, strict=True)
-    gone = [row for row, (old, new) in enumerate(rows) if _has_se(old) and not _has_se(new)]
-    names = {row: f"rows.{row}.project.conv.weight" for row in gone}
-    folded = {
-        name: checkpoint.weights[name] * gates[row].reshape(1, -1, 1, 1)
-        for row, name in names.items()
-    }
-    return replace(checkpoint, weights={**checkpoint.weights, **folded})
+    weights = dict(checkpoint.weights)
+    for row, (old, new) in enumerate(rows):
+        if _has_se(old) and not _has_se(new):
+            name = f"rows.{row}.project.conv.weight"
+            weights[name] = weights[name] * gates[row].reshape(1, -1, 1, 1)
+    return replace(checkpoint, weights=weights)
 
 
 def _has_se(row: object) -> bool:

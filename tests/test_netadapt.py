@@ -219,15 +219,31 @@ def test_a_step_trains_the_best_of_the_screening_and_takes_the_best_of_the_train
     family: list[Step],
 ):
     before, step = family[:2]
-    at = {"price": before.price, "loss": before.loss, "rule": "v3"}
+    at = {"price": before.price, "rule": "v3"}
     screened = [(one.price, one.screened) for one in step.considered if one.screened is not None]
     trained = [(place, one) for place, one in enumerate(step.considered) if one.loss is not None]
 
     assert (step.proposals, step.trained) == (len(step.considered), 2)
     assert len(screened) == len(step.considered)
-    assert {place for place, _ in trained} == set(ranked(screened, **at)[:2])
-    best = trained[ranked([(one.price, one.loss or 0.0) for _, one in trained], **at)[0]][1]
+    uncut = step.uncut
+    assert uncut.price == before.price
+    assert None not in (uncut.screened, uncut.loss)
+    kept = ranked(screened, loss=uncut.screened or 0.0, **at)[:2]
+    assert {place for place, _ in trained} == set(kept)
+    losses = [(one.price, one.loss or 0.0) for _, one in trained]
+    best = trained[ranked(losses, loss=uncut.loss or 0.0, **at)[0]][1]
     assert (step.chosen, step.price, step.loss) == (best.edit, best.price, best.loss)
+
+
+def test_what_a_cut_loses_is_told_from_what_the_short_training_changes(
+    family: list[Step], start: Checkpoint, images: Images
+):
+    shared, (_, before, step, *_) = Shared.of(start, images, BRIEF), family
+    seed = int(np.random.default_rng((BRIEF.seed, step.index)).integers(2**31))
+
+    alone = evaluate(shared, Parent(before.checkpoint), Job(before.arch, BRIEF.short_steps, seed))
+
+    assert step.uncut.loss == alone.loss != before.loss
 
 
 def test_the_loss_and_accuracy_are_those_of_the_kept_weights(

@@ -26,6 +26,7 @@ from mobilenets.shrink.step import Considered, Step, ranked
 
 # Where no proposal meets a step's target the step is halved, down to this part of the price.
 _FINEST = 1e-4
+UNCUT = "uncut"
 log = logging.getLogger(__name__)
 
 
@@ -102,7 +103,8 @@ def first_step(start: Checkpoint, found: Outcome, price: Price) -> Step:
     now = price(start.arch)
     return Step(
         index=0, chosen="the start", proposals=0, trained=0, target=now, price=now,
-        loss=found.loss, accuracy=found.accuracy, seconds=0.0, considered=(), checkpoint=start,
+        loss=found.loss, accuracy=found.accuracy, seconds=0.0,
+        uncut=Considered(UNCUT, now, found.loss, None), considered=(), checkpoint=start,
     )  # fmt: skip
 
 
@@ -123,17 +125,18 @@ class _Stepper:
         at = replace(at, price=self.price(at.arch))
         target, found = self._proposals(at)
         parent = self._parent(at.checkpoint, index)
-        screened = self._screened(parent, found)
-        kept = self._ranked(at, found, screened)[: self.settings.screen]
-        outcomes = self._trained(parent, [found[one] for one in kept], index)
+        uncut, *screened = self._screened(parent, at, found)
+        kept = self._ranked(at, found, uncut, screened)[: self.settings.screen]
+        baseline, *outcomes = self._trained(parent, at, [found[one] for one in kept], index)
         losses = [one.loss for one in outcomes]
-        best = self._ranked(at, [found[one] for one in kept], losses)[0]
+        best = self._ranked(at, [found[one] for one in kept], baseline.loss, losses)[0]
         chosen, result = found[kept[best]], outcomes[best]
         trained = dict(zip(kept, losses, strict=True))
         step = Step(
             index=index, chosen=chosen.words, proposals=len(found), trained=len(kept),
             target=target, price=chosen.price, loss=result.loss, accuracy=result.accuracy,
             seconds=round(time.monotonic() - begin, 3),
+            uncut=Considered(UNCUT, at.price, uncut, baseline.loss),
             considered=tuple(
                 Considered(one.words, one.price, screened[place], trained.get(place))
                 for place, one in enumerate(found)
@@ -171,35 +174,44 @@ class _Stepper:
             gates=gates(shared, checkpoint) if may_lose_se else None,
         )
 
-    def _screened(self, parent: Parent, found: list[Proposal]) -> list[float | None]:
-        """The loss of each after the cut alone; None where all are to be trained anyway."""
+    def _screened(
+        self, parent: Parent, at: Step, found: list[Proposal]
+    ) -> list[float | None]:
+        """The loss of the uncut network and of each proposal after the cut alone; None where all
+        are to be trained anyway."""
         if self.settings.screen is None or len(found) <= self.settings.screen:
-            return [None] * len(found)
-        return [one.loss for one in self.run(parent, [Job(one.arch, 0, 0) for one in found])]
+            return [None] * (1 + len(found))
+        jobs = [Job(arch, 0, 0) for arch in (at.arch, *(one.arch for one in found))]
+        return [one.loss for one in self.run(parent, jobs)]
 
-    def _trained(self, parent: Parent, found: list[Proposal], index: int) -> list[Outcome]:
-        """Each after its short training. All see the same images in the same order: their losses
-        differ by what was cut."""
-        seed = self._seed(index)
-        jobs = [Job(one.arch, self.settings.short_steps, seed) for one in found]
-        outcomes = self.run(parent, jobs)
+    def _trained(
+        self, parent: Parent, at: Step, found: list[Proposal], index: int
+    ) -> list[Outcome]:
+        """The uncut network and each proposal after the short training. All see the same images in
+        the same order, and what the training alone changes is not put down to the cut."""
+        seed, steps = self._seed(index), self.settings.short_steps
+        jobs = [Job(arch, steps, seed) for arch in (at.arch, *(one.arch for one in found))]
+        uncut, *outcomes = self.run(parent, jobs)
         if all(one.loss == inf for one in outcomes):
             raise TrainingDiverged(
                 f"after its short training no proposal of step {index} has a loss that is a "
                 f"number; lower `short_rate`, {self.settings.short_rate:g}"
             )
-        return outcomes
+        return [uncut, *outcomes]
 
     def _ranked(
-        self, at: Step, found: Sequence[Proposal], losses: Sequence[float | None]
+        self,
+        at: Step,
+        found: Sequence[Proposal],
+        uncut: float | None,
+        losses: Sequence[float | None],
     ) -> list[int]:
         """The places of the proposals, the best first; in their order where no loss is known."""
-        priced = [
-            (one.price, loss) for one, loss in zip(found, losses, strict=True) if loss is not None
-        ]
-        if len(priced) < len(found):
+        known = [one for one in losses if one is not None]
+        if uncut is None or len(known) < len(found):
             return list(range(len(found)))
-        return ranked(priced, price=at.price, loss=at.loss, rule=self.settings.rule)
+        priced = [(one.price, loss) for one, loss in zip(found, known, strict=True)]
+        return ranked(priced, price=at.price, loss=uncut, rule=self.settings.rule)
 
     def _checkpoint(
         self, parent: Checkpoint, arch: Arch, result: Outcome, index: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import inf
 from typing import Any, NamedTuple
 
 from mobilenets.archs import Arch, to_json
@@ -11,7 +12,7 @@ from mobilenets.nn import Checkpoint
 
 
 class Considered(NamedTuple):
-    """A proposal and its losses on the held-out images: cut only, and trained briefly (None: it
+    """A network and its losses on the held-out images: cut only, and trained briefly (None: it
     was not)."""
 
     edit: str
@@ -25,7 +26,8 @@ class Step:
     """A network of the family, `index` steps from the start, which is 0.
 
     `loss` and `accuracy` (percent) are on the held-out images. `target` is the price that every
-    proposal had to meet; `proposals` of them met it, `trained` of them were trained briefly.
+    proposal had to meet; `proposals` of them met it, `trained` of them were trained briefly, and
+    beside them the network that they were cut from, `uncut`.
     """
 
     index: int
@@ -37,6 +39,7 @@ class Step:
     loss: float
     accuracy: float
     seconds: float
+    uncut: Considered
     considered: tuple[Considered, ...]
     checkpoint: Checkpoint
 
@@ -49,14 +52,16 @@ class Step:
         plain = {one.name: getattr(self, one.name) for one in fields(self)}
         del plain["checkpoint"]
         considered = [one._asdict() for one in self.considered]
-        return plain | {"considered": considered, "arch": to_json(self.arch)}
+        uncut = self.uncut._asdict()
+        return plain | {"uncut": uncut, "considered": considered, "arch": to_json(self.arch)}
 
     @classmethod
     def from_json(cls, record: dict[str, Any], checkpoint: Checkpoint) -> Step:
         """The inverse of `to_json`."""
         plain = {key: value for key, value in record.items() if key != "arch"}
         considered = tuple(Considered(**one) for one in record["considered"])
-        return cls(**plain | {"considered": considered, "checkpoint": checkpoint})
+        told = {"uncut": Considered(**record["uncut"]), "considered": considered}
+        return cls(**plain | told | {"checkpoint": checkpoint})
 
 
 def ranked(
@@ -64,13 +69,14 @@ def ranked(
 ) -> list[int]:
     """The proposals, given as (price, loss), from the best on, by their place in `priced`.
 
-    `price` and `loss` are the present network's, and all are cheaper. "paper" goes by the least
+    `price` and `loss` are the uncut network's, and all are cheaper. "paper" goes by the least
     loss. "v3" goes by loss gained per price saved; but of those that lose nothing that ratio would
     favour the least saving, so they come first and the largest saving counts.
     """
 
     def v3(at: int) -> tuple[bool, float, float]:
-        saved, gained = price - priced[at][0], priced[at][1] - loss
+        saved = price - priced[at][0]
+        gained = priced[at][1] - loss if priced[at][1] < inf else inf  # inf - inf is no number
         return gained > 0, gained / saved if gained > 0 else -saved, gained
 
     def paper(at: int) -> tuple[float, float]:

@@ -181,6 +181,14 @@ def test_of_those_that_gain_nothing_the_largest_saving_wins():
     assert ranked(priced, price=100, loss=1.0, rule="v3") == [1, 2, 0, 3]
 
 
+def test_what_is_saved_below_the_budget_is_no_saving():
+    gain, lose = [(75.0, 0.9), (20.0, 0.95)], [(75.0, 1.1), (20.0, 1.2)]
+
+    for priced in (gain, lose):
+        assert ranked(priced, price=100, loss=1.0, rule="v3") == [1, 0]
+        assert ranked(priced, price=100, loss=1.0, rule="v3", budget=80) == [0, 1]
+
+
 def test_a_loss_that_stays_counts_as_no_loss():
     assert ranked([(95.0, 1.0), (90.0, 1.0)], price=100, loss=1.0, rule="v3") == [1, 0]
 

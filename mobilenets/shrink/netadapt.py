@@ -211,7 +211,9 @@ class _Stepper:
         if uncut is None or len(known) < len(found):
             return list(range(len(found)))
         priced = [(one.price, loss) for one, loss in zip(found, known, strict=True)]
-        return ranked(priced, price=at.price, loss=uncut, rule=self.settings.rule)
+        return ranked(
+            priced, price=at.price, loss=uncut, rule=self.settings.rule, budget=self.budget
+        )
 
     def _checkpoint(
         self, parent: Checkpoint, arch: Arch, result: Outcome, index: int

@@ -65,17 +65,23 @@ class Step:
 
 
 def ranked(
-    priced: Sequence[tuple[float, float]], *, price: float, loss: float, rule: str
+    priced: Sequence[tuple[float, float]],
+    *,
+    price: float,
+    loss: float,
+    rule: str,
+    budget: float = 0.0,
 ) -> list[int]:
     """The proposals, given as (price, loss), from the best on, by their place in `priced`.
 
     `price` and `loss` are the uncut network's, and all are cheaper. "paper" goes by the least
     loss. "v3" goes by loss gained per price saved; but of those that lose nothing that ratio would
-    favour the least saving, so they come first and the largest saving counts.
+    favour the least saving, so they come first and the largest saving counts. What is saved below
+    the budget is no saving: nobody asked for it.
     """
 
     def v3(at: int) -> tuple[bool, float, float]:
-        saved = price - priced[at][0]
+        saved = price - max(priced[at][0], budget)
         gained = priced[at][1] - loss if priced[at][1] < inf else inf  # inf - inf is no number
         return gained > 0, gained / saved if gained > 0 else -saved, gained
 

@@ -174,9 +174,7 @@ class _Stepper:
             gates=gates(shared, checkpoint) if may_lose_se else None,
         )
 
-    def _screened(
-        self, parent: Parent, at: Step, found: list[Proposal]
-    ) -> list[float | None]:
+    def _screened(self, parent: Parent, at: Step, found: list[Proposal]) -> list[float | None]:
         """The loss of the uncut network and of each proposal after the cut alone; None where all
         are to be trained anyway."""
         if self.settings.screen is None or len(found) <= self.settings.screen:

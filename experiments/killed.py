@@ -6,8 +6,8 @@ Trains a V3-Small on the digits and adapts it to half its MACs, once undisturbed
 the same command in a new folder, its whole process group killed (SIGKILL) at a random moment, and
 started again until it ends. The weights and the steps (but their seconds) must be the same, to the
 bit. With --workers the proposals are evaluated by Ray; with --worker-only one of Ray's processes is
-killed instead, and the command goes on by itself. A JSON line a try; ends with status 1 if any
-network differs.
+killed instead, while it evaluates a proposal of a random step, and the command goes on by itself.
+A JSON line a try; ends with status 1 if any network differs.
 """
 
 from __future__ import annotations
@@ -75,16 +75,18 @@ def main() -> None:
     command = Command(start, asked.workers)
     whole = asked.out / "whole"
     seconds = command.run(whole)
-    print(f"undisturbed: {seconds:.1f} s, {len(records(whole)) - 1} steps", flush=True)
+    steps = len(records(whole)) - 1
+    print(f"undisturbed: {seconds:.1f} s, {steps} steps", flush=True)
     chance, different = random.Random(asked.seed), 0
     for number in range(asked.tries):
         out = asked.out / f"try-{number}"
-        moment = chance.uniform(0, seconds)
-        kill = _kill_worker if asked.worker_only else _kill_all
-        found = kill(command, out, moment)
+        if asked.worker_only:
+            found = _kill_worker(command, out, chance.randrange(steps))
+        else:
+            found = _kill_all(command, out, chance.uniform(0, seconds))
         same = _end(out) == _end(whole)
         different += not same
-        record = {"try": number, "moment": round(moment, 1), **found, "same": same}
+        record = {"try": number, **found, "same": same}
         print(json.dumps(record), flush=True)
     sys.exit(int(different > 0))
 
@@ -98,22 +100,24 @@ def _kill_all(command: Command, out: Path, moment: float) -> dict[str, Any]:
         process.wait()
     left = len(records(out)) - 1 if out.exists() else 0
     seconds = command.run(out)
-    return {"status": process.returncode, "steps_before": left, "seconds_after": round(seconds, 1)}
+    found = {"moment": round(moment, 1), "steps_before": left}
+    return found | {"status": process.returncode, "seconds_after": round(seconds, 1)}
 
 
-def _kill_worker(command: Command, out: Path, moment: float) -> dict[str, Any]:
+def _kill_worker(command: Command, out: Path, steps_before: int) -> dict[str, Any]:
     begin = time.monotonic()
     process = command.begin(out)
-    time.sleep(moment)
     killed = None
     while killed is None and process.poll() is None:
-        killed = _a_worker(process.pid)
+        if out.exists() and len(records(out)) - 1 >= steps_before:
+            killed = _a_worker(process.pid)
         time.sleep(0.02)
     if killed is not None:
         os.kill(killed, signal.SIGKILL)
     status = process.wait()
     seconds = round(time.monotonic() - begin, 1)
-    return {"status": status, "worker_killed": killed is not None, "seconds": seconds}
+    found = {"steps_before": steps_before, "worker_killed": killed is not None}
+    return found | {"status": status, "seconds": seconds}
 
 
 def _a_worker(ancestor: int) -> int | None:

@@ -5,13 +5,18 @@
 
 Each network and seed is trained at width 1.0, then adapted to 35 % of its price. Against its
 members at 70, 50 and 35 %, trained long, stand networks of the same family whose width multiplier
-makes them as dear, trained from scratch for as many core-seconds as everything before took together
-(the start, the steps up to the member, the long training). Trainings have a core and a thread each;
-a step's seconds count once for each worker. `top1` is of the 10,000 test images. A JSON line a
-network in OUT/PRICE.jsonl, means and ranges on stdout. Killed and started again, it goes on.
+makes them as dear, trained from scratch for as many core-seconds as all this took together: the
+start, the steps up to the member, the long training. Steps are timed as they run, a second
+counting once for each worker. An epoch is priced at what it takes on one core of this machine: of
+the start as it was trained, of the others by their training steps, timed in turns with the start's.
+
+So the long trainings can run elsewhere: copy OUT to a machine with a GPU, and give --trainings
+there; they run as `replayed` says. `top1` is of the 10,000 test images. A JSON line a network in
+OUT/PRICE.jsonl, means and ranges on stdout. Killed and started again, it goes on.
 
 With --price latency (p50 in onnxruntime, one thread) it needs this machine's table (`mobilenets
-table`), and nothing else running: a width's price is measured in one session with the member's.
+table`), and nothing else running: all members are measured in one session, to find those at 70, 50
+and 35 %, and a width in one with its member.
 """
 
 from __future__ import annotations
@@ -19,33 +24,40 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import statistics
+import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import torch
+from replayed import top1, train_replayed
 from side_by_side import side_by_side
 
-from mobilenets.adaptation import Adaptation, adapt, trained_long
-from mobilenets.archs import Arch, Budget, at_width, cost
+from mobilenets.adaptation import Adaptation, adapt
+from mobilenets.archs import Arch, Budget, at_width, cost, from_json, get_arch
 from mobilenets.child import usable_cores
-from mobilenets.data import load_images
+from mobilenets.data import Images, load_images
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measurement.choose import measured_whole
 from mobilenets.measurement.device import device_name
-from mobilenets.nn import Checkpoint
+from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.shrink import Settings, Step, Workers
 from mobilenets.shrink.family import member, records, run_price
-from mobilenets.train import Limits, Training, train_named
+from mobilenets.train import Limits, Recipe, Training, train, train_named
 from mobilenets.train.job import save_trained
+from mobilenets.train.module import Learner
 from mobilenets.train.named import score, seconds_in
 
 DATA = "fashion-mnist"
 POINTS = (0.7, 0.5, 0.35)
 # Widths that promise a price so near to the member's are measured beside it.
-NEAR, TOO_DEAR = 0.25, 1.01
+NEAR, FEW, TOO_DEAR = 0.25, 6, 1.01
+PACED_STEPS = 25
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,7 @@ class Plan:
     price: str
     networks: tuple[str, ...]
     seeds: tuple[int, ...]
+    points: tuple[float, ...]
     start_epochs: int
     long_epochs: int
     workers: int
@@ -97,7 +110,7 @@ class Family:
         )  # fmt: skip
 
     def _budget(self) -> Budget:
-        arch, kept = Checkpoint.load(self.start / "trained.safetensors").arch, "budget.json"
+        arch, kept = self.trained().arch, "budget.json"
         if self.plan.price == "macs":
             return Budget(macs=POINTS[-1] * cost(arch).macs)
         if not (self.start / kept).exists():
@@ -105,98 +118,160 @@ class Family:
             write_json(self.start / kept, {"latency_ms": POINTS[-1] * latency.p50_ms})
         return Budget(**read_json(self.start / kept))
 
+    def trained(self) -> Checkpoint:
+        return Checkpoint.load(self.start / "trained.safetensors")
+
+    def epoch_seconds(self) -> float:
+        """Of the start, as it was trained."""
+        return seconds_in(self.start / "metrics.csv") / self.plan.start_epochs
+
 
 @dataclass(frozen=True)
 class Duel:
-    """A member of a family, and the width that is as dear."""
+    """A member of a family, and the width that is as dear. `paces` are the training steps' times
+    of the member and of the width, the start's being 1."""
 
     family: Family
     point: float
     index: int
     width: float
     prices: dict[str, float]
+    paces: dict[str, float]
 
     @property
     def folder(self) -> Path:
         return self.family.run / f"at {self.point:g}"
 
-    def __call__(self) -> list[dict[str, Any]]:
-        """A record of each."""
-        adapted = self._adapted()
-        limits = Limits(minutes=adapted["seconds"] / 60)
-        training = Training(
-            self.family.name, DATA, width=self.width, limits=limits, seed=self.family.seed,
-            out=self.folder / "width",
-        )  # fmt: skip
-        scaled = train_named(training)
-        return [self._record("adapted", adapted), self._record("width multiplier", scaled)]
-
-    def _adapted(self) -> dict[str, Any]:
-        folder, settings = self.folder / "adapted", self.family.settings
-        images = load_images(DATA, seed=self.family.seed)
-        step = member(self.family.run, self.index)
-        if not (folder / "trained.safetensors").exists():
-            start = Checkpoint.load(self.family.start / "trained.safetensors")
-            epochs = self.family.plan.long_epochs
-            trained = trained_long(
-                step.checkpoint, start, images, settings, epochs=epochs, folder=folder
-            )
-            save_trained(trained, folder)
-        trained = Checkpoint.load(folder / "trained.safetensors")
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Core-seconds: `seconds` of everything, and its parts."""
+        plan, epoch = self.family.plan, self.family.epoch_seconds()
+        steps = records(self.family.run)[1 : self.index + 1]
         parts = {
-            "start_seconds": seconds_in(self.family.start / "metrics.csv"),
-            "steps_seconds": _core_seconds(self.family, self.index),
-            "long_seconds": seconds_in(folder / "metrics.csv"),
+            "start_seconds": plan.start_epochs * epoch,
+            "steps_seconds": max(plan.workers, 1) * sum(one["seconds"] for one in steps),
+            "long_seconds": plan.long_epochs * epoch * self.paces["adapted"],
         }
-        costs = cost(trained.arch)
-        return parts | {
-            "seconds": sum(parts.values()), "epochs": self.family.plan.long_epochs,
-            "macs": costs.macs, "params": costs.params,
-            "top1": score(trained, images).value, "before_long": step.accuracy,
-        }  # fmt: skip
+        return {"seconds": sum(parts.values())} | parts
 
-    def _record(self, method: str, found: dict[str, Any]) -> dict[str, Any]:
+    @property
+    def epochs(self) -> dict[str, int]:
+        """The long training's; and the width's, in as many core-seconds as all took."""
+        per_epoch = self.family.epoch_seconds() * self.paces["width multiplier"]
+        scaled = round(self.seconds["seconds"] / per_epoch)
+        return {"adapted": self.family.plan.long_epochs, "width multiplier": scaled}
+
+
+@dataclass(frozen=True)
+class Long:
+    """One training of a duel."""
+
+    duel: Duel
+    method: str
+
+    @property
+    def epochs(self) -> int:
+        return self.duel.epochs[self.method]
+
+    @property
+    def folder(self) -> Path:
+        return self.duel.folder / f"{self.method}-{self.epochs}"
+
+    def done(self) -> bool:
+        return (self.folder / "found.json").exists()
+
+    def __call__(self) -> None:
+        family, begin = self.duel.family, time.monotonic()
+        images, cut = _images(family.seed), member(family.run, self.duel.index).checkpoint
+        recipe = family.settings.recipe(cut, images).limited(Limits(epochs=self.epochs))
+        arch, start = cut.arch, cut if self.method == "adapted" else None
+        if start is None:
+            arch = get_arch(family.name, width=self.duel.width, classes=arch.classes)
+        if torch.cuda.is_available():
+            trained = train_replayed(arch, images, recipe, seed=family.seed, start=start)
+            right: float | None = top1(trained, images)
+        else:
+            trained = train(
+                arch, images, recipe, folder=self.folder, seed=family.seed, start=start
+            )  # fmt: skip
+            right = score(trained, images).value
+        save_trained(trained, self.folder)
+        costs = cost(arch)
+        found = {
+            "macs": costs.macs, "params": costs.params, "top1": right,
+            "holdout_loss": trained.training["holdout_loss"], "trained_on": _where(),
+            "took_seconds": round(time.monotonic() - begin, 1),
+        }  # fmt: skip
+        write_json(self.folder / "found.json", found)
+
+    def record(self) -> dict[str, Any]:
+        family, duel = self.duel.family, self.duel
         return {
-            "network": self.family.name, "seed": self.family.seed, "point": self.point,
-            "method": method, "width": self.width, "price": self.prices[method], "step": self.index,
-            **found, "device": device_name(),
+            "network": family.name, "seed": family.seed, "point": duel.point,
+            "method": self.method, "width": duel.width, "price": duel.prices[self.method],
+            "step": duel.index, "epochs": self.epochs, **duel.seconds,
+            **read_json(self.folder / "found.json"), "device": device_name(),
         }  # fmt: skip
 
 
 def main() -> None:
     """Run what is left of the plan."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    plan = _arguments()
+    plan, trainings_only = _arguments()
     families = [Family(plan, name, seed) for name in plan.networks for seed in plan.seeds]
-    list(side_by_side([one.train_start for one in families], plan.jobs))
-    for family in families:
-        family.adapt()
-    duels = [_duel(family, point) for point in POINTS for family in families]
-    found: list[dict[str, Any]] = []
-    for pair in side_by_side(duels, plan.jobs):
-        found += pair
-        print(json.dumps(pair), flush=True)
-        _write(plan.out / f"{plan.price}.jsonl", found)
+    if not trainings_only:
+        list(side_by_side([one.train_start for one in families], plan.jobs))
+        for family in families:
+            family.adapt()
+    duels = [_duel(family, point) for point in plan.points for family in families]
+    trainings = [Long(duel, method) for duel in duels for method in duel.epochs]
+    left = [one for one in trainings if not one.done()]
+    logging.info(f"{len(left)} trainings of {sum(one.epochs for one in left)} epochs are left")
+    for _ in side_by_side(left, plan.jobs):
+        done = sum(one.done() for one in trainings)
+        logging.info(f"{done} of {len(trainings)} trained")
+    found = sorted((one.record() for one in trainings if one.done()), key=_key)
+    write_text(plan.out / f"{plan.price}.jsonl", "".join(json.dumps(one) + "\n" for one in found))
     print(_summary(found), flush=True)
 
 
-def _core_seconds(family: Family, index: int) -> float:
-    steps = records(family.run)[1 : index + 1]
-    return max(family.plan.workers, 1) * sum(one["seconds"] for one in steps)
+@cache
+def _images(seed: int) -> Images:
+    return load_images(DATA, seed=seed)
+
+
+def _where() -> str:
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else device_name()
 
 
 def _duel(family: Family, point: float) -> Duel:
     """The member that the steps come to at `point`, and the widest network that is as dear."""
     path = family.run / f"at {point:g}" / "duel.json"
     if not path.exists():
-        first, *steps = records(family.run)
+        first, *prices = _prices(family)
         # the last was measured to be within; what it promised may have been a little more
-        under = (one["index"] for one in steps if one["price"] <= point * first["price"])
-        step = member(family.run, next(under, steps[-1]["index"]))
+        under = (at for at, price in enumerate(prices, 1) if price <= point * first)
+        step = member(family.run, next(under, len(prices)))
         choose = _measured if family.plan.price == "latency" else _counted
         width, prices = choose(family, member(family.run, 0).arch, step)
-        write_json(path, {"index": step.index, "width": width, "prices": prices})
+        paces = _paces(family, step.arch, width)
+        found = {"index": step.index, "width": width, "prices": prices, "paces": paces}
+        write_json(path, found)
     return Duel(family, point, **read_json(path))
+
+
+def _prices(family: Family) -> list[float]:
+    """Of all members; latencies as measured in one session."""
+    known = records(family.run)
+    if family.plan.price == "macs":
+        return [one["price"] for one in known]
+    path = family.run / "measured.json"
+    if not path.exists():
+        archs = [from_json(one["arch"]) for one in known]
+        measured = measured_whole(1)(archs, "onnxruntime")
+        write_json(path, {"p50_ms": [one.p50_ms for one in measured]})
+    prices: list[float] = read_json(path)["p50_ms"]
+    return prices
 
 
 def _counted(family: Family, start: Arch, step: Step) -> tuple[float, dict[str, float]]:
@@ -206,18 +281,28 @@ def _counted(family: Family, start: Arch, step: Step) -> tuple[float, dict[str, 
 
 
 def _measured(family: Family, start: Arch, step: Step) -> tuple[float, dict[str, float]]:
-    """In one session: the widest that is no more than 1 % slower than the member; where none is
-    so fast, the narrowest."""
+    """The widest that is no more than 1 % slower than the member, measured beside it; where none is
+    so fast, the narrowest. First a few widths are measured, then all between two of them."""
     price = run_price(family.run)
     assert price is not None
     wide = _widths(start)
     promised = price(step.arch)
     near = [one for one in wide if abs(price(one) / promised - 1) <= NEAR] or [wide[-1]]
-    ours, *theirs = measured_whole(1)([step.arch, *near], "onnxruntime")
-    measured = [(one.width, latency.p50_ms) for one, latency in zip(near, theirs, strict=True)]
-    fast = (one for one in measured if one[1] <= TOO_DEAR * ours.p50_ms)
-    width, spent = next(fast, measured[-1])
-    return width, {"adapted": ours.p50_ms, "width multiplier": spent}
+    few = near[:: max(len(near) // FEW, 1)]
+    times, _ = _slower(step.arch, few)
+    dear = [arch for arch, one in zip(few, times, strict=True) if one > TOO_DEAR]
+    first = near.index(dear[-1]) if dear else 0
+    between = near[first : first + len(near) // FEW + 1]
+    times, ours = _slower(step.arch, between)
+    measured = list(zip(between, times, strict=True))
+    arch, slower = next((one for one in measured if one[1] <= TOO_DEAR), measured[-1])
+    return arch.width, {"adapted": ours, "width multiplier": slower * ours}
+
+
+def _slower(than: Arch, archs: list[Arch]) -> tuple[list[float], float]:
+    """How many times slower each is, in one session; and the p50 of `than`, in ms."""
+    ours, *theirs = measured_whole(1)([than, *archs], "onnxruntime")
+    return [one.p50_ms / ours.p50_ms for one in theirs], ours.p50_ms
 
 
 def _widths(start: Arch) -> list[Arch]:
@@ -226,9 +311,32 @@ def _widths(start: Arch) -> list[Arch]:
     return sorted(by_rows.values(), key=lambda one: one.width, reverse=True)
 
 
-def _write(path: Path, found: list[dict[str, Any]]) -> None:
-    ordered = sorted(found, key=_key)
-    write_text(path, "".join(json.dumps(one) + "\n" for one in ordered))
+def _paces(family: Family, adapted: Arch, width: float) -> dict[str, float]:
+    """The training steps' times on one thread, in turns, the start's being 1."""
+    start = family.trained()
+    archs = (start.arch, adapted, at_width(start.arch, width))
+    recipe = family.settings.recipe(start, _images(family.seed))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    timers = [_timed_steps(arch, recipe) for arch in archs]
+    rounds = [[next(timer) for timer in timers] for _ in range(3 + PACED_STEPS)][3:]
+    torch.set_num_threads(threads)
+    first, *others = (statistics.median(times) for times in zip(*rounds, strict=True))
+    return dict(zip(("adapted", "width multiplier"), (one / first for one in others), strict=True))
+
+
+def _timed_steps(arch: Arch, recipe: Recipe) -> Iterator[float]:
+    learner = Learner(MobileNet(arch), recipe, seed=0, total_steps=1000).train()
+    optimiser = learner.configure_optimizers()["optimizer"]
+    size = (recipe.batch_size, 3, arch.resolution, arch.resolution)
+    images = torch.randint(256, size, dtype=torch.uint8)
+    labels = torch.randint(arch.classes, size[:1])
+    while True:
+        begin = time.perf_counter()
+        optimiser.zero_grad()
+        learner.loss(images, labels).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        yield time.perf_counter() - begin
 
 
 def _key(record: dict[str, Any]) -> tuple[str, float, str, int]:
@@ -238,8 +346,7 @@ def _key(record: dict[str, Any]) -> tuple[str, float, str, int]:
 def _summary(found: list[dict[str, Any]]) -> str:
     """A line of Markdown for each network, point and method."""
     lines = ["| network | of the price | method | price | MACs | core-minutes | epochs | top1 |"]
-    ordered = sorted(found, key=_key)
-    for (name, point, method), group in groupby(ordered, key=lambda one: _key(one)[:3]):
+    for (name, point, method), group in groupby(found, key=lambda one: _key(one)[:3]):
         some = list(group)
         average = partial(_mean, some)
         top1 = [one["top1"] for one in some]
@@ -256,33 +363,38 @@ def _mean(records: list[dict[str, Any]], key: str) -> float:
     return mean(one[key] for one in records)
 
 
-def _arguments() -> Plan:
+def _arguments() -> tuple[Plan, bool]:
     plain = Settings()
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/netadapt"))
     parser.add_argument("--price", choices=("macs", "latency"), default="macs")
     parser.add_argument(
         "--networks", nargs="+",
-        default=["mobilenet_v3_small_1.0_28_os8", "mobilenet_v2_1.0_28"],
+        default=["mobilenet_v3_small_1.0_28", "mobilenet_v2_1.0_28"],
     )  # fmt: skip
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--start-epochs", type=int, default=10)
-    parser.add_argument("--long-epochs", type=int, default=10)
+    parser.add_argument("--points", nargs="+", type=float, default=POINTS)
+    parser.add_argument("--start-epochs", type=int, default=6)
+    parser.add_argument("--long-epochs", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=len(usable_cores()))
-    parser.add_argument("--step", type=float, default=plain.step)
+    parser.add_argument(
+        "--trainings", action="store_true",
+        help="only the long trainings, of members that were adapted and paired elsewhere",
+    )  # fmt: skip
+    parser.add_argument("--step", type=float, default=0.05)
     parser.add_argument("--kinds", nargs="+", default=plain.kinds)
     parser.add_argument("--short-steps", type=int, default=plain.short_steps)
-    parser.add_argument("--screen", type=int, default=plain.screen, help="0: train all")
+    parser.add_argument("--screen", type=int, default=2, help="0: train all")
     parser.add_argument("--held-out", type=int, default=plain.held_out)
-    parser.add_argument("--statistics", type=int, default=plain.statistics)
-    parser.add_argument("--decay", type=float, default=plain.decay)
-    parser.add_argument("--distil", action="store_true")
+    parser.add_argument("--statistics", type=int, default=256)
+    parser.add_argument("--decay", type=float, default=1.0)
     asked = vars(parser.parse_args())
     asked |= {"kinds": tuple(asked["kinds"]), "screen": asked["screen"] or None}
+    asked |= {name: tuple(asked[name]) for name in ("networks", "seeds", "points")}
+    trainings_only = asked.pop("trainings")
     settings = Settings(**{one: asked.pop(one) for one in asdict(plain) if one in asked})
-    names, seeds = tuple(asked.pop("networks")), tuple(asked.pop("seeds"))
-    return Plan(**asked, networks=names, seeds=seeds, settings=settings)
+    return Plan(**asked, settings=settings), trainings_only
 
 
 if __name__ == "__main__":

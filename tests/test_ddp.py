@@ -167,6 +167,17 @@ def test_the_parts_of_a_batch_make_the_batch():
     assert {len(part) for part in parts} == {5, 6}
 
 
+@pytest.mark.parametrize("overlap", [0, 1])
+def test_a_part_of_what_was_drawn_for_a_batch_is_that_of_its_images(overlap: int):
+    draws = torch.arange(32).reshape(2, 16)
+
+    for rank in range(3):
+        part = Part(rank, 3, overlap)
+        expected = draws[:, part.places(16)]
+        assert torch.equal(part.of(draws, dim=1), expected)
+        assert torch.equal(part.of(draws[1]), expected[1])
+
+
 def test_an_image_comes_with_the_one_it_is_blended_with():
     batches = torch.utils.data.BatchSampler(range(10, 22), batch_size=6, drop_last=True)
 

@@ -66,7 +66,7 @@ def augment(
     part = part or Part()
     whole = part.whole(len(batch))
     draws = torch.rand((9, whole), generator=generator, device=generator.device)
-    draws = draws[:, part.places(whole)].to(batch.device)
+    draws = part.of(draws, dim=1).to(batch.device)
     pixels = _at_most(batch.float(), 2 * resolution)
     size = [len(batch), 3, resolution, resolution]
     grid = F.affine_grid(_crops(draws[:7], how), size, align_corners=False)

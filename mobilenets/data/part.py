@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
+import torch
+from torch import Tensor
 from torch.utils.data import BatchSampler, Sampler
 
 
@@ -24,8 +26,21 @@ class Part:
 
     def places(self, count: int) -> list[int]:
         """The places of its images in a batch of `count`."""
-        start, stop = (count * rank // self.processes for rank in (self.rank, self.rank + 1))
+        start, stop = self._slice(count)
         return [place % count for place in range(start - self.overlap, stop)]
+
+    def of(self, batch: Tensor, dim: int = 0) -> Tensor:
+        """Its part of what a whole batch has along `dim`; with no `overlap` a view."""
+        count = batch.shape[dim]
+        if self.overlap:
+            places = torch.tensor(self.places(count), device=batch.device)
+            return batch.index_select(dim, places)
+        start, stop = self._slice(count)
+        return batch.narrow(dim, start, stop - start)
+
+    def _slice(self, count: int) -> tuple[int, int]:
+        first, after = (count * rank // self.processes for rank in (self.rank, self.rank + 1))
+        return first, after
 
     def whole(self, here: int) -> int:
         """The size of the batch of which `here` images are this part."""

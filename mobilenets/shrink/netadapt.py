@@ -179,8 +179,7 @@ class _Stepper:
         are to be trained anyway."""
         if self.settings.screen is None or len(found) <= self.settings.screen:
             return [None] * (1 + len(found))
-        jobs = [Job(arch, 0, 0) for arch in (at.arch, *(one.arch for one in found))]
-        return [one.loss for one in self.run(parent, jobs)]
+        return [one.loss for one in self._evaluated(parent, at, found, steps=0, seed=0)]
 
     def _trained(
         self, parent: Parent, at: Step, found: list[Proposal], index: int
@@ -188,14 +187,20 @@ class _Stepper:
         """The uncut network and each proposal after the short training. All see the same images in
         the same order, and what the training alone changes is not put down to the cut."""
         seed, steps = self._seed(index), self.settings.short_steps
-        jobs = [Job(arch, steps, seed) for arch in (at.arch, *(one.arch for one in found))]
-        uncut, *outcomes = self.run(parent, jobs)
-        if all(one.loss == inf for one in outcomes):
+        outcomes = self._evaluated(parent, at, found, steps=steps, seed=seed)
+        if all(one.loss == inf for one in outcomes[1:]):
             raise TrainingDiverged(
                 f"after its short training no proposal of step {index} has a loss that is a "
                 f"number; lower `short_rate`, {self.settings.short_rate:g}"
             )
-        return [uncut, *outcomes]
+        return outcomes
+
+    def _evaluated(
+        self, parent: Parent, at: Step, found: list[Proposal], *, steps: int, seed: int
+    ) -> list[Outcome]:
+        """Of the uncut network and of each proposal."""
+        archs = (at.arch, *(one.arch for one in found))
+        return self.run(parent, [Job(arch, steps, seed) for arch in archs])
 
     def _ranked(
         self,

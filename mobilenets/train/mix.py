@@ -22,7 +22,7 @@ def trivial_augment(images: Tensor, part: Part | None = None) -> Tensor:
     vary = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)
     part = part or Part()
     whole = part.whole(len(images))
-    seeds = torch.randint(2**62, (whole,))[part.places(whole)].tolist()
+    seeds = part.of(torch.randint(2**62, (whole,))).tolist()
     varied = []
     with torch.random.fork_rng(devices=[]):
         for image, seed in zip(images, seeds, strict=True):
@@ -44,7 +44,7 @@ class WholeDropout(nn.Dropout):
             return x
         whole = self.part.whole(len(x))
         kept = torch.empty((whole, *x.shape[1:]), device=x.device).bernoulli_(1 - self.p)
-        return x * kept[self.part.places(whole)] / (1 - self.p)
+        return x * self.part.of(kept) / (1 - self.p)
 
 
 def blend(images: Tensor, labels: Tensor, recipe: Recipe, *, classes: int) -> tuple[Tensor, Tensor]:

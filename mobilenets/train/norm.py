@@ -170,5 +170,5 @@ class Reestimate(pl.Callback):
         size = self._recipe.batch_size
         whole = max(len(self._pixels) // size, 1) * size
         for batch in torch.split(self._pixels[:whole], size):
-            pixels = batch[self._part.places(len(batch))]
+            pixels = self._part.of(batch)
             yield module.normalised(pixels.to(module.device).float() / 255)

@@ -275,8 +275,7 @@ def _prices(family: Family) -> list[float]:
 
 
 def _counted(family: Family, start: Arch, step: Step) -> tuple[float, dict[str, float]]:
-    wide = _widths(start)
-    arch = next(one for one in wide if cost(one).macs <= step.price)
+    arch = min(_widths(start), key=lambda one: abs(cost(one).macs - step.price))
     return arch.width, {"adapted": step.price, "width multiplier": cost(arch).macs}
 
 

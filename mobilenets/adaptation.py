@@ -14,7 +14,7 @@ from mobilenets import group
 from mobilenets.archs import Arch, Budget, cost, digest, from_json
 from mobilenets.archs.budget import LIMIT_NAMES
 from mobilenets.data import Images
-from mobilenets.deliver.verify import verify
+from mobilenets.deliver.verify import drop_undecided, verify
 from mobilenets.errors import BudgetError, FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.measurement.candidates import describe_arch
@@ -277,6 +277,8 @@ def _deliver(job: Adaptation, found: _Member, images: Images) -> None:
         "exported", job.runtime, files,
         lambda: export_isolated([Job(found.trained, artefact)], job.runtime),
     )  # fmt: skip
+
+    drop_undecided(folder)
 
     def check() -> None:
         log.info(f"verifying on {len(images.val)} validation images")

@@ -15,7 +15,7 @@ from mobilenets.archs.budget import describe
 from mobilenets.data import Images
 from mobilenets.deliver.examples import predictions
 from mobilenets.deliver.report import report
-from mobilenets.deliver.verify import verify
+from mobilenets.deliver.verify import drop_undecided, verify
 from mobilenets.errors import ArchError
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measurement.candidates import FAMILIES, describe_arch
@@ -130,6 +130,7 @@ def fit(
         lambda: (job.runtime, [file.name for file in files_of(job.artefact)])
     )
     stages.run("exported", runtime, artefact, lambda: _export(job))
+    group.decided(lambda: drop_undecided(folder))
     stages.run("verified", [], ["verdict.json", "predictions.json"], lambda: _verify(job, images))
     summary = group.decided(lambda: _summary(job, training.arch))
     stages.run("reported", [], ["report.html", "README.md"], lambda: _report(job))

@@ -26,7 +26,7 @@ from mobilenets.deliver import load, verify
 from mobilenets.deliver.predictor import evaluate, images_for
 from mobilenets.deliver.usage import needs_package, snippet
 from mobilenets.errors import DataError, FileError
-from mobilenets.files import read_json
+from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, describe_file, is_intact
@@ -253,6 +253,21 @@ def test_a_lost_file_is_made_again_and_what_follows_is_not_trained_again(
 
     assert (run / "model.onnx").read_bytes() == (done / "model.onnx").read_bytes()
     assert (run / "trained.safetensors").stat().st_mtime_ns == trained
+
+
+def test_what_a_noisy_machine_could_not_decide_is_verified_again(
+    done: Path, data: Path, tmp_path: Path
+):
+    run = Path(shutil.copytree(done, tmp_path / "run"))
+    verdict = read_json(run / "verdict.json")
+    write_json(run / "verdict.json", verdict | {"undecided": True, "within_budget": False})
+    (run / "report.html").write_text("undecided")
+
+    again = fit(data, BUDGET, out=run, limits=Limits(epochs=12, flip=False))
+
+    assert again.accepted
+    assert read_json(run / "verdict.json")["within_budget"]
+    assert (run / "report.html").read_text() != "undecided"
 
 
 def test_killed_three_times_it_ends_as_if_nothing_had_happened(

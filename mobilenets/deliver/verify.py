@@ -13,6 +13,7 @@ from mobilenets.archs import Budget, cost
 from mobilenets.archs.budget import LIMIT_NAMES, Use, describe
 from mobilenets.data import Images
 from mobilenets.deliver.predictor import as_predictor, load
+from mobilenets.files import read_json
 from mobilenets.measurement.latency import Latency, measure
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes.artefact import is_intact, size_of
@@ -97,6 +98,7 @@ class Verdict:
         return {
             "verified": self.verified,
             "within_budget": self.within_budget,
+            "undecided": self.undecided,
             "complaints": self.complaints(),
             **{f"{key}_checkpoint": value for key, value in self.checkpoint.figures().items()},
             **{f"{key}_artefact": value for key, value in self.artefact.figures().items()},
@@ -160,6 +162,15 @@ def verify(
         macs=costs.macs,
         params=costs.params,
     )
+
+
+def drop_undecided(folder: Path) -> None:
+    """Remove the verdict of a run whose machine was too noisy to decide, and the report of it: the
+    next call verifies again."""
+    path = folder / "verdict.json"
+    if path.exists() and read_json(path).get("undecided"):
+        for made in (folder / "report.html", path):
+            made.unlink(missing_ok=True)
 
 
 def relative_error(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from mobilenets.archs import Arch
 from mobilenets.data import Images, MemoryPixels, Preprocess, decode, train_pixels
+from mobilenets.errors import MobileNetsError
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.tasks import get_task
 from mobilenets.train import Recipe
@@ -31,7 +32,12 @@ _WARM_UP, _EVAL_BATCH = 3, 1000
 def train_replayed(
     arch: Arch, images: Images, recipe: Recipe, *, seed: int, start: Checkpoint | None = None
 ) -> Checkpoint:
-    """The checkpoint with the lowest holdout loss, of all epochs of `recipe`."""
+    """The checkpoint with the lowest holdout loss, of all epochs of `recipe`, which must have AdamW
+    and no averaged weights."""
+    if recipe.rmsprop is not None or recipe.ema is not None:
+        raise MobileNetsError(
+            f"{recipe.name} has RMSprop or averaged weights, which are not replayed"
+        )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(seed)
     recipe = recipe.for_images(len(images.train), started=start is not None)

@@ -31,7 +31,7 @@ from mobilenets.train.device import autocast, precision
 from mobilenets.train.module import Learner
 
 BATCH, SIDE, TRAIN_SIDE = 256, 224, 256
-WARM, STEPS, REPEATS = 10, 15, 4
+WARM, STEPS, REPEATS = 10, 15, 5
 NETWORKS = {"mobilenet_v3_large": mobilenet_v3_large, "mobilenet_v2": mobilenet_v2}
 Loss = Callable[[], torch.Tensor]
 

@@ -297,28 +297,14 @@ def _train(job: Adaptation, found: _Member, start: Checkpoint, images: Images) -
     adapted = checkpoint.training.get("adapted")
     if job.long_epochs:
         log.info(f"training for {job.long_epochs} epochs")
-        checkpoint = trained_long(
-            checkpoint, start, images, job.settings, epochs=job.long_epochs, folder=found.folder
-        )
+        recipe = job.settings.recipe(start, images).limited(Limits(epochs=job.long_epochs))
+        teacher = Teacher.of(start) if job.settings.distil else None
+        checkpoint = train(
+            checkpoint.arch, images, recipe, folder=found.folder, seed=job.settings.seed,
+            start=checkpoint, teacher=teacher,
+        )  # fmt: skip
     training = {**checkpoint.training, "seed": images.seed, "adapted": adapted}
     save_trained(replace(checkpoint, training=training), found.folder)
-
-
-def trained_long(
-    cut: Checkpoint,
-    start: Checkpoint,
-    images: Images,
-    settings: Settings,
-    *,
-    epochs: int,
-    folder: Path,
-) -> Checkpoint:
-    """A member of the family of `start`, after its long training in `folder`."""
-    return train(
-        cut.arch, images, settings.recipe(start, images).limited(Limits(epochs=epochs)),
-        folder=folder, seed=settings.seed, start=cut,
-        teacher=Teacher.of(start) if settings.distil else None,
-    )  # fmt: skip
 
 
 def _summary(job: Adaptation, found: _Member, price: float) -> dict[str, Any]:

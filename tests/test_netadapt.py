@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -551,3 +553,39 @@ def test_settings_that_cannot_be_are_refused(change: dict[str, Any], sentence: s
 def test_workers_that_cannot_be_are_refused(workers: tuple[int, str | None], sentence: str):
     with pytest.raises(MobileNetsError, match=sentence):
         Workers(*workers)
+
+
+@pytest.mark.parametrize("form", ["{}", "ray://{}"])
+def test_a_cluster_that_is_not_there_is_said_at_once(start: Checkpoint, images: Images, form: str):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = form.format(f"127.0.0.1:{closed.getsockname()[1]}")
+
+    with pytest.raises(MobileNetsError, match=f"nothing listens at '{address}'; start a Ray clust"):
+        list(
+            netadapt(
+                start, 0.6 * MACS(TINY), images=images, price=MACS, settings=BRIEF,
+                workers=Workers(address=address),
+            )
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cause", "sentence"),
+    [
+        # what Ray 2.60 raised where a cluster asked for its token
+        (
+            "Failed to connect to GCS. Last connection error: Traceback (most recent call last): "
+            "ray.exceptions.AuthenticationError: RPC error: InvalidAuthToken",
+            "the Ray cluster at 'here:1' asks for its token; set RAY_AUTH_MODE=token",
+        ),
+        ("Last connection error: TimedOut", "does not connect to 'here:1': Failed to connect$"),
+    ],
+)
+def test_why_a_cluster_is_not_reached(cause: str, sentence: str, monkeypatch: pytest.MonkeyPatch):
+    def init(**_: Any) -> None:
+        raise ConnectionError("Failed to connect.\n") from RuntimeError(cause)
+
+    monkeypatch.setattr(pools, "_listens", lambda *_: True)
+
+    with pytest.raises(MobileNetsError, match=sentence):
+        pools._connect(SimpleNamespace(init=init), "here:1", {})

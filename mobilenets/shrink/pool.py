@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import socket
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from mobilenets.shrink.evaluate import Job, Outcome, Parent, Shared, evaluate
 
 # How often a proposal whose worker died is done again before the run gives up.
 RETRIES = 3
+_PLACE = re.compile(r"(?:ray://)?(?P<host>.+):(?P<port>\d{1,5})")
+_ANSWER_SECONDS = 10
 Run = Callable[[Parent, Sequence[Job]], list[Outcome]]
 
 
@@ -87,15 +91,41 @@ def _start(ray: Any, shared: Shared, workers: Workers, folder: str) -> None:
     """Start workers here, with their files in `folder`, or connect to a cluster."""
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     if workers.address:
-        try:
-            ray.init(address=workers.address, **quiet)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise MobileNetsError(
-                f"no Ray cluster answers at {workers.address!r}; start one with: ray start --head"
-            ) from error
+        _connect(ray, workers.address, quiet)
         return
     images = shared.pixels.nbytes + shared.held.nbytes + shared.statistics.nbytes
     ray.init(
         num_cpus=workers.count, include_dashboard=False, _temp_dir=folder,
         object_store_memory=2 * images + 2**28, **quiet,
     )  # fmt: skip
+
+
+def _connect(ray: Any, address: str, quiet: dict[str, Any]) -> None:
+    # Ray itself asks for a quarter of an hour where nothing listens.
+    if (place := _PLACE.fullmatch(address)) and not _listens(place["host"], int(place["port"])):
+        raise MobileNetsError(
+            f"nothing listens at {address!r}; start a Ray cluster with: ray start --head"
+        )
+    try:
+        ray.init(address=address, **quiet)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise MobileNetsError(_refusal(address, error)) from error
+
+
+def _listens(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=_ANSWER_SECONDS):
+            return True
+    except OSError:
+        return False
+
+
+def _refusal(address: str, error: Exception) -> str:
+    # The last try's reason is only in the text of the cause.
+    if "AuthenticationError" in f"{error} {error.__cause__}":
+        return (
+            f"the Ray cluster at {address!r} asks for its token; set RAY_AUTH_MODE=token, and "
+            "RAY_AUTH_TOKEN where the token is not in ~/.ray/auth_token"
+        )
+    reason = str(error).strip().partition("\n")[0].rstrip(".")
+    return f"Ray does not connect to {address!r}: {reason}"

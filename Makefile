@@ -9,13 +9,13 @@ demo: .venv/installed
 	$(BIN)/mobilenets fit digits --latency 0.3ms --epochs 40 --out runs/digits
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 format: .venv/installed
 	$(BIN)/ruff format .

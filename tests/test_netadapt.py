@@ -555,10 +555,10 @@ def test_workers_that_cannot_be_are_refused(workers: tuple[int, str | None], sen
         Workers(*workers)
 
 
-@pytest.mark.parametrize("form", ["{}", "ray://{}"])
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "127.0.0.1:{}9999"])
 def test_a_cluster_that_is_not_there_is_said_at_once(start: Checkpoint, images: Images, form: str):
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        address = form.format(f"127.0.0.1:{closed.getsockname()[1]}")
+        address = form.format(closed.getsockname()[1])
 
     with pytest.raises(MobileNetsError, match=f"nothing listens at '{address}'; start a Ray clust"):
         list(

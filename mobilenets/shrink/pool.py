@@ -17,7 +17,7 @@ from mobilenets.shrink.evaluate import Job, Outcome, Parent, Shared, evaluate
 
 # How often a proposal whose worker died is done again before the run gives up.
 RETRIES = 3
-_PLACE = re.compile(r"(?:ray://)?(?P<host>.+):(?P<port>\d{1,5})")
+_PLACE = re.compile(r"(?:ray://)?(?P<host>.+):(?P<port>\d+)")
 _ANSWER_SECONDS = 10
 Run = Callable[[Parent, Sequence[Job]], list[Outcome]]
 
@@ -114,9 +114,9 @@ def _connect(ray: Any, address: str, quiet: dict[str, Any]) -> None:
 
 def _listens(host: str, port: int) -> bool:
     try:
-        with socket.create_connection((host, port), timeout=_ANSWER_SECONDS):
+        with socket.create_connection((host.strip("[]"), port), timeout=_ANSWER_SECONDS):
             return True
-    except OSError:
+    except (OSError, OverflowError):  # OverflowError: no such port
         return False
 
 

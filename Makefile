@@ -15,7 +15,7 @@ check: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(MAKE) test
 
 format: .venv/installed
 	$(BIN)/ruff format .

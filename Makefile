@@ -9,7 +9,7 @@ demo: .venv/installed
 	$(BIN)/mobilenets fit digits --latency 0.3ms --epochs 40 --out runs/digits
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -25,6 +25,12 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+def test_the_version_is_the_package_s():
+    done = run("--version")
+
+    assert (done.returncode, done.stdout) == (0, f"mobilenets {mobilenets.__version__}\n")
+
+
 def test_cost_prints_what_the_paper_says():
     done = run("cost", "mobilenet_v3_large", "--width", "0.75")
 

@@ -7,6 +7,7 @@ Exit status: 0 done (and verified and within budget), 1 a user's mistake, 2 no n
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -69,6 +70,24 @@ Task = Annotated[
     typer.Option(help="classification, or attributes that are there or not.  [default: by data]"),
 ]
 Memory = Annotated[str | None, typer.Option(help="Limit on peak activations, fp32: 1.5MB.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mobilenets {version('mobilenets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What can be said before a verb."""
 
 
 @app.command("list")

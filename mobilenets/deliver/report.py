@@ -11,7 +11,6 @@ from typing import Any
 
 import plotly.offline
 
-from mobilenets import __version__
 from mobilenets.archs import Arch, Cost, cost, digest
 from mobilenets.archs.budget import describe
 from mobilenets.archs.rows import Bottleneck
@@ -50,7 +49,7 @@ _HEAT_MAP = 30  # classes; beyond, tables
 _BESIDE = 12  # classes whose table has room beside the heat map
 _PAIRS_SHOWN = 40
 _SKIPPED_SHOWN = 50
-_PACKAGES = ("torch", "torchvision", "lightning")
+_PACKAGES = ("mobilenets", "torch", "torchvision", "lightning")
 
 
 def report(folder: str | Path) -> Path:
@@ -400,7 +399,7 @@ def _provenance(record: Record) -> str:
         "device": latency["device"],
         "runtime": f"{latency['runtime']} {latency['runtime_version']}",
     }
-    versions = {"mobilenets": __version__, "Python": platform.python_version()}
+    versions = {"Python": platform.python_version()}
     versions |= {package: version(package) for package in _PACKAGES}
     known = RUNTIMES[record.runtime]
     versions |= {} if known.missing else {known.distribution: known.version()}

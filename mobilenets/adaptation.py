@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mobilenets import group
 from mobilenets.archs import Arch, Budget, cost, digest, from_json
-from mobilenets.archs.budget import LIMIT_NAMES
+from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.data import Images
 from mobilenets.deliver.verify import drop_undecided, verify
 from mobilenets.errors import BudgetError, FileError, MobileNetsError
@@ -95,8 +95,7 @@ class Adaptation:
         stem = self.source.resolve().stem
         if self.source.suffix == ".safetensors":
             stem = f"{self.source.resolve().parent.name}-{stem}"
-        value = self.budget.limits()[self.limit]
-        return self.out or Path("runs", f"{stem}-{LIMIT_NAMES[self.limit]}{value:g}")
+        return self.out or Path("runs", f"{stem}-{self.budget.label()}")
 
     def price(self) -> Price:
         """The price of a network by the limit."""
@@ -227,6 +226,10 @@ def run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) 
     _claim(job.folder, inputs)
     work = partial(_run_steps, job, start, images, price)
     Stages(job.folder).run("adapted", inputs, [STEPS], work)
+    steps = records(job.folder)
+    if len(steps) == 1:
+        taken, limit = describe(job.limit, steps[0]["price"]), describe(job.limit, job.target)
+        log.info(f"the start takes {taken} of {limit}: nothing is cut")
 
 
 def _run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) -> None:

@@ -138,9 +138,8 @@ def fit(
 
 
 def default_folder(data: str | Path, budget: Budget) -> Path:
-    """runs/DATA-LIMITS, such as runs/digits-latency1 for --latency 1ms."""
-    words = [f"{name.split('_')[0]}{value:g}" for name, value in budget.limits().items()]
-    return Path("runs", "-".join([Path(data).resolve().stem, *words]))
+    """runs/DATA-LIMITS, such as runs/digits-latency1ms for --latency 1ms."""
+    return Path("runs", f"{Path(data).resolve().stem}-{budget.label()}")
 
 
 def _families(how: How) -> tuple[str, ...] | None:

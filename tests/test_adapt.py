@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -56,6 +57,11 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("start") / "trained.safetensors"
     Checkpoint.fresh(TINY).save(path)
     return path
+
+
+@pytest.fixture(scope="module")
+def images() -> Images:
+    return load_images("digits")
 
 
 @pytest.fixture(scope="module")
@@ -229,6 +235,19 @@ def test_a_run_of_another_command_is_not_written_over(start: Path, tmp_path: Pat
         adapt(Adaptation(start, "digits", Budget(macs=280e3), out=tmp_path))
 
 
+def test_a_start_within_the_limit_is_said_to_stay_as_it_is(
+    start: Path, images: Images, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    job = Adaptation(start, "digits", Budget(macs=100e6), settings=BRIEF, out=tmp_path)
+
+    with caplog.at_level(logging.INFO, "mobilenets"):
+        run_steps(job, Checkpoint.load(start), images, job.price())
+
+    taken = describe("macs", cost(TINY).macs)
+    assert f"the start takes {taken} of 100 M: nothing is cut" in caplog.text
+    assert len(records(tmp_path)) == 1
+
+
 # --------------------------------------------------------------------------------------- latency
 
 
@@ -248,11 +267,6 @@ class Device:
         return [
             Latency((self.ms(arch),) * 10, 1, runtime, "1", 1, "fp32", 1, "fake") for arch in archs
         ]
-
-
-@pytest.fixture(scope="module")
-def images() -> Images:
-    return load_images("digits")
 
 
 def test_the_last_network_meets_the_limit_as_measured_not_as_promised(

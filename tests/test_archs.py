@@ -814,3 +814,9 @@ def test_equal_networks_have_one_digest():
 )
 def test_numbers_are_never_shown_in_powers_of_ten(limit: str, value: float, text: str):
     assert describe(limit, value) == text
+
+
+def test_a_budget_names_its_folder_by_every_digit():
+    assert Budget(latency_ms=1.5, params=2e6).label() == "latency1.5ms-params2M"
+    assert Budget(macs=20.04e6).label() == "macs20.04M"
+    assert Budget(size_bytes=4e6, memory_bytes=512_000).label() == "size4MB-memory512kB"

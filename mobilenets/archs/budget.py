@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from math import inf
 from typing import Any, NamedTuple
@@ -94,19 +95,31 @@ class Budget:
         """Whether everything given is within its limit."""
         return all(use.spent <= use.allowed for use in self.uses(**spent))
 
+    def label(self) -> str:
+        """The limits as a part of a file's name: latency1.5ms-params2M."""
+        return "-".join(
+            f"{LIMIT_NAMES[name]}{''.join(_scaled(name, limit, '{:g}'.format))}"
+            for name, limit in self.limits().items()
+        )
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def describe(limit: str, value: float) -> str:
     """A limit or cost in a reader's units: 4.2 ms, 155 M, 3.9 MB."""
+    return " ".join(_scaled(limit, value, _digits)).strip()
+
+
+def _scaled(limit: str, value: float, digits: Callable[[float], str]) -> tuple[str, str]:
+    """The number and its unit."""
     if limit == "latency_ms":
-        return f"{_digits(value)} ms"
+        return digits(value), "ms"
     unit = "B" if limit.endswith("_bytes") else ""
     for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= 0.9995 * factor:
-            return f"{_digits(value / factor)} {prefix}{unit}"
-    return f"{_digits(value)} {unit}".strip()
+            return digits(value / factor), f"{prefix}{unit}"
+    return digits(value), unit
 
 
 def _digits(value: float) -> str:

@@ -319,7 +319,9 @@ def fit(
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Choose a larger network, and shrink it (NetAdapt).")
     ] = False,
-    out: Annotated[Path | None, typer.Option(help="Run folder.  [default: runs/NAME]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.  [default: runs/DATA-LIMITS]")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
     json: Json = False,
 ) -> None:

@@ -8,8 +8,9 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/mobilenets fit digits --latency 0.3ms --epochs 40 --out runs/digits
 
+# Two threads in each of two processes wait for one another more than they work.
 test: .venv/installed
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ from mobilenets.nn import MobileNet
 from mobilenets.nn.blocks import ClassifierHead
 from mobilenets.tasks import Task
 from mobilenets.tasks.classification import Classification
+from mobilenets.train.depthwise import quicken_
 from mobilenets.train.device import accelerator
 from mobilenets.train.distil import Teacher, imitation_loss
 from mobilenets.train.mix import WholeDropout, blend, trivial_augment
@@ -67,6 +68,7 @@ class Learner(pl.LightningModule):
         self.projection: nn.Module = nn.Identity()
         if teacher is not None:
             self._hear(teacher)
+        quicken_(network)
         for norm in norms(network):
             norm.momentum = recipe.bn_momentum or norm.momentum
         if self.part.processes > 1:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from mobilenets.nn import MobileNet
+from mobilenets.train.depthwise import is_depthwise
 from mobilenets.train.recipe import Recipe
 from mobilenets.train.rmsprop import RMSpropTF
 
@@ -46,11 +47,6 @@ def _weights(row: nn.Module, recipe: Recipe) -> Iterator[tuple[nn.Parameter, boo
         spared = is_depthwise(module) and not recipe.decay_depthwise
         for weight in module.parameters(recurse=False):
             yield weight, weight.ndim > 1 and not spared
-
-
-def is_depthwise(module: nn.Module) -> bool:
-    """Whether it is a convolution with one filter per channel."""
-    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
 
 
 def rate_factor(step: int, total: int, recipe: Recipe) -> float:

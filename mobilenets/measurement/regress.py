@@ -23,9 +23,11 @@ def features(costs: Cost) -> tuple[float, ...]:
     return len(ops) / 1e3, costs.macs / 1e8, moved / 1e7, weights / 1e7
 
 
-def fit(table: Floats, times: Floats) -> Floats:
-    """The non-negative price of each column, for the least relative error of the times."""
-    prices, _ = nnls(table / times[:, None], np.ones(len(times)))
+def fit(table: Floats, times: Floats, *, weights: Floats | None = None) -> Floats:
+    """The non-negative price of each column, for the least relative error of the times, each of
+    which counts by its weight (None: alike)."""
+    weights = np.ones(len(times)) if weights is None else weights
+    prices, _ = nnls(table * (weights / times)[:, None], weights)
     return prices
 
 

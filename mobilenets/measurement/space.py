@@ -9,21 +9,24 @@ from mobilenets.archs import Arch, at_resolution, get_arch, widen
 from mobilenets.archs.rows import Bottleneck, Row, Separable
 from mobilenets.measurement.candidates import FAMILIES, RESOLUTIONS, WIDTHS
 
-_SMALLEST = 96
+_CLASSES = (10, 100, 1000)
 _MOST_EDITS = 4
 
 
 def random_networks(count: int, seed: int) -> list[Arch]:
-    """`count` networks of random family, width and resolution, up to four rows of each edited."""
+    """`count` networks of random family, width, resolution and number of classes, up to four rows
+    of each edited."""
     numbers = random.Random(seed)
     return [_random_network(numbers) for _ in range(count)]
 
 
 def _random_network(numbers: random.Random) -> Arch:
     name = numbers.choice(FAMILIES)
-    width = numbers.choice(WIDTHS[name]) / 100
-    resolution = numbers.choice([side for side in RESOLUTIONS if side >= _SMALLEST])
-    arch = at_resolution(widen(get_arch(name), width), resolution)
+    widths = WIDTHS[name]
+    narrower = range(2 * widths.step, widths.start, widths.step)  # of few weights, as adapted ones
+    width = numbers.choice([*narrower, *widths]) / 100
+    arch = widen(get_arch(name, classes=numbers.choice(_CLASSES)), width)
+    arch = at_resolution(arch, numbers.choice(RESOLUTIONS))
     rows = list(arch.rows)
     blocks = [at for at, row in enumerate(rows) if isinstance(row, Bottleneck | Separable)]
     for at in numbers.sample(blocks, numbers.randint(0, _MOST_EDITS)):

@@ -9,7 +9,10 @@ A prediction is a line in sums over a network's pieces, fitted to whole networks
 beyond a call of the runtime that does nothing; less what a call that does something takes more, and
 what taking in and pooling the maps between them costs, large ones more; and more for the weights
 that the caches do not keep from one run of the network to the next, as they do where one piece runs
-again and again. Its error is stated on other whole networks, which neither built nor calibrated it.
+again and again: none while all fit, and all of them where there are twice as many; and for each
+squeeze-and-excite, whose small layers wait for theirs one after another. Networks that take about
+as long count most in the fit, because a small one waits where a large one computes. Its error is
+stated on other whole networks, which neither built nor calibrated it.
 """
 
 from __future__ import annotations
@@ -30,24 +33,27 @@ from scipy.stats import kendalltau
 from mobilenets.archs import Arch, cost, from_json, to_json
 from mobilenets.archs.ops import ops
 from mobilenets.archs.pieces import pieces
-from mobilenets.archs.rows import Pool
+from mobilenets.archs.rows import Bottleneck, Pool
 from mobilenets.errors import ArchError, FileError, MeasureError
 from mobilenets.files import cache_folder
 from mobilenets.measurement.device import device
-from mobilenets.measurement.regress import Prices, fit, fit_prices
+from mobilenets.measurement.regress import Floats, Prices, fit, fit_prices
 from mobilenets.measurement.space import random_networks
 from mobilenets.runtimes import check_runtime
 
-CALIBRATION_NETWORKS = 32
+CALIBRATION_NETWORKS = 48
 HELD_OUT_NETWORKS = 40
-_CALIBRATION_SEED, _HELD_OUT_SEED = 1, 4
+_CALIBRATION_SEED, _HELD_OUT_SEED = 1, 5
 # Values in a map (0.6 MB) beyond which it and its copy in another layout leave a core's own cache.
 _SPILL = 150_000
 # Runtimes keep maps in blocks of so many channels, the last one filled up.
 _BLOCK = 16
 # How many weights the caches keep is the machine's, and its other guests': the best fit says.
-_KEPT_WEIGHTS = (0.0, 1e6, 2e6, 3e6, 4e6, 6e6, 8e6)
-_FORMAT = 5  # of the file and the way of measuring; older files are left where they are
+_KEPT_WEIGHTS = (1e5, 2e5, 3e5, 4e5, 5e5, 7e5, 1e6, 2e6, 3e6, 4e6, 6e6, 8e6)
+# A network whose pieces take e^_NEAR = 2.2 times as long counts 0.6 as much, one of 5 times 0.14.
+_NEAR = 0.8
+_LEAST_MS = 1e-3
+_FORMAT = 6  # of the file and the way of measuring; older files are left where they are
 # A call of the runtime that does next to nothing.
 EMPTY = Arch("piece", 1, (Pool(),), resolution=1, classes=1, in_channels=8, dropout=0.0)
 log = logging.getLogger(__name__)
@@ -71,15 +77,19 @@ class _Entry(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """The price of each of `Table.terms`, and what they depend on."""
+    """The whole networks that a table is calibrated on: a row of `Table.terms` and a time for each,
+    and how many weights the caches keep from one run to the next."""
 
-    offset_ms: float
-    slope: float
-    calling_ms: float  # for a hundred pieces
-    carrying_ms: float  # for ten million values, out of one piece and into the next
-    spilling_ms: float  # more for ten million of them beyond `_SPILL` in one map
-    fetching_ms: float  # for ten million weights beyond `kept_weights`
-    kept_weights: float  # as many stay in the caches from one run to the next
+    terms: Floats
+    times_ms: Floats
+    kept_weights: float
+
+    def prices(self, terms: Floats) -> Floats:
+        """Fitted for the least relative error, none negative; networks like that of `terms` count
+        most."""
+        alone = np.maximum(np.append(self.terms[:, 1], terms[1]), _LEAST_MS)
+        distances = np.log(alone[:-1] / alone[-1]) / _NEAR
+        return fit(self.terms, self.times_ms, weights=np.exp(-0.5 * distances**2))
 
 
 class HeldOut(NamedTuple):
@@ -109,12 +119,12 @@ class Table:
 
     def predict_ms(self, arch: Arch) -> float:
         """The latency of a whole network; raises MeasureError before the table is calibrated."""
-        *prices, kept = self.calibration
-        return float(np.array(self.terms(arch, kept)) @ np.array(prices))
+        terms = np.array(self.terms(arch, self.calibration.kept_weights))
+        return float(terms @ self.calibration.prices(terms))
 
     @cached_property
     def calibration(self) -> Calibration:
-        """Fitted to whole networks for the least relative error, no price negative."""
+        """With the number of kept weights that fits best."""
         known = self._measured(calibration_networks())
         if len(known) < CALIBRATION_NETWORKS:
             raise MeasureError(
@@ -126,10 +136,9 @@ class Table:
         fits = []
         for kept in _KEPT_WEIGHTS:
             terms = np.array([self.terms(arch, kept) for arch, _ in known])
-            prices = fit(terms, times)
-            error = float(np.abs(terms @ prices / times - 1).mean())
-            fits.append((error, Calibration(*map(float, (*prices, kept)))))
-        return min(fits)[1]
+            error = float(np.abs(terms @ fit(terms, times) / times - 1).mean())
+            fits.append((error, Calibration(terms, times, kept)))
+        return min(fits, key=lambda one: one[0])[1]
 
     def held_out(self) -> HeldOut:
         """The error on networks kept out of building and calibrating."""
@@ -155,22 +164,25 @@ class Table:
             "runtime": here["runtime"],
             "runtime_version": here["runtime_version"],
             "threads": here["threads"],
-            "calibration": self.calibration._asdict(),
             "held_out": self.held_out()._asdict(),
         }
 
     def terms(self, arch: Arch, kept_weights: float) -> tuple[float, ...]:
-        """What `Calibration` prices: one, the pieces' ms beyond an empty call, less their number,
-        the values between them and those of them that spill, and the weights that the caches do not
-        keep."""
+        """What is priced: one, the pieces' ms beyond an empty call, less their number (hundreds),
+        the values between them (ten millions) and those of them beyond `_SPILL` in one map; the
+        weights (ten millions) that the caches keep for a piece alone, but not, or not all, for so
+        many of them; squeeze-and-excites (hundreds)."""
         parts = pieces(arch)
         call = self.pieces.get(EMPTY, 0.0)
         alone = sum(max(self._piece_ms(piece) - call, 0.0) for piece in parts)
         inner = [ops(piece)[0] for piece in parts[1:]]
         maps = [-(-op.out_channels // _BLOCK) * _BLOCK * op.out_size**2 for op in inner]
         spilt = sum(max(values - _SPILL, 0) for values in maps)
-        fetched = max(cost(arch).params - kept_weights, 0)
-        return 1.0, alone, -len(parts) / 100, -sum(maps) / 1e7, -spilt / 1e7, fetched / 1e7
+        weights = [cost(part).params for part in parts]
+        lost = min(max(sum(weights) / kept_weights - 1, 0), 1)
+        fetched = lost * sum(min(some, kept_weights) for some in weights)
+        moved = -sum(maps) / 1e7, -spilt / 1e7, fetched / 1e7
+        return 1.0, alone, -len(parts) / 100, *moved, _squeezes(arch) / 100
 
     def _measured(self, archs: Iterable[Arch]) -> list[tuple[Arch, float]]:
         return [(arch, self.networks[arch]) for arch in archs if arch in self.networks]
@@ -182,6 +194,10 @@ class Table:
     @cached_property
     def _arithmetic(self) -> Prices:
         return fit_prices(self.pieces)
+
+
+def _squeezes(arch: Arch) -> int:
+    return sum(isinstance(row, Bottleneck) and row.se for row in arch.rows)
 
 
 def calibration_networks() -> list[Arch]:

@@ -173,7 +173,7 @@ def known_table(*, held_out_factor: float = 1.0) -> Table:
     table = Table(conditions(), {EMPTY: piece_ms(EMPTY)})
     for seed, count, factor in (
         (1, CALIBRATION_NETWORKS, 1.0),
-        (5, HELD_OUT_NETWORKS, held_out_factor),
+        (6, HELD_OUT_NETWORKS, held_out_factor),
     ):
         for arch in random_networks(count, seed):
             table.networks[arch] = factor * network_ms(arch)
@@ -185,7 +185,7 @@ def test_the_times_of_other_networks_are_found_by_their_pieces():
     table = known_table()
 
     assert table.calibration.kept_weights == 5e5
-    for arch in random_networks(HELD_OUT_NETWORKS, 5):
+    for arch in random_networks(HELD_OUT_NETWORKS, 6):
         assert table.predict_ms(arch) == pytest.approx(network_ms(arch), rel=1e-3)
 
 
@@ -213,7 +213,7 @@ def test_the_stated_error_is_that_of_networks_kept_out_of_the_calibration():
 
 
 def test_held_out_networks_are_not_those_of_the_calibration():
-    assert not set(random_networks(CALIBRATION_NETWORKS, 1)) & set(random_networks(40, 5))
+    assert not set(random_networks(CALIBRATION_NETWORKS, 1)) & set(random_networks(40, 6))
 
 
 def test_what_was_measured_only_in_noise_is_noisy_and_counts_no_more_after_quiet_ones(
@@ -241,7 +241,7 @@ def add(path: Path, lines: str) -> None:
 
 def test_a_piece_that_was_not_measured_counts_by_the_arithmetic_of_its_kind():
     table = known_table()
-    arch = random_networks(HELD_OUT_NETWORKS, 5)[0]
+    arch = random_networks(HELD_OUT_NETWORKS, 6)[0]
     whole = table.predict_ms(arch)
     missing = pieces(arch)[5]
 

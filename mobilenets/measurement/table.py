@@ -43,7 +43,7 @@ from mobilenets.runtimes import check_runtime
 
 CALIBRATION_NETWORKS = 48
 HELD_OUT_NETWORKS = 40
-_CALIBRATION_SEED, _HELD_OUT_SEED = 1, 5
+_CALIBRATION_SEED, _HELD_OUT_SEED = 1, 6
 # Values in a map (0.6 MB) beyond which it and its copy in another layout leave a core's own cache.
 _SPILL = 150_000
 # Runtimes keep maps in blocks of so many channels, the last one filled up.

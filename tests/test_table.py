@@ -181,10 +181,12 @@ def known_table(*, held_out_factor: float = 1.0) -> Table:
     return table
 
 
-def test_the_times_of_other_networks_are_found_by_their_pieces():
+def test_calibration_finds_the_prices_that_made_the_times_and_those_of_other_networks():
     table = known_table()
 
     assert table.calibration.kept_weights == 5e5
+    prices = table.calibration.prices(table.calibration.terms[0])
+    assert prices == pytest.approx([0.04, 0.97, 0.02, 1.5, 3.0, 0.5, 0.5], rel=1e-3)
     for arch in random_networks(HELD_OUT_NETWORKS, 6):
         assert table.predict_ms(arch) == pytest.approx(network_ms(arch), rel=1e-3)
 
@@ -192,8 +194,8 @@ def test_the_times_of_other_networks_are_found_by_their_pieces():
 def test_networks_that_take_about_as_long_count_most():
     """On a machine where those that take more than a millisecond take twice as long."""
     table = known_table()
-    halves = [arch for arch in table.networks if network_ms(arch) > 1]
-    for arch in halves:
+    slow = [arch for arch in table.networks if network_ms(arch) > 1]
+    for arch in slow:
         table.networks[arch] *= 2
 
     slowest, fastest = (which(table.networks, key=network_ms) for which in (max, min))

@@ -76,8 +76,28 @@ class _Entry(NamedTuple):
     seconds: float
 
 
+class _Sums(NamedTuple):
+    """Over a network's pieces: their ms beyond an empty call, the values between them and those of
+    them beyond `_SPILL` in one map, squeeze-and-excites; and each piece's weights."""
+
+    alone_ms: float
+    carried: int
+    spilt: int
+    squeezes: int
+    weights: tuple[int, ...]
+
+    def terms(self, kept_weights: float) -> tuple[float, ...]:
+        """What is priced: one, the pieces' ms, less their number (hundreds) and the values (ten
+        millions); the weights (ten millions) that the caches keep for a piece alone, but not, or
+        not all, for so many of them; squeeze-and-excites (hundreds)."""
+        lost = min(max(sum(self.weights) / kept_weights - 1, 0), 1)
+        fetched = lost * sum(min(some, kept_weights) for some in self.weights)
+        moved = -self.carried / 1e7, -self.spilt / 1e7, fetched / 1e7
+        return 1.0, self.alone_ms, -len(self.weights) / 100, *moved, self.squeezes / 100
+
+
 class Calibration(NamedTuple):
-    """The whole networks that a table is calibrated on: a row of `Table.terms` and a time for each,
+    """The whole networks that a table is calibrated on: a row of `_Sums.terms` and a time for each,
     and how many weights the caches keep from one run to the next."""
 
     terms: Floats
@@ -119,7 +139,7 @@ class Table:
 
     def predict_ms(self, arch: Arch) -> float:
         """The latency of a whole network; raises MeasureError before the table is calibrated."""
-        terms = np.array(self.terms(arch, self.calibration.kept_weights))
+        terms = np.array(self._sums(arch).terms(self.calibration.kept_weights))
         return float(terms @ self.calibration.prices(terms))
 
     @cached_property
@@ -132,10 +152,11 @@ class Table:
                 f"mobilenets table --runtime {self.conditions['runtime']} "
                 f"--threads {self.conditions['threads']}"
             )
+        sums = [self._sums(arch) for arch, _ in known]
         times = np.array([ms for _, ms in known])
         fits = []
         for kept in _KEPT_WEIGHTS:
-            terms = np.array([self.terms(arch, kept) for arch, _ in known])
+            terms = np.array([one.terms(kept) for one in sums])
             error = float(np.abs(terms @ fit(terms, times) / times - 1).mean())
             fits.append((error, Calibration(terms, times, kept)))
         return min(fits, key=lambda one: one[0])[1]
@@ -167,22 +188,18 @@ class Table:
             "held_out": self.held_out()._asdict(),
         }
 
-    def terms(self, arch: Arch, kept_weights: float) -> tuple[float, ...]:
-        """What is priced: one, the pieces' ms beyond an empty call, less their number (hundreds),
-        the values between them (ten millions) and those of them beyond `_SPILL` in one map; the
-        weights (ten millions) that the caches keep for a piece alone, but not, or not all, for so
-        many of them; squeeze-and-excites (hundreds)."""
+    def _sums(self, arch: Arch) -> _Sums:
         parts = pieces(arch)
         call = self.pieces.get(EMPTY, 0.0)
-        alone = sum(max(self._piece_ms(piece) - call, 0.0) for piece in parts)
         inner = [ops(piece)[0] for piece in parts[1:]]
         maps = [-(-op.out_channels // _BLOCK) * _BLOCK * op.out_size**2 for op in inner]
-        spilt = sum(max(values - _SPILL, 0) for values in maps)
-        weights = [cost(part).params for part in parts]
-        lost = min(max(sum(weights) / kept_weights - 1, 0), 1)
-        fetched = lost * sum(min(some, kept_weights) for some in weights)
-        moved = -sum(maps) / 1e7, -spilt / 1e7, fetched / 1e7
-        return 1.0, alone, -len(parts) / 100, *moved, _squeezes(arch) / 100
+        return _Sums(
+            alone_ms=sum(max(self._piece_ms(piece) - call, 0.0) for piece in parts),
+            carried=sum(maps),
+            spilt=sum(max(values - _SPILL, 0) for values in maps),
+            squeezes=sum(isinstance(row, Bottleneck) and row.se for row in arch.rows),
+            weights=tuple(cost(piece).params for piece in parts),
+        )
 
     def _measured(self, archs: Iterable[Arch]) -> list[tuple[Arch, float]]:
         return [(arch, self.networks[arch]) for arch in archs if arch in self.networks]
@@ -194,10 +211,6 @@ class Table:
     @cached_property
     def _arithmetic(self) -> Prices:
         return fit_prices(self.pieces)
-
-
-def _squeezes(arch: Arch) -> int:
-    return sum(isinstance(row, Bottleneck) and row.se for row in arch.rows)
 
 
 def calibration_networks() -> list[Arch]:

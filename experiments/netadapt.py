@@ -45,6 +45,7 @@ from mobilenets.data import Images, load_images
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measurement.choose import measured_whole
 from mobilenets.measurement.device import device_name
+from mobilenets.measurement.latency import Latency
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.shrink import Settings, Step, Workers
 from mobilenets.shrink.family import member, records, run_price
@@ -58,6 +59,7 @@ POINTS = (0.7, 0.5, 0.35)
 # Widths that promise a price so near to the member's are measured beside it.
 NEAR, FEW, TOO_DEAR = 0.25, 6, 1.01
 PACED_STEPS = 25
+SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Family:
         if self.plan.price == "macs":
             return Budget(macs=POINTS[-1] * cost(arch).macs)
         if not (self.start / kept).exists():
-            (latency,) = measured_whole(1)([arch], "onnxruntime")
+            (latency,) = _measured_together([arch])
             write_json(self.start / kept, {"latency_ms": POINTS[-1] * latency.p50_ms})
         return Budget(**read_json(self.start / kept))
 
@@ -248,10 +250,10 @@ def _duel(family: Family, point: float) -> Duel:
     """The member that the steps come to at `point`, and the widest network that is as dear."""
     path = family.run / f"at {point:g}" / "duel.json"
     if not path.exists():
-        first, *prices = _prices(family)
+        first, *members = _prices(family)
         # the last was measured to be within; what it promised may have been a little more
-        under = (at for at, price in enumerate(prices, 1) if price <= point * first)
-        step = member(family.run, next(under, len(prices)))
+        under = (at for at, price in enumerate(members, 1) if price <= point * first)
+        step = member(family.run, next(under, len(members)))
         choose = _measured if family.plan.price == "latency" else _counted
         width, prices = choose(family, member(family.run, 0).arch, step)
         paces = _paces(family, step.arch, width)
@@ -268,8 +270,7 @@ def _prices(family: Family) -> list[float]:
     path = family.run / "measured.json"
     if not path.exists():
         archs = [from_json(one["arch"]) for one in known]
-        measured = measured_whole(1)(archs, "onnxruntime")
-        write_json(path, {"p50_ms": [one.p50_ms for one in measured]})
+        write_json(path, {"p50_ms": [one.p50_ms for one in _measured_together(archs)]})
     prices: list[float] = read_json(path)["p50_ms"]
     return prices
 
@@ -300,8 +301,13 @@ def _measured(family: Family, start: Arch, step: Step) -> tuple[float, dict[str,
 
 def _slower(than: Arch, archs: list[Arch]) -> tuple[list[float], float]:
     """How many times slower each is, in one session; and the p50 of `than`, in ms."""
-    ours, *theirs = measured_whole(1)([than, *archs], "onnxruntime")
+    ours, *theirs = _measured_together([than, *archs])
     return [one.p50_ms / ours.p50_ms for one in theirs], ours.p50_ms
+
+
+def _measured_together(archs: list[Arch]) -> list[Latency]:
+    """In turns, so that what others do to the machine's caches meets all alike."""
+    return measured_whole(1, seconds=SECONDS)(archs, "onnxruntime")
 
 
 def _widths(start: Arch) -> list[Arch]:

@@ -59,6 +59,7 @@ POINTS = (0.7, 0.5, 0.35)
 # Widths that promise a price so near to the member's are measured beside it.
 NEAR, FEW, TOO_DEAR = 0.25, 6, 1.01
 PACED_STEPS = 25
+# A network is measured for so long at most.
 SECONDS = 2.0
 
 

@@ -24,7 +24,6 @@ from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.tasks import get_task
 from mobilenets.train import Recipe
 from mobilenets.train.module import Learner
-from mobilenets.train.norm import norms
 from mobilenets.train.optimise import parameter_groups, rate_factor
 
 _WARM_UP, _EVAL_BATCH = 3, 1000
@@ -49,8 +48,6 @@ def train_replayed(
     steps = len(images.train) // recipe.batch_size
     learner = Learner(network, recipe, seed=seed, total_steps=steps * recipe.epochs, task=task)
     learner.to(device).train()
-    for norm in norms(network):
-        norm.num_batches_tracked = None  # counts what nobody reads, by a kernel of its own
     torch.backends.cudnn.allow_tf32 = False
     step = _Step(learner, images, steps)
     best, weights = math.inf, network.state_dict()
@@ -61,8 +58,7 @@ def train_replayed(
             best, weights = loss, copy.deepcopy(network.state_dict())
     return Checkpoint(
         arch=arch,
-        weights=MobileNet(arch).state_dict()
-        | {name: value.cpu().contiguous() for name, value in weights.items()},
+        weights={name: value.cpu().contiguous() for name, value in weights.items()},
         labels=images.classes,
         preprocess=Preprocess(arch.resolution).to_json(),
         mean=recipe.mean,

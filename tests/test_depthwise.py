@@ -52,7 +52,12 @@ def test_what_learns_is_the_network_given(family: str):
     assert depthwise
 
 
-def test_only_depthwise_convolutions_are_quickened():
-    network = nn.Sequential(nn.Conv2d(4, 4, 3), nn.Conv2d(4, 8, 3, groups=2), nn.Conv2d(8, 8, 1))
+def test_only_depthwise_convolutions_without_a_bias_are_quickened():
+    network = nn.Sequential(
+        nn.Conv2d(4, 4, 3),
+        nn.Conv2d(4, 8, 3, groups=2),
+        nn.Conv2d(8, 8, 1),
+        nn.Conv2d(8, 8, 3, groups=8),
+    )
     quicken_(network)
-    assert [type(one) for one in network] == [nn.Conv2d] * 3
+    assert [type(one) for one in network] == [nn.Conv2d] * 4

@@ -11,7 +11,7 @@ def is_depthwise(module: nn.Module) -> bool:
 
 
 def quicken_(network: nn.Module) -> None:
-    """Make each depthwise convolution a `Depthwise`; all it has stays as it is."""
+    """Make each depthwise convolution without a bias a `Depthwise`; all it has stays as it is."""
     for module in network.modules():
         if type(module) is nn.Conv2d and is_depthwise(module) and module.bias is None:
             module.__class__ = Depthwise

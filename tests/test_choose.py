@@ -226,6 +226,22 @@ def test_what_was_measured_in_noise_is_measured_again(noisy: int, expected: floa
     assert asked == [archs, *[archs[:1]] * min(noisy, 2)]
 
 
+def test_what_was_measured_on_a_slowed_core_is_measured_again():
+    """Whether it was slowed, only an earlier call tells, in which it was not."""
+    archs = [get_arch("mobilenet_v2", resolution=96)]
+    probes = iter([20, 32, 22])
+    took = {20: 1.0, 32: 1.6, 22: 1.1}
+
+    def measure(some: Sequence[Arch], runtime: str) -> list[Latency]:
+        probe = next(probes)
+        times = (took[probe],) * 10
+        return [Latency(times, 1, runtime, "1", 1, "fp32", 1, "fake", probes_ns=(probe,) * 10)]
+
+    quiet = measured_in_quiet(measure)
+
+    assert [quiet(archs, "onnxruntime")[0].p50_ms for _ in range(2)] == [1.0, 1.1]
+
+
 def test_what_was_measured_in_another_runtime_is_measured_again_and_both_are_kept(tmp_path: Path):
     path, device = tmp_path / "latency.jsonl", FakeDevice()
     arch = get_arch("mobilenet_v2", resolution=96)

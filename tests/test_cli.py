@@ -149,9 +149,9 @@ def test_latencies_are_a_table_and_a_line_of_conditions(monkeypatch: pytest.Monk
     found = [("v2", latency(2.0)), ("v1", latency(3.0))]
 
     assert measured(monkeypatch, found, "v2 v1") == (
-        "target  runtime      p50_ms  p90_ms  min_ms  spread  waited  noisy  runs\n"
-        "v2      onnxruntime       2       2       2       0       0  no       50\n"
-        "v1      onnxruntime       3       3       3       0       0  no       50\n"
+        "target  runtime      p50_ms  p90_ms  min_ms  spread  waited  slowed  noisy  runs\n"
+        "v2      onnxruntime       2       2       2       0       0       0  no       50\n"
+        "v1      onnxruntime       3       3       3       0       0       0  no       50\n"
         "\n1 thread(s), batch 1, a laptop\n"
     )
 

@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain, count, cycle, repeat
 from pathlib import Path
 from typing import Any
@@ -110,21 +111,21 @@ def test_warm_up_of_a_slow_network_ends_with_the_time_after_five_runs():
     assert len(machine.ran) == 5
 
 
-def test_a_steady_network_is_measured_in_ten_bursts_of_twenty_milliseconds():
+def test_a_steady_network_is_measured_for_two_seconds_in_bursts_of_twenty_milliseconds():
     machine = FakeMachine()
 
     (timed,) = interleave(
         [machine.network(repeat(0.1))], seconds=10, min_runs=50, clock=machine.clock
     )
 
-    assert (timed.burst, len(timed.times_ms)) == (200, 2000)
+    assert (timed.burst, len(timed.times_ms)) == (200, 20_000)
 
 
 def test_at_least_the_asked_number_of_runs_is_made():
     machine = FakeMachine()
 
     (timed,) = interleave(
-        [machine.network(repeat(30.0))], seconds=10, min_runs=50, clock=machine.clock
+        [machine.network(repeat(50.0))], seconds=10, min_runs=50, clock=machine.clock
     )
 
     assert (timed.burst, len(timed.times_ms)) == (1, 50)
@@ -148,7 +149,7 @@ def test_an_unsteady_network_is_measured_until_the_time_is_up():
 def test_measuring_ends_when_the_median_is_known():
     machine = FakeMachine()
     # Of twenty turns five are slow, and the interval ends at the sixth.
-    times = chain(repeat(25.0, 10), cycle([25.0, 40.0, 25.0, 25.0]))
+    times = chain(repeat(100.0, 10), cycle([100.0, 160.0, 100.0, 100.0]))
 
     (timed,) = interleave([machine.network(times)], seconds=1000, min_runs=10, clock=machine.clock)
 
@@ -157,10 +158,10 @@ def test_measuring_ends_when_the_median_is_known():
 
 def test_runs_of_one_burst_do_not_count_as_independent():
     machine = FakeMachine()
-    bursts = cycle([1.0] * 60 + [1.1] * 40)
+    turns = cycle([1.0] * 120 + [1.1] * 80)  # each 20 to settle and a burst of 20
 
-    (timed,) = interleave(
-        [machine.network(chain(repeat(1.0, 10), bursts))],
+    timed, _ = interleave(
+        [machine.network(chain(repeat(1.0, 10), turns)), machine.network(repeat(1.0))],
         seconds=1000,
         min_runs=50,
         clock=machine.clock,
@@ -189,9 +190,9 @@ def test_targets_take_turns_and_settle_untimed_before_each_burst():
     timed = interleave([small, large], seconds=10, min_runs=10, clock=machine.clock)
 
     assert [one.burst for one in timed] == [2, 1]
-    assert [len(one.times_ms) for one in timed] == [20, 10]
     warm, turn = ["small"] * 10 + ["large"] * 10, ["small"] * 4 + ["large"] * 2
-    assert machine.ran == warm + 10 * turn
+    assert machine.ran == warm + 25 * turn  # which are two seconds
+    assert [len(one.times_ms) for one in timed] == [50, 25]
 
 
 def test_what_the_neighbour_did_to_the_caches_is_not_charged():
@@ -234,6 +235,65 @@ def test_the_time_that_others_had_the_cores_is_a_part_of_the_turns():
     )
 
     assert timed.waited == pytest.approx(4 / 20)
+
+
+class SharedCore:
+    """A core with a guest on its other half now and then: what runs and the probe take 1.6 times as
+    long. `slow` tells for each second whether the guest is there."""
+
+    def __init__(self, slow: Iterator[bool]):
+        self.machine = FakeMachine()
+        self.target = LocalTarget(
+            self.run, self.machine.clock, probe=lambda: int(20_000 * self.factor())
+        )
+        self._slow = slow
+        self._seconds: list[bool] = []
+
+    def factor(self) -> float:
+        while len(self._seconds) <= self.machine.now // 10**9:
+            self._seconds.append(next(self._slow))
+        return 1.6 if self._seconds[-1] else 1.0
+
+    def run(self) -> None:
+        self.machine.now += round(1e6 * self.factor())
+
+    def measure(self, seconds: float) -> Latency:
+        (timed,) = interleave([self.target], seconds=seconds, min_runs=50, clock=self.machine.clock)
+        return replace(
+            latency([]), times_ms=timed.times_ms, burst=timed.burst, probes_ns=timed.probes_ns
+        )
+
+
+@pytest.mark.parametrize(
+    "slow", [(False, True), (True, False), (True, True, False)], ids=["first", "second", "third"]
+)
+def test_what_a_guest_on_the_core_slows_does_not_count(slow: tuple[bool, ...]):
+    found = SharedCore(cycle(slow)).measure(seconds=4)
+
+    assert (found.p50_ms, found.p90_ms, found.min_ms, found.spread) == (1.0, 1.0, 1.0, 0.0)
+    assert not found.noisy
+    assert 0.3 < found.slowed < 0.95
+    assert found.runs == pytest.approx(len(found.times_ms) * (1 - found.slowed))
+
+
+def test_a_guest_that_stays_cannot_be_told_from_a_slow_core():
+    found = SharedCore(repeat(True)).measure(seconds=4)
+
+    assert (found.p50_ms, found.slowed, found.probe_ns) == (1.6, 0.0, 32_000)
+
+
+def test_two_turns_of_the_core_alone_are_too_few_to_decide_by():
+    found = replace(latency([1.0] * 2 + [1.6] * 48), probes_ns=(20,) * 2 + (32,) * 48)
+
+    assert found.noisy
+    assert found.p50_ms == 1.0
+
+
+def test_a_probe_a_tenth_slower_is_the_core_at_another_frequency():
+    found = replace(latency([1.0, 1.1, 1.6, 1.2]), probes_ns=(100, 114, 160, 116))
+
+    assert (found.turns_ms, found.counts) == ((1.0, 1.1, 1.6, 1.2), [True, True, False, False])
+    assert (found.p50_ms, found.slowed) == (1.05, 0.5)
 
 
 # The statistics
@@ -317,6 +377,20 @@ def test_ratios_are_taken_turn_by_turn():
     assert compare([first, second]) == [1.0, 2.5]
 
 
+def test_ratios_are_of_turns_in_which_the_core_was_at_its_best_for_both():
+    first = replace(latency([2.0, 2.0, 3.2]), probes_ns=(20, 20, 32))
+    second = replace(latency([4.0, 7.0, 7.0]), probes_ns=(20, 32, 32))
+
+    assert compare([first, second]) == [1.0, 2.0]
+
+
+def test_ratios_are_of_all_turns_where_the_core_was_never_at_its_best_for_both():
+    first = replace(latency([2.0, 3.0]), probes_ns=(20, 32))
+    second = replace(latency([4.0, 4.5]), probes_ns=(32, 20))
+
+    assert compare([first, second]) == [1.0, 1.75]
+
+
 def test_latencies_of_different_calls_are_not_compared():
     with pytest.raises(MeasureError, match="of 3, 2 turns cannot be compared; measure them in one"):
         compare([latency([1.0] * 3), latency([1.0] * 2)])
@@ -329,6 +403,7 @@ def test_the_record_of_a_latency():
         "min_ms": 1.0,
         "runs": 3,
         "spread": 0.5,
+        "slowed": 0.0,
         "noisy": True,
         "runtime": "onnxruntime",
         "runtime_version": "1.32.0",
@@ -341,13 +416,15 @@ def test_the_record_of_a_latency():
 
 
 def test_a_raw_record_gives_the_latency_back():
-    one = latency([1.0, 2.0, 3.0, 4.0], burst=2)
+    one = replace(latency([1.0, 2.0, 3.0, 4.0], burst=2), probes_ns=(20, 32))
 
     assert Latency.from_json(json.loads(json.dumps(one.to_json(raw=True)))) == one
 
 
 def test_a_record_without_times_is_refused():
-    with pytest.raises(FileError, match=r"lacks times_ms, burst; write it with to_json\(raw=True"):
+    with pytest.raises(
+        FileError, match=r"lacks times_ms, burst, probes_ns; write it with to_json\(raw=True"
+    ):
         Latency.from_json(latency([1.0]).to_json())
 
 
@@ -444,6 +521,7 @@ def test_a_turn_has_as_many_times_as_asked(tmp_path: Path):
 
     assert len(turn.times_ns) == 3
     assert turn.wall_ns >= sum(turn.times_ns)
+    assert turn.probe_ns > 0
 
 
 @pytest.mark.parametrize("threads", [0, 1000])

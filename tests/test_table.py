@@ -474,7 +474,7 @@ def test_of_a_piece_the_least_burst_counts_that_others_left_alone():
 
         def turn(self, settle: int, burst: int) -> Turn:
             ms, waited = next(turns)
-            return Turn([round(ms * 1e6)] * burst, 100, waited)
+            return Turn([round(ms * 1e6)] * burst, 100, waited, 1)
 
     burst = build._Bursts(Target(), build._SPANS["piece"])  # type: ignore[arg-type]
     for _ in range(4):
@@ -496,7 +496,7 @@ class FlakyTarget:
         self._left -= 1
         if self._left < 0:
             raise MeasureError("tires failed")
-        return Turn([1_000_000] * burst, 100, 0)
+        return Turn([1_000_000] * burst, 100, 0, 1)
 
 
 class FlakyBench:

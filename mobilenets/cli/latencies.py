@@ -24,7 +24,8 @@ def show(found: Sequence[tuple[str, Latency]], *, compared: bool, json: bool) ->
 
 
 def _show_many(records: list[dict[str, Any]]) -> None:
-    keys = ["target", "runtime", "p50_ms", "p90_ms", "min_ms", "spread", "waited", "noisy", "runs"]
+    keys = ["target", "runtime", "p50_ms", "p90_ms", "min_ms", "spread", "waited", "slowed"]
+    keys += ["noisy", "runs"]
     if "ratio" in records[0]:
         keys.insert(3, "ratio")
     show_table(keys, [[record[key] for key in keys] for record in records])

@@ -134,12 +134,14 @@ def conditions(verdict: dict[str, Any]) -> str:
     """What the accuracy and the latency were measured on."""
     latency = verdict["latency"]
     noisy = "; the machine was too noisy to be sure" if latency["noisy"] else ""
+    part = latency.get("slowed", 0)  # older verdicts do not tell
+    slowed = f" ({100 * part:.0f} % of the turns left out: others slowed the core)" if part else ""
     threads = f"{latency['threads']} thread{'s' if latency['threads'] != 1 else ''}"
     return (
         f"Accuracy on {verdict['images']:,} validation images, which trained and chose nothing. "
         f"Latency: {latency['runtime']} {latency['runtime_version']}, {threads}, "
-        f"{latency['precision']}, batch {latency['batch']}, {latency['runs']:,} runs, spread "
-        f"{100 * latency['spread']:.1f} % (interquartile range over p50), on "
+        f"{latency['precision']}, batch {latency['batch']}, {latency['runs']:,} runs{slowed}, "
+        f"spread {100 * latency['spread']:.1f} % (interquartile range over p50), on "
         f"{latency['device']}{noisy}."
     )
 

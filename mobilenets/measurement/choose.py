@@ -7,6 +7,7 @@ user; latency is measured here, whole networks, in the runtimes that may run the
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from mobilenets.measurement.candidates import Candidate, candidates
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.journal import Measure, journalled
 from mobilenets.measurement.latency import Latency
+from mobilenets.measurement.loop import SLOWED
 from mobilenets.measurement.regress import fit
 from mobilenets.measurement.table import Table
 from mobilenets.measurement.target import measure_networks
@@ -147,18 +149,29 @@ def measured_whole(threads: int, *, seconds: float = 1.0) -> Measure:
 
 
 def measured_in_quiet(measure: Measure) -> Measure:
-    """`measure`; what comes out noisy is measured again, twice at most. Of a network's latencies
-    one that is not noisy counts, else the lowest: noise makes no network faster."""
+    """`measure`; what comes out noisy, or while the core was slower than in an earlier call, is
+    measured again, twice at most. Of a network's latencies an undisturbed one counts, else the
+    lowest: noise makes no network faster."""
+    best = math.inf
+
+    def measure_probed(archs: Sequence[Arch], runtime: str) -> list[Latency]:
+        nonlocal best
+        found = measure(archs, runtime)
+        best = min([best, *(one.probe_ns for one in found if one.probe_ns)])
+        return found
+
+    def disturbed(one: Latency) -> bool:
+        return one.noisy or one.probe_ns > SLOWED * best
 
     def measure_again(archs: Sequence[Arch], runtime: str) -> list[Latency]:
-        found = measure(archs, runtime)
+        found = measure_probed(archs, runtime)
         for _ in range(_AGAIN):
-            noisy = [place for place, one in enumerate(found) if one.noisy]
-            if not noisy:
+            places = [place for place, one in enumerate(found) if disturbed(one)]
+            if not places:
                 break
-            again = measure([archs[place] for place in noisy], runtime)
-            for place, one in zip(noisy, again, strict=True):
-                found[place] = min(found[place], one, key=lambda it: (it.noisy, it.p50_ms))
+            again = measure_probed([archs[place] for place in places], runtime)
+            for place, one in zip(places, again, strict=True):
+                found[place] = min(found[place], one, key=lambda it: (disturbed(it), it.p50_ms))
         return found
 
     return measure_again

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, fields
+from itertools import chain, compress
 from pathlib import Path
 from statistics import median
 from types import TracebackType
@@ -18,7 +19,7 @@ from typing import Any
 from mobilenets.child import Child, ChildDied, usable_cores
 from mobilenets.errors import FileError, MeasureError
 from mobilenets.measurement.device import device_name
-from mobilenets.measurement.loop import KNOWN, Turn, half_width, interleave
+from mobilenets.measurement.loop import KNOWN, Timed, Turn, half_width, interleave, undisturbed
 from mobilenets.runtimes.artefact import RUNTIME_OF
 
 NOISY_SPREAD = 0.2
@@ -34,7 +35,9 @@ class Latency:
     """The times of one network for one batch, and the conditions they hold under.
 
     `times_ms` are in the order they were taken, `burst` of them back to back in each turn;
-    `waited` is the part of its turns in which others had its cores, 0 to 1.
+    `waited` is the part of its turns in which others had its cores, 0 to 1. `probes_ns` has one for
+    each turn (`measurement.loop` says of what): turns beside a slow one do not count in the
+    statistics. None were taken where it is empty, and all turns count.
     """
 
     times_ms: tuple[float, ...]
@@ -46,33 +49,50 @@ class Latency:
     batch: int
     device: str
     waited: float = 0.0
+    probes_ns: tuple[int, ...] = ()
 
     @property
     def runs(self) -> int:
-        return len(self.times_ms)
+        return len(self._counted_ms)
 
     @property
     def min_ms(self) -> float:
-        return min(self.times_ms)
+        return min(self._counted_ms)
 
     @property
     def p50_ms(self) -> float:
-        return median(self.times_ms)
+        return median(self._counted_ms)
 
     @property
     def p90_ms(self) -> float:
-        return _quantile(self.times_ms, 0.9)
+        return _quantile(self._counted_ms, 0.9)
 
     @property
     def spread(self) -> float:
         """Interquartile range over median."""
-        return (_quantile(self.times_ms, 0.75) - _quantile(self.times_ms, 0.25)) / self.p50_ms
+        counted = self._counted_ms
+        return (_quantile(counted, 0.75) - _quantile(counted, 0.25)) / median(counted)
+
+    @property
+    def slowed(self) -> float:
+        """The part of its turns in which the core was slower than at its best, 0 to 1: they do not
+        count."""
+        return 1 - sum(self.counts) / len(self.counts)
+
+    @property
+    def counts(self) -> list[bool]:
+        """Of each turn, whether it counts."""
+        return undisturbed(self.probes_ns) or [True] * len(self._bursts_ms)
+
+    @property
+    def probe_ns(self) -> int:
+        """What its probe took at best; 0 where none were taken."""
+        return min(self.probes_ns, default=0)
 
     @property
     def turns_ms(self) -> tuple[float, ...]:
-        """The median of each turn."""
-        starts = range(0, self.runs, self.burst)
-        return tuple(median(self.times_ms[start : start + self.burst]) for start in starts)
+        """The median of each turn, of all of them."""
+        return tuple(map(median, self._bursts_ms))
 
     @property
     def noisy(self) -> bool:
@@ -81,15 +101,24 @@ class Latency:
         return (
             self.spread > NOISY_SPREAD
             or self.waited > NOISY_WAIT
-            or half_width(self.turns_ms) > KNOWN
+            or half_width(list(compress(self.turns_ms, self.counts))) > KNOWN
         )
+
+    @property
+    def _bursts_ms(self) -> list[tuple[float, ...]]:
+        starts = range(0, len(self.times_ms), self.burst)
+        return [self.times_ms[start : start + self.burst] for start in starts]
+
+    @property
+    def _counted_ms(self) -> list[float]:
+        return list(chain.from_iterable(compress(self._bursts_ms, self.counts)))
 
     def to_json(self, *, raw: bool = False) -> dict[str, Any]:
         """Summary and conditions; with `raw` also the times, which `from_json` needs."""
-        summary = ("p50_ms", "p90_ms", "min_ms", "runs", "spread", "noisy")
+        summary = ("p50_ms", "p90_ms", "min_ms", "runs", "spread", "slowed", "noisy")
         record = {name: getattr(self, name) for name in summary} | asdict(self)
         if not raw:
-            del record["times_ms"], record["burst"]
+            del record["times_ms"], record["burst"], record["probes_ns"]
         return record
 
     @classmethod
@@ -101,7 +130,8 @@ class Latency:
             raise FileError(
                 f"the latency record lacks {', '.join(missing)}; write it with to_json(raw=True)"
             )
-        return cls(**values | {"times_ms": tuple(values["times_ms"])})
+        lists = {name: tuple(values[name]) for name in ("times_ms", "probes_ns")}
+        return cls(**values | lists)
 
 
 def measure(
@@ -109,13 +139,14 @@ def measure(
     *,
     runtime: str | Sequence[str] | None = None,
     threads: int = 1,
-    seconds: float = 2.0,
+    seconds: float = 4.0,
     min_runs: int = 50,
 ) -> list[Latency]:
     """The latency of each file, batch 1, all in turns.
 
     `runtime` is one for all or one for each; None goes by the files' suffixes. Each file is run
-    `min_runs` times and until its median is known to 2 %, but no longer than `seconds` a file.
+    `min_runs` times, for two seconds and until its median is known to 2 %, but no longer than
+    `seconds` a file.
     Raises FileError, RuntimeMissing and MeasureError.
     """
     files = [Path(path) for path in paths]
@@ -124,10 +155,7 @@ def measure(
         bench = {name: stack.enter_context(Bench(name, threads)) for name in dict.fromkeys(names)}
         targets = [bench[name].load(path) for name, path in zip(names, files, strict=True)]
         timed = interleave(targets, seconds=seconds, min_runs=min_runs)
-        return [
-            target.latency(times_ms=one.times_ms, burst=one.burst, waited=one.waited)
-            for target, one in zip(targets, timed, strict=True)
-        ]
+        return [target.latency(one) for target, one in zip(targets, timed, strict=True)]
 
 
 class Bench:
@@ -186,18 +214,19 @@ class BenchTarget:
     def turn(self, settle: int, burst: int) -> Turn:
         return Turn(*self.bench.ask("turn", path=str(self.path), settle=settle, burst=burst))
 
-    def latency(self, *, times_ms: tuple[float, ...], burst: int, waited: float) -> Latency:
+    def latency(self, timed: Timed) -> Latency:
         """These times with the conditions they were taken under."""
         return Latency(
-            times_ms=times_ms,
-            burst=burst,
+            times_ms=timed.times_ms,
+            burst=timed.burst,
             runtime=self.bench.runtime,
             runtime_version=self.bench.version,
             threads=self.bench.threads,
             precision=self.precision,
             batch=1,
             device=device_name(),
-            waited=waited,
+            waited=timed.waited,
+            probes_ns=timed.probes_ns,
         )
 
 
@@ -205,7 +234,8 @@ def compare(latencies: Sequence[Latency]) -> list[float]:
     """How many times as long as the first each takes: the median of its ratios turn by turn.
 
     What slows the machine for a while slows neighbours in a turn alike, so this is steadier than
-    the ratio of medians. For latencies of one `measure`.
+    the ratio of medians. Turns count in which the core was at its best for all, where there are
+    some. For latencies of one `measure`.
     """
     turns = [latency.turns_ms for latency in latencies]
     if len({len(one) for one in turns}) > 1:
@@ -213,7 +243,9 @@ def compare(latencies: Sequence[Latency]) -> list[float]:
             f"latencies of {', '.join(str(len(one)) for one in turns)} turns cannot be compared; "
             "measure them in one call"
         )
-    return [median(a / b for a, b in zip(one, turns[0], strict=True)) for one in turns]
+    best = [all(counts) for counts in zip(*(latency.counts for latency in latencies), strict=True)]
+    counted = [list(compress(one, best)) if any(best) else one for one in turns]
+    return [median(a / b for a, b in zip(one, counted[0], strict=True)) for one in counted]
 
 
 def _quantile(times: Sequence[float], fraction: float) -> float:

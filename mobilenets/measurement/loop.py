@@ -10,14 +10,20 @@ settling.
 
 The runs of one burst share what the machine did just then, so they are no independent evidence;
 the medians of the bursts nearly are. The confidence interval is computed from those.
+
+A guest of the same host on the other half of our core makes everything in it slower by up to 1.7
+times, for a tenth of a second to ten, while no process waits and no time is stolen. What tells is a
+probe, a little arithmetic of fixed size timed before and after each burst. Bursts beside a slow
+probe do not count, and measuring lasts `SPAN_S` at least, so that both states are seen.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from statistics import median
 from typing import NamedTuple, Protocol
 
@@ -27,7 +33,10 @@ Clock = Callable[[], int]  # in nanoseconds
 SETTLE_MS = 20.0
 BURST_MS = 20.0
 MIN_TURNS = 10
+SPAN_S = 2.0
 KNOWN = 0.02  # a median is known if its interval is within +-2 % of it
+# A probe takes up to 1.10 of its least where the core is ours alone, from 1.4 on where it is not.
+SLOWED = 1.15
 
 _WARM_WINDOW = 5
 _WARM_TOLERANCE = 0.05
@@ -36,11 +45,12 @@ _MAX_WARM_RUNS = 50
 
 class Turn(NamedTuple):
     """Runs back to back: their times, and of `wall_ns`, settling included, how long the process
-    waited because others had its cores."""
+    waited because others had its cores; and the slower of the two probes."""
 
     times_ns: Sequence[int]
     wall_ns: int
     waited_ns: int
+    probe_ns: int
 
 
 class Target(Protocol):
@@ -55,11 +65,13 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class LocalTarget:
-    """A function to run here; `waited` tells how long this process has waited for its cores."""
+    """A function to run here; `waited` tells how long this process has waited for its cores, and
+    `probe` how long a little arithmetic takes just now."""
 
     run: Run
     clock: Clock = time.perf_counter_ns
     waited: Clock = lambda: 0
+    probe: Clock = lambda: 1
 
     def warm_up(self, seconds: float) -> float:
         """Settled: the median of the last 5 runs is within 5 % of that of the 5 before. Gives up
@@ -76,8 +88,10 @@ class LocalTarget:
         start, waited = self.clock(), self.waited()
         for _ in range(settle):
             self.run()
+        before = self.probe()
         times = [self._time() for _ in range(burst)]
-        return Turn(times, self.clock() - start, self.waited() - waited)
+        probe = max(before, self.probe())
+        return Turn(times, self.clock() - start, self.waited() - waited, probe)
 
     def _time(self) -> int:
         start = self.clock()
@@ -86,12 +100,13 @@ class LocalTarget:
 
 
 class Timed(NamedTuple):
-    """The times of one target, turn by turn: `burst` of them belong to each turn. `waited` is the
-    part of its turns that others had its cores."""
+    """The times of one target, turn by turn: `burst` of them belong to each turn, and a probe.
+    `waited` is the part of its turns that others had its cores."""
 
     times_ms: tuple[float, ...]
     burst: int
     waited: float
+    probes_ns: tuple[int, ...]
 
 
 @dataclass(slots=True)
@@ -110,13 +125,18 @@ class _Series:
         self.medians.append(median(turn.times_ns))
 
     def is_known(self, min_runs: int) -> bool:
-        return self.burst * len(self.turns) >= min_runs and half_width(self.medians) <= KNOWN
+        counted = list(compress(self.medians, undisturbed(self._probes())))
+        enough = len(counted) >= MIN_TURNS and self.burst * len(counted) >= min_runs
+        return enough and half_width(counted) <= KNOWN
 
     def timed(self) -> Timed:
         times = tuple(nanoseconds / 1e6 for turn in self.turns for nanoseconds in turn.times_ns)
         wall = sum(turn.wall_ns for turn in self.turns)
         waited = sum(turn.waited_ns for turn in self.turns)
-        return Timed(times, self.burst, waited / max(wall, 1))
+        return Timed(times, self.burst, waited / max(wall, 1), self._probes())
+
+    def _probes(self) -> tuple[int, ...]:
+        return tuple(turn.probe_ns for turn in self.turns)
 
 
 def interleave(
@@ -128,21 +148,31 @@ def interleave(
 ) -> list[Timed]:
     """The times of each of `targets`, taken in turns.
 
-    Ends when every target has `min_runs` and a known median, or after `seconds` a target, but not
-    before `MIN_TURNS` turns.
+    Ends when every target has `min_runs` and a known median in undisturbed turns, and `SPAN_S` have
+    passed, or after `seconds` a target, but not before `MIN_TURNS` turns.
     """
     settle_ms = SETTLE_MS if len(targets) > 1 else 0.0
     all_series = []
     for target in targets:
         run_ms = target.warm_up(seconds)
         all_series.append(_Series(target, fill(settle_ms, run_ms), fill(BURST_MS, run_ms)))
-    end = clock() + 1e9 * seconds * len(targets)
-    turns = 0
-    while turns < MIN_TURNS or (clock() < end and not _all_known(all_series, min_runs)):
+    turns, start = 0, clock()
+    longest = seconds * len(targets)
+    while True:
         for series in all_series:
             series.take_turn_()
         turns += 1
+        spent = (clock() - start) / 1e9
+        known = spent >= SPAN_S and all(series.is_known(min_runs) for series in all_series)
+        if turns >= MIN_TURNS and (known or spent >= longest):
+            break
     return [series.timed() for series in all_series]
+
+
+def undisturbed(probes_ns: Sequence[int]) -> list[bool]:
+    """Which turns count: those in which the core was about as fast as at its best."""
+    limit = SLOWED * min(probes_ns, default=0)
+    return [probe <= limit for probe in probes_ns]
 
 
 def half_width(times: Sequence[float]) -> float:
@@ -176,7 +206,3 @@ def _settled(times: Sequence[int]) -> bool:
 def fill(span_ms: float, run_ms: float) -> int:
     """How many runs fill a span; a clock too coarse for the run counts as a microsecond."""
     return math.ceil(span_ms / max(run_ms, 1e-3))
-
-
-def _all_known(all_series: Iterable[_Series], min_runs: int) -> bool:
-    return all(series.is_known(min_runs) for series in all_series)

@@ -21,7 +21,7 @@ def measure_targets(
     resolution: int | None = None,
     runtimes: Sequence[str] = ("onnxruntime",),
     threads: int = 1,
-    seconds: float = 2.0,
+    seconds: float = 4.0,
 ) -> list[tuple[str, Latency]]:
     """Each target with its latency, all measured in turns.
 
@@ -57,7 +57,7 @@ def _runtimes_of(network: Arch | Path) -> list[str]:
 
 
 def measure_networks(
-    networks: Sequence[tuple[Arch | Path, str]], *, threads: int, seconds: float = 2.0
+    networks: Sequence[tuple[Arch | Path, str]], *, threads: int, seconds: float = 4.0
 ) -> list[Latency]:
     """The latency of each (network, runtime) in one session.
 

@@ -24,6 +24,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._runtime: Any = None
+        self._probe: Any = None
         self._threads = 0
         self._targets: dict[str, LocalTarget] = {}
 
@@ -35,8 +36,10 @@ class Worker:
         """Pin this process and import the runtime; its version."""
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
+        from mobilenets.measurement.probe import probe_ns
         from mobilenets.runtimes import RUNTIMES, get_runtime
 
+        self._probe = probe_ns
         self._runtime, self._threads = get_runtime(runtime), threads
         gc.disable()
         return RUNTIMES[runtime].version()
@@ -47,7 +50,7 @@ class Worker:
 
         session = self._runtime.load(Path(path), self._threads)
         run = partial(session.run, _image(session.input_shape, session.layout))
-        self._targets[path] = LocalTarget(run, waited=waited_ns)
+        self._targets[path] = LocalTarget(run, waited=waited_ns, probe=self._probe)
         return precision_of(session.metadata)
 
     def warm_up(self, path: str, seconds: float) -> float:

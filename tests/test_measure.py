@@ -25,10 +25,11 @@ from mobilenets.errors import ArchError, FileError, MeasureError, RuntimeMissing
 from mobilenets.measurement import Latency, compare, measure
 from mobilenets.measurement import latency as latency_module
 from mobilenets.measurement import target as target_module
+from mobilenets.measurement import worker as worker_module
 from mobilenets.measurement.device import device, device_name, waited_ns
 from mobilenets.measurement.loop import LocalTarget, half_width, interleave, interval_rank
 from mobilenets.measurement.target import measure_targets
-from mobilenets.measurement.worker import Worker
+from mobilenets.measurement.worker import Worker, rest
 from tests.test_runtimes import write_onnx
 
 
@@ -522,6 +523,31 @@ def test_a_turn_has_as_many_times_as_asked(tmp_path: Path):
     assert len(turn.times_ns) == 3
     assert turn.wall_ns >= sum(turn.times_ns)
     assert turn.probe_ns > 0
+
+
+@pytest.mark.parametrize(
+    ("spins_s", "waits"), [(0.0, 1), (0.04, 5), (9.0, 200)], ids=["asleep", "spins", "spins on"]
+)
+def test_the_next_turn_waits_for_threads_that_spin_but_not_for_ever(spins_s: float, waits: int):
+    slept: list[float] = []
+
+    rest(lambda: round(1e9 * min(sum(slept), spins_s)), slept.append)
+
+    assert len(slept) == waits
+
+
+@pytest.mark.parametrize(("threads", "settle", "rests"), [(1, 5, 0), (2, 0, 0), (2, 5, 1)])
+def test_threads_rest_after_a_turn_where_another_network_is_next(
+    monkeypatch: pytest.MonkeyPatch, threads: int, settle: int, rests: int
+):
+    rested: list[None] = []
+    monkeypatch.setattr(worker_module, "rest", lambda: rested.append(None))
+    worker = Worker()
+    worker._threads, worker._targets = threads, {"a": LocalTarget(lambda: None)}
+
+    worker({"do": "turn", "path": "a", "settle": settle, "burst": 2})
+
+    assert len(rested) == rests
 
 
 @pytest.mark.parametrize("threads", [0, 1000])

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -476,11 +477,79 @@ def test_of_a_piece_the_least_burst_counts_that_others_left_alone():
             ms, waited = next(turns)
             return Turn([round(ms * 1e6)] * burst, 100, waited, 1)
 
-    burst = build._Bursts(Target(), build._SPANS["piece"])  # type: ignore[arg-type]
+    burst = build._Bursts(Target(), build._SPANS["piece"], build._Core())  # type: ignore[arg-type]
     for _ in range(4):
         burst.take()
 
     assert build._p50_ms(burst.least()) == 5.0
+
+
+class Slowed:
+    """Takes 1 ms, or 1.6 beside a guest, who is there in the turns that `slow` tells."""
+
+    def __init__(self, slow: Iterator[bool]):
+        self._slow = slow
+
+    def warm_up(self, seconds: float) -> float:
+        return 1.0
+
+    def turn(self, settle: int, burst: int) -> Turn:
+        factor = 1.6 if next(self._slow) else 1.0
+        return Turn([round(1e6 * factor)] * burst, 100, 0, round(20_000 * factor))
+
+
+@pytest.mark.parametrize(
+    ("slow", "expected", "turns"),
+    [
+        pytest.param(chain(repeat(True, 3), repeat(False)), (1.0, False), 4, id="till the fourth"),
+        pytest.param(chain(repeat(True, 8), repeat(False)), (1.0, False), 9, id="till the ninth"),
+        pytest.param(repeat(True), (1.6, True), 34, id="for good"),
+    ],
+)
+def test_what_a_guest_slows_in_every_burst_is_timed_again(
+    monkeypatch: pytest.MonkeyPatch,
+    slow: Iterator[bool],
+    expected: tuple[float, bool],
+    turns: int,
+):
+    waits: list[float] = []
+    monkeypatch.setattr(build.time, "sleep", waits.append)
+    core = build._Core()
+    targets = [Slowed(slow), *(Slowed(repeat(False)) for _ in range(9))]
+    bursts = [build._Bursts(one, build._SPANS["piece"], core) for one in targets]  # type: ignore[arg-type]
+
+    timed: Counter[int] = Counter()
+    for round_ in build._rounds(bursts):
+        for at in round_:
+            bursts[at].take()
+            timed[at] += 1
+
+    first, *others = bursts
+    assert (build._p50_ms(first.least()), first.disturbed()) == expected
+    assert not any(one.disturbed() for one in others)
+    assert timed == {0: turns} | dict.fromkeys(range(1, 10), 4)
+    assert len(waits) == turns - 4
+
+
+def test_where_all_is_slowed_there_are_as_many_bursts_again_at_most(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr(build.time, "sleep", lambda _: None)
+    core = build._Core()
+    core.see_(Turn([1], 1, 0, 20_000))
+    bursts = [
+        build._Bursts(Slowed(repeat(True)), build._SPANS["piece"], core)  # type: ignore[arg-type]
+        for _ in range(5)
+    ]
+
+    taken = 0
+    for round_ in build._rounds(bursts):
+        for at in round_:
+            bursts[at].take()
+            taken += 1
+
+    assert taken == 2 * 4 * 5
+    assert all(one.disturbed() for one in bursts)
 
 
 class FlakyTarget:

@@ -5,20 +5,23 @@ stay in the runtime's own layout, and handing one out in the caller's can take l
 (0.22 of 0.28 ms in OpenVINO for 16 channels of 64 x 64).
 
 Everything is measured in random order, so that what the machine does meanwhile falls on all alike.
-Its other guests slow it for hundredths of a second, by up to a half, which no process waiting for
-its core can notice: so all are timed in several bursts, far apart, of which the least counts. Its
-own speed changes in minutes: so `REFERENCES` are timed again and again beside the rest, and each
-time counts as a multiple of what they take together just then. They have few weights: networks
-with many are slowed when others fill the caches that they share with us (by 65 % within a minute),
-and most pieces are not. Where a network lies in memory, and what others keep in the caches, decides
-some per cent more: so whole networks, which calibrate and judge the table, and the pieces that read
-the image, the dearest of small networks, are loaded and measured more than once, minutes apart.
+Its other guests slow it for hundredths of a second to some seconds, by up to 1.7 times, which no
+process waiting for its core can notice, but a probe can (`measurement.loop`): so all are timed in
+several bursts, far apart, of which the least undisturbed counts, and in more where all were
+disturbed. Its own speed changes in minutes: so `REFERENCES` are timed again and again beside the
+rest, and each time counts as a multiple of what they take together just then. They have few
+weights: networks with many are slowed when others fill the caches that they share with us (by 65 %
+within a minute), and most pieces are not. Where a network lies in memory, and what others keep in
+the caches, decides some per cent more: so whole networks, which calibrate and judge the table, and
+the pieces that read the image, the dearest of small networks, are loaded and measured more than
+once, minutes apart.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import random
 import shutil
 import tempfile
@@ -40,7 +43,7 @@ from mobilenets.child import usable_cores
 from mobilenets.errors import ConversionError, MeasureError
 from mobilenets.measurement.candidates import candidates
 from mobilenets.measurement.latency import NOISY_WAIT, Bench, BenchTarget
-from mobilenets.measurement.loop import BURST_MS, SETTLE_MS, Turn, fill
+from mobilenets.measurement.loop import BURST_MS, SETTLE_MS, SLOWED, Turn, fill
 from mobilenets.measurement.table import (
     EMPTY,
     Table,
@@ -57,6 +60,8 @@ from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 
 _REFERENCE_ROWS = 7
 _ROUNDS = 4  # bursts of each, with those of the rest of its chunk before and after
+_MORE_ROUNDS = 30  # at most, of those that were slowed in every burst
+_WAIT_S = 0.1  # before each of these, for the guest that slows the core to go
 _PACE_EVERY = 4  # bursts from one of a reference to the next
 _LEAST_RUNS = 3  # timed in a burst
 _WARM_SECONDS = 0.01
@@ -245,55 +250,115 @@ def _time(
     """In one process, and in another without the file at which that crashed."""
     left = list(files)
     while left:
-        at = 0
         with Bench(runtime, threads) as bench:
-            paces = [_Bursts(bench.load(path), _SPANS["piece"]) for path in references]
-            bursts: list[_Bursts] = []
-            next_pace = cycle(paces)
+            session = _Session(bench, references, left)
             try:
-                for at in [*range(len(left))] * (1 + _ROUNDS):
-                    item, path = left[at]
-                    if at == len(bursts):
-                        bursts.append(_Bursts(bench.load(path), _SPANS[item.kind]))
-                    else:
-                        bursts[at].take()
-                    if at % _PACE_EVERY == 0:
-                        next(next_pace).take()
+                timings = session.timings()
             except MeasureError as error:
                 log.warning(str(error))
-                del left[at]
+                del left[session.at]
                 continue
-        pace_ms = sum(_p50_ms(pace.least()) for pace in paces)
-        for (item, _), burst in zip(left, bursts, strict=True):
-            turn = burst.least()
-            yield item, Timing(_p50_ms(turn), pace_ms, _disturbed(turn))
+        yield from ((item, timing) for (item, _), timing in zip(left, timings, strict=True))
         return
+
+
+class _Session:
+    """Files timed beside the references in one process; `at` is the one that it is at."""
+
+    def __init__(
+        self, bench: Bench, references: Sequence[Path], files: Sequence[tuple[_Item, Path]]
+    ):
+        self.at = 0
+        self._bench = bench
+        self._references = references
+        self._files = files
+        self._core = _Core()
+
+    def timings(self) -> list[Timing]:
+        """Of each file; raises MeasureError."""
+        paces = [self._load("piece", path) for path in self._references]
+        bursts: list[_Bursts] = []
+        for item, path in self._files:
+            self.at = len(bursts)
+            bursts.append(self._load(item.kind, path))
+        next_pace = cycle(paces)
+        for round_ in _rounds(bursts):
+            for count, self.at in enumerate(round_):
+                bursts[self.at].take()
+                if count % _PACE_EVERY == 0:
+                    next(next_pace).take()
+        for round_ in _rounds(paces):
+            for number in round_:
+                paces[number].take()
+        pace_ms = sum(_p50_ms(pace.least()) for pace in paces)
+        return [Timing(_p50_ms(one.least()), pace_ms, one.disturbed()) for one in bursts]
+
+    def _load(self, kind: str, path: Path) -> _Bursts:
+        return _Bursts(self._bench.load(path), _SPANS[kind], self._core)
+
+
+def _rounds(bursts: Sequence[_Bursts]) -> Iterator[list[int]]:
+    """Which are timed next: a few times all, then those in whose every burst the core was slowed,
+    with as many bursts again at most."""
+    yield from [[*range(len(bursts))]] * _ROUNDS
+    left = _ROUNDS * len(bursts)
+    for _ in range(_MORE_ROUNDS):
+        slowed = [at for at, burst in enumerate(bursts) if burst.slowed()]
+        left -= len(slowed)
+        if not slowed or left < 0:
+            return
+        time.sleep(_WAIT_S)
+        yield slowed
+
+
+class _Core:
+    """What the core of a measuring process was at its best."""
+
+    def __init__(self) -> None:
+        self._best_ns = math.inf
+
+    def see_(self, turn: Turn) -> None:
+        self._best_ns = min(self._best_ns, turn.probe_ns)
+
+    def slowed(self, turn: Turn) -> bool:
+        """Whether others slowed it in this turn."""
+        return turn.probe_ns > SLOWED * self._best_ns
+
+    def disturbed(self, turn: Turn) -> bool:
+        """Whether others had it in this turn, or slowed it."""
+        return turn.waited_ns > NOISY_WAIT * turn.wall_ns or self.slowed(turn)
 
 
 class _Bursts:
     """A loaded file, timed in bursts."""
 
-    def __init__(self, target: BenchTarget, span: _Span):
+    def __init__(self, target: BenchTarget, span: _Span, core: _Core):
         run_ms = target.warm_up(_WARM_SECONDS)
         self._target = target
+        self._core = core
         self._settle = fill(span.settle_ms, run_ms)
         self._runs = max(_LEAST_RUNS, fill(span.burst_ms, run_ms))
         self._turns: list[Turn] = []
 
     def take(self) -> None:
-        self._turns.append(self._target.turn(self._settle, self._runs))
+        turn = self._target.turn(self._settle, self._runs)
+        self._core.see_(turn)
+        self._turns.append(turn)
 
     def least(self) -> Turn:
         """The burst with the least p50, of those that others did not disturb where there are."""
-        return min(self._turns, key=lambda turn: (_disturbed(turn), _p50_ms(turn)))
+        return min(self._turns, key=lambda turn: (self._core.disturbed(turn), _p50_ms(turn)))
+
+    def disturbed(self) -> bool:
+        """Whether all bursts were."""
+        return all(map(self._core.disturbed, self._turns))
+
+    def slowed(self) -> bool:
+        return all(map(self._core.slowed, self._turns))
 
 
 def _p50_ms(turn: Turn) -> float:
     return median(turn.times_ns) / 1e6
-
-
-def _disturbed(turn: Turn) -> bool:
-    return turn.waited_ns > NOISY_WAIT * turn.wall_ns
 
 
 def _export_references(folder: Path, runtime: str) -> list[Path]:

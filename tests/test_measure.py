@@ -277,6 +277,13 @@ def test_what_a_guest_on_the_core_slows_does_not_count(slow: tuple[bool, ...]):
     assert found.runs == pytest.approx(len(found.times_ms) * (1 - found.slowed))
 
 
+def test_a_guest_who_comes_or_goes_during_a_burst_slows_it():
+    probes = iter([20, 33, 31, 22])
+    target = LocalTarget(lambda: None, probe=probes.__next__)
+
+    assert [target.turn(settle=0, burst=1).probe_ns for _ in range(2)] == [33, 31]
+
+
 def test_a_guest_that_stays_cannot_be_told_from_a_slow_core():
     found = SharedCore(repeat(True)).measure(seconds=4)
 

@@ -43,7 +43,7 @@ from mobilenets.child import usable_cores
 from mobilenets.errors import ConversionError, MeasureError
 from mobilenets.measurement.candidates import candidates
 from mobilenets.measurement.latency import NOISY_WAIT, Bench, BenchTarget
-from mobilenets.measurement.loop import BURST_MS, SETTLE_MS, SLOWED, Turn, fill
+from mobilenets.measurement.loop import BURST_MS, SETTLE_MS, Turn, fill, is_slowed
 from mobilenets.measurement.table import (
     EMPTY,
     Table,
@@ -322,7 +322,7 @@ class _Core:
 
     def slowed(self, turn: Turn) -> bool:
         """Whether others slowed it in this turn."""
-        return turn.probe_ns > SLOWED * self._best_ns
+        return is_slowed(turn.probe_ns, self._best_ns)
 
     def disturbed(self, turn: Turn) -> bool:
         """Whether others had it in this turn, or slowed it."""

@@ -24,7 +24,7 @@ from mobilenets.measurement.candidates import Candidate, candidates
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.journal import Measure, journalled
 from mobilenets.measurement.latency import Latency
-from mobilenets.measurement.loop import SLOWED
+from mobilenets.measurement.loop import is_slowed
 from mobilenets.measurement.regress import fit
 from mobilenets.measurement.table import Table
 from mobilenets.measurement.target import measure_networks
@@ -161,7 +161,7 @@ def measured_in_quiet(measure: Measure) -> Measure:
         return found
 
     def disturbed(one: Latency) -> bool:
-        return one.noisy or one.probe_ns > SLOWED * best
+        return one.noisy or is_slowed(one.probe_ns, best)
 
     def measure_again(archs: Sequence[Arch], runtime: str) -> list[Latency]:
         found = measure_probed(archs, runtime)

@@ -170,8 +170,13 @@ def interleave(
 
 def undisturbed(probes_ns: Sequence[int]) -> list[bool]:
     """Which turns count: those in which the core was about as fast as at its best."""
-    limit = SLOWED * min(probes_ns, default=0)
-    return [probe <= limit for probe in probes_ns]
+    best_ns = min(probes_ns, default=0)
+    return [not is_slowed(probe, best_ns) for probe in probes_ns]
+
+
+def is_slowed(probe_ns: int, best_ns: float) -> bool:
+    """Whether the core was slower beside this probe than at its best."""
+    return probe_ns > SLOWED * best_ns
 
 
 def half_width(times: Sequence[float]) -> float:

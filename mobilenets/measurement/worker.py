@@ -29,7 +29,6 @@ class Worker:
 
     def __init__(self) -> None:
         self._runtime: Any = None
-        self._probe: Any = None
         self._threads = 0
         self._targets: dict[str, LocalTarget] = {}
 
@@ -41,21 +40,20 @@ class Worker:
         """Pin this process and import the runtime; its version."""
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
-        from mobilenets.measurement.probe import probe_ns
         from mobilenets.runtimes import RUNTIMES, get_runtime
 
-        self._probe = probe_ns
         self._runtime, self._threads = get_runtime(runtime), threads
         gc.disable()
         return RUNTIMES[runtime].version()
 
     def load(self, path: str) -> str:
         """Load a network with an image to run it on; its precision."""
+        from mobilenets.measurement.probe import probe_ns
         from mobilenets.runtimes.artefact import precision_of
 
         session = self._runtime.load(Path(path), self._threads)
         run = partial(session.run, _image(session.input_shape, session.layout))
-        self._targets[path] = LocalTarget(run, waited=waited_ns, probe=self._probe)
+        self._targets[path] = LocalTarget(run, waited=waited_ns, probe=probe_ns)
         return precision_of(session.metadata)
 
     def warm_up(self, path: str, seconds: float) -> float:

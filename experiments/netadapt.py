@@ -43,9 +43,9 @@ from mobilenets.archs import Arch, Budget, at_width, cost, from_json, get_arch
 from mobilenets.child import usable_cores
 from mobilenets.data import Images, load_images
 from mobilenets.files import read_json, write_json, write_text
-from mobilenets.measurement.choose import measured_whole
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.latency import Latency
+from mobilenets.measurement.target import measure_networks
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.shrink import Settings, Step, Workers
 from mobilenets.shrink.family import member, records, run_price
@@ -308,7 +308,8 @@ def _slower(than: Arch, archs: list[Arch]) -> tuple[list[float], float]:
 
 def _measured_together(archs: list[Arch]) -> list[Latency]:
     """In turns, so that what others do to the machine's caches meets all alike."""
-    return measured_whole(1, seconds=SECONDS)(archs, "onnxruntime")
+    networks = [(arch, "onnxruntime") for arch in archs]
+    return measure_networks(networks, threads=1, seconds=SECONDS)
 
 
 def _widths(start: Arch) -> list[Arch]:

@@ -22,7 +22,7 @@ from mobilenets.measurement.candidates import FAMILIES, describe_arch
 from mobilenets.measurement.choose import choose, measured_once
 from mobilenets.measurement.table import load_tables
 from mobilenets.runtimes.artefact import artefact_name, files_of
-from mobilenets.runtimes.isolated import Job, export_isolated
+from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
 from mobilenets.stages import Stages
 from mobilenets.tasks import TASKS, figure
 from mobilenets.train import How, Limits
@@ -167,16 +167,17 @@ def _images(job: _Job) -> Images:
 
 
 def _choose(job: _Job, images: Images, families: Collection[str] | None) -> None:
-    choice = choose(
-        job.budget,
-        classes=len(images.classes),
-        image_size=images.native_size,
-        threads=job.threads,
-        runtimes=job.runtimes,
-        measure=measured_once(job.folder / "latency.jsonl", job.threads),
-        tables=load_tables(job.runtimes, job.threads),
-        families=families,
-    )
+    with Exporter() as exporter:
+        choice = choose(
+            job.budget,
+            classes=len(images.classes),
+            image_size=images.native_size,
+            threads=job.threads,
+            runtimes=job.runtimes,
+            measure=measured_once(job.folder / "latency.jsonl", job.threads, exporter.export),
+            tables=load_tables(job.runtimes, job.threads),
+            families=families,
+        )
     lines = [json.dumps(candidate.to_json()) for candidate in choice.candidates]
     write_text(job.folder / "candidates.jsonl", "\n".join(lines) + "\n")
     record = {

@@ -9,10 +9,13 @@ import pytest
 
 from mobilenets.archs import Arch, Budget, cost, get_arch
 from mobilenets.errors import ArchError, BudgetError, ConversionError, NoFitError
+from mobilenets.measurement import target
 from mobilenets.measurement.candidates import candidates, price
-from mobilenets.measurement.choose import HEADROOM, MAX_MEASURED, choose, measured_in_quiet
+from mobilenets.measurement.choose import HEADROOM, MAX_MEASURED, choose, measured_whole
 from mobilenets.measurement.journal import journalled
 from mobilenets.measurement.latency import Latency
+from mobilenets.measurement.quiet import in_quiet
+from mobilenets.runtimes.isolated import Job
 
 FAST, SLOW, BROKEN = "openvino", "litert", "ncnn"
 
@@ -210,17 +213,25 @@ def test_what_was_measured_in_noise_is_measured_again(noisy: int, expected: floa
     archs = [get_arch("mobilenet_v2", resolution=96), get_arch("mobilenet_v1", resolution=96)]
     asked: list[list[Arch]] = []
 
-    def measure(some: Sequence[Arch], runtime: str) -> list[Latency]:
+    def measure(some: Sequence[Arch]) -> list[Latency]:
         asked.append(list(some))
         p50, waited = (1.0, 2.0, 3.0)[len(asked) - 1], 0.5 * (len(asked) <= noisy)
         return [
             Latency(
-                (p50,) * 10, 1, runtime, "1", 1, "fp32", 1, "fake", waited=0.0 if index else waited
+                (p50,) * 10,
+                1,
+                "onnxruntime",
+                "1",
+                1,
+                "fp32",
+                1,
+                "fake",
+                waited=0.0 if index else waited,
             )
             for index, _ in enumerate(some)
         ]
 
-    first, second = measured_in_quiet(measure)(archs, "onnxruntime")
+    first, second = in_quiet(measure)(archs)
 
     assert (first.p50_ms, second.p50_ms) == (expected, 1.0)
     assert asked == [archs, *[archs[:1]] * min(noisy, 2)]
@@ -232,14 +243,44 @@ def test_what_was_measured_on_a_slowed_core_is_measured_again():
     probes = iter([20, 32, 22])
     took = {20: 1.0, 32: 1.6, 22: 1.1}
 
-    def measure(some: Sequence[Arch], runtime: str) -> list[Latency]:
+    def measure(some: Sequence[Arch]) -> list[Latency]:
         probe = next(probes)
         times = (took[probe],) * 10
-        return [Latency(times, 1, runtime, "1", 1, "fp32", 1, "fake", probes_ns=(probe,) * 10)]
+        return [
+            Latency(times, 1, "onnxruntime", "1", 1, "fp32", 1, "fake", probes_ns=(probe,) * 10)
+        ]
 
-    quiet = measured_in_quiet(measure)
+    quiet = in_quiet(measure)
 
-    assert [quiet(archs, "onnxruntime")[0].p50_ms for _ in range(2)] == [1.0, 1.1]
+    assert [quiet(archs)[0].p50_ms for _ in range(2)] == [1.0, 1.1]
+
+
+def test_what_is_measured_again_is_not_converted_again(monkeypatch: pytest.MonkeyPatch):
+    archs = [get_arch("mobilenet_v2", resolution=96), get_arch("mobilenet_v1", resolution=96)]
+    converted: list[Job] = []
+    measured: list[list[str]] = []
+
+    def export(jobs: Sequence[Job], runtime: str) -> None:
+        converted.extend(jobs)
+        for job in jobs:
+            job.path.write_text(job.name)
+
+    def measure(
+        paths: Sequence[Path], *, runtime: list[str], threads: int, seconds: float
+    ) -> list[Latency]:
+        measured.append([path.read_text() for path in paths])
+        return [
+            Latency((1.0,) * 10, 1, runtime[0], "1", threads, "fp32", 1, "fake", waited=0.5)
+            for _ in paths
+        ]
+
+    monkeypatch.setattr(target, "measure", measure)
+
+    measured_whole(1, export)(archs, "onnxruntime")
+
+    assert measured == [["mobilenet_v2_1.0_96", "mobilenet_v1_1.0_96"]] * 3
+    assert [job.network for job in converted] == archs
+    assert not any(job.path.exists() for job in converted)
 
 
 def test_what_was_measured_in_another_runtime_is_measured_again_and_both_are_kept(tmp_path: Path):

@@ -40,7 +40,7 @@ from mobilenets.runtimes import (
     runtime_names,
 )
 from mobilenets.runtimes.artefact import describe_file, files_of, is_intact, precision_of
-from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
+from mobilenets.runtimes.isolated import Exporter, Job, export_isolated, try_exports
 from mobilenets.runtimes.onnx_file import exported, onnx_model
 
 CLASSES = 4
@@ -478,6 +478,31 @@ def test_what_one_child_cannot_convert_the_others_are_not_stopped_by(
     assert len(children) == 3  # the first one crashed
     with pytest.raises(ConversionError, match=r"its converter crashed \(SIGABRT\)"):
         export_isolated(jobs, "ncnn")
+
+
+@pytest.mark.usefixtures("_failing_pnnx")
+def test_an_exporter_keeps_its_process_until_one_fails_or_another_runtime_is_asked(
+    children: list[Child], tmp_path: Path
+):
+    sides = (48, 64, 33, 32)
+    archs = [get_arch("v1", width=0.25, resolution=side, classes=10) for side in sides]
+    jobs = [Job(arch, tmp_path / f"{arch.resolution}.ncnn.param") for arch in archs]
+    others = [Job(arch, tmp_path / f"{arch.resolution}.onnx") for arch in archs]
+
+    with Exporter() as exporter:
+        exporter.export(jobs[:1], "ncnn")
+        exporter.export(jobs[1:2], "ncnn")
+        assert len(children) == 1
+        with pytest.raises(ConversionError, match=r"its converter crashed \(SIGABRT\)"):
+            exporter.export(jobs[2:], "ncnn")
+        assert not jobs[3].path.exists()
+        exporter.export(jobs[3:], "ncnn")
+        assert len(children) == 2
+        exporter.export(others, "onnxruntime")
+        assert len(children) == 3
+
+    assert all(child._process.poll() is not None for child in children)
+    assert all(job.path.exists() for job in (*jobs[:2], jobs[3], *others))
 
 
 def test_a_checkpoint_that_is_none_is_named(tmp_path: Path):

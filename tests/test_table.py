@@ -609,10 +609,7 @@ class Writer:
     def __init__(self, module: str, *, core: int | None = None):
         self._core = core
 
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
+    def close(self) -> None: ...
 
     def ask(self, request: dict[str, str], *, timeout: float) -> None:
         Path(request["path"]).write_text(str(self._core))

@@ -7,9 +7,9 @@ user; latency is measured here, whole networks, in the runtimes that may run the
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,17 +24,17 @@ from mobilenets.measurement.candidates import Candidate, candidates
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.journal import Measure, journalled
 from mobilenets.measurement.latency import Latency
-from mobilenets.measurement.loop import is_slowed
+from mobilenets.measurement.quiet import in_quiet
 from mobilenets.measurement.regress import fit
 from mobilenets.measurement.table import Table
-from mobilenets.measurement.target import measure_networks
+from mobilenets.measurement.target import Export, exported, measure_files
 from mobilenets.runtimes import RUNTIMES
+from mobilenets.runtimes.isolated import Exporter, export_isolated
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
 # percent on a quiet machine and up to 8 on a busy one, and the finished artefact is measured again.
 HEADROOM = 0.08
 MAX_MEASURED = 24
-_AGAIN = 2
 _ROUND = 3
 log = logging.getLogger(__name__)
 
@@ -87,18 +87,29 @@ def choose(
     """
     if not budget.limits():
         raise BudgetError("a budget needs a limit; give at least one, such as --latency 5ms")
-    measure = measure or measured_in_quiet(measured_whole(threads))
     everything = [
         one
         for one in candidates(classes, image_size)
         if families is None or one.arch.name in families
     ]
+    with Exporter() as exporter:
+        measure = measure or measured_whole(threads, exporter.export)
+        return _choose(everything, budget, measure, runtimes, tables or {})
+
+
+def _choose(
+    everything: list[Candidate],
+    budget: Budget,
+    measure: Measure,
+    runtimes: Sequence[str],
+    tables: Mapping[str, Table],
+) -> Choice:
     affordable = [one for one in everything if budget.fits(**one.spent())]
     log.info(f"{len(affordable)} of {len(everything)} candidates fit by arithmetic")
     if not affordable:
         nearest = replace(_nearest(everything, budget), runtime=runtimes[0])
         raise _refusal(budget, _measured([nearest], measure))
-    pools = _search_all(affordable, budget, measure, runtimes, tables or {})
+    pools = _search_all(affordable, budget, measure, runtimes, tables)
     measured = [one for pool in pools for one in pool if one.latency]
     chosen = _best(measured, budget)
     if chosen is None:
@@ -125,7 +136,7 @@ def predict_all(
 ) -> list[list[Candidate]]:
     """All candidates in each runtime with their predicted latency: from its table where there is
     one, or else from few that are measured and the runtimes before. Raises ConversionError."""
-    measure = measure or measured_in_quiet(measured_whole(threads))
+    measure = measure or measured_whole(threads)
     tables = tables or {}
     pools: list[list[Candidate]] = []
     for runtime in _tables_first(runtimes, tables):
@@ -138,52 +149,25 @@ def predict_all(
     return pools
 
 
-def measured_whole(threads: int, *, seconds: float = 1.0) -> Measure:
-    """A measurement of archs with random weights, each converted to a file that is then deleted."""
+def measured_whole(threads: int, export: Export = export_isolated) -> Measure:
+    """A measurement of archs with random weights, each converted once by `export`, to a file that
+    is then deleted. What was disturbed is measured again."""
+    measure_quietly = in_quiet(partial(measure_files, threads=threads, seconds=1.0))
 
     def measure_archs(archs: Sequence[Arch], runtime: str) -> list[Latency]:
-        networks = [(arch, runtime) for arch in archs]
-        return measure_networks(networks, threads=threads, seconds=seconds)
+        with exported([(arch, runtime) for arch in archs], export) as files:
+            return measure_quietly(files)
 
     return measure_archs
 
 
-def measured_in_quiet(measure: Measure) -> Measure:
-    """`measure`; what comes out noisy, or while the core was slower than in an earlier call, is
-    measured again, twice at most. Of a network's latencies an undisturbed one counts, else the
-    lowest: noise makes no network faster."""
-    best = math.inf
-
-    def measure_probed(archs: Sequence[Arch], runtime: str) -> list[Latency]:
-        nonlocal best
-        found = measure(archs, runtime)
-        best = min([best, *(one.probe_ns for one in found if one.probe_ns)])
-        return found
-
-    def disturbed(one: Latency) -> bool:
-        return one.noisy or is_slowed(one.probe_ns, best)
-
-    def measure_again(archs: Sequence[Arch], runtime: str) -> list[Latency]:
-        found = measure_probed(archs, runtime)
-        for _ in range(_AGAIN):
-            places = [place for place, one in enumerate(found) if disturbed(one)]
-            if not places:
-                break
-            again = measure_probed([archs[place] for place in places], runtime)
-            for place, one in zip(places, again, strict=True):
-                found[place] = min(found[place], one, key=lambda it: (disturbed(it), it.p50_ms))
-        return found
-
-    return measure_again
-
-
-def measured_once(path: Path, threads: int) -> Measure:
-    """`measured_in_quiet`, with what was measured under the same conditions kept in `path`."""
+def measured_once(path: Path, threads: int, export: Export = export_isolated) -> Measure:
+    """`measured_whole`, with what was measured under the same conditions kept in `path`."""
 
     def conditions(runtime: str) -> str:
         return f"{device_name()}, {runtime} {RUNTIMES[runtime].version()}, {threads}"
 
-    return journalled(path, conditions, measured_in_quiet(measured_whole(threads)))
+    return journalled(path, conditions, measured_whole(threads, export))
 
 
 def _search_all(

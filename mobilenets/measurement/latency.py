@@ -172,7 +172,7 @@ class Bench:
         try:
             self.version = self.ask("start", runtime=runtime, threads=threads, cores=cores)
         except BaseException:
-            self._child.__exit__(None, None, None)
+            self._child.close()
             raise
 
     def load(self, path: Path) -> BenchTarget:

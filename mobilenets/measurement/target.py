@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from mobilenets.archs import Arch, get_arch
@@ -12,6 +13,9 @@ from mobilenets.measurement.latency import Latency, measure
 from mobilenets.runtimes import check_runtime
 from mobilenets.runtimes.artefact import RUNTIME_OF
 from mobilenets.runtimes.isolated import Job, export_isolated
+
+Export = Callable[[Sequence[Job], str], None]
+"""Writes artefacts in the runtime of this name."""
 
 
 def measure_targets(
@@ -64,17 +68,34 @@ def measure_networks(
     Archs (random weights) and checkpoints are converted to files that are then deleted; any other
     file is an artefact of its runtime. Raises ConversionError where a converter fails.
     """
+    with exported(networks) as files:
+        return measure_files(files, threads=threads, seconds=seconds)
+
+
+@contextmanager
+def exported(
+    networks: Sequence[tuple[Arch | Path, str]], export: Export = export_isolated
+) -> Iterator[list[tuple[Path, str]]]:
+    """Each (network, runtime) as (file, runtime); what `export` wrote is deleted in the end. Raises
+    ConversionError where a converter fails."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = []
+        files = []
         jobs: dict[str, list[Job]] = {}
         for index, (network, runtime) in enumerate(networks):
             path = Path(folder, f"{index}{check_runtime(runtime).suffix}")
             if isinstance(network, Path) and network.suffix == path.suffix:
-                paths.append(network)
-                continue
-            paths.append(path)
-            jobs.setdefault(runtime, []).append(Job(network, path))
+                path = network
+            else:
+                jobs.setdefault(runtime, []).append(Job(network, path))
+            files.append((path, runtime))
         for runtime, some in jobs.items():
-            export_isolated(some, runtime)
-        runtimes = [runtime for _, runtime in networks]
-        return measure(paths, runtime=runtimes, threads=threads, seconds=seconds)
+            export(some, runtime)
+        yield files
+
+
+def measure_files(
+    files: Sequence[tuple[Path, str]], *, threads: int, seconds: float
+) -> list[Latency]:
+    """The latency of each (file, runtime) in one session."""
+    paths, runtimes = [path for path, _ in files], [runtime for _, runtime in files]
+    return measure(paths, runtime=runtimes, threads=threads, seconds=seconds)

@@ -58,18 +58,54 @@ def try_exports(
             yield from list(pool.map(next, shares[: len(jobs) - start]))
 
 
+class Exporter:
+    """A process that converts one network after another, those of a structure it has met in no
+    time; started when first asked, and again after a failure or for another runtime. A context
+    manager."""
+
+    def __init__(self, core: int | None = None):
+        self._core = core
+        self._runtime = ""
+        self._child: Child | None = None
+
+    def export(self, jobs: Sequence[Job], runtime: str) -> None:
+        """`export_isolated`, in the process that lives."""
+        check_runtime(runtime)
+        for job in jobs:
+            failure = self.try_export(job, runtime)
+            if failure:
+                raise failure
+
+    def try_export(self, job: Job, runtime: str) -> ConversionError | None:
+        """Write the artefact and return None, or what went wrong."""
+        if runtime != self._runtime:
+            self.close()
+        self._runtime = runtime
+        self._child = self._child or Child(__name__, core=self._core)
+        failure = _ask(self._child, job, runtime)
+        if failure:
+            self.close()  # the child is gone, or its state may be spoilt
+        return failure
+
+    def close(self) -> None:
+        """End the process."""
+        if self._child:
+            self._child.close()
+        self._child = None
+
+    def __enter__(self) -> Exporter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
 def _one_by_one(
     jobs: Sequence[Job], runtime: str, core: int | None
 ) -> Generator[ConversionError | None, None, None]:
-    left = list(jobs)
-    while left:
-        with Child(__name__, core=core) as child:
-            while left:
-                job, *left = left
-                failure = _ask(child, job, runtime)
-                yield failure
-                if failure:
-                    break  # the child is gone, or its state may be spoilt
+    with Exporter(core) as exporter:
+        for job in jobs:
+            yield exporter.try_export(job, runtime)
 
 
 def _ask(child: Child, job: Job, runtime: str) -> ConversionError | None:

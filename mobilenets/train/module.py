@@ -16,12 +16,12 @@ from mobilenets.nn import MobileNet
 from mobilenets.nn.blocks import ClassifierHead
 from mobilenets.tasks import Task
 from mobilenets.tasks.classification import Classification
-from mobilenets.train.depthwise import quicken_
 from mobilenets.train.device import accelerator
 from mobilenets.train.distil import Teacher, imitation_loss
 from mobilenets.train.mix import WholeDropout, blend, trivial_augment
 from mobilenets.train.norm import freeze_, norms, share_
 from mobilenets.train.optimise import optimiser, parameter_groups, rate_factor
+from mobilenets.train.quick import quicken_
 from mobilenets.train.recipe import Recipe
 
 # Steps from one look at the loss to the next, where looking makes the accelerator wait.

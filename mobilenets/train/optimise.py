@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mobilenets.nn import MobileNet
-from mobilenets.train.depthwise import is_depthwise
+from mobilenets.train.quick import is_depthwise
 from mobilenets.train.recipe import Recipe
 from mobilenets.train.rmsprop import RMSpropTF
 

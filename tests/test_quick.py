@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -13,17 +15,38 @@ from mobilenets.train.module import Learner
 from mobilenets.train.quick import Depthwise, Pointwise, quicken_
 
 
-@pytest.mark.parametrize("side", [1, 2, 3])
+@pytest.mark.parametrize("size", [*((side, side) for side in range(1, 10)), (2, 5), (7, 2), (1, 3)])
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("kernel", [3, 5])
-def test_a_pixel_is_convolved_as_torch_does(kernel: int, stride: int, side: int):
+def test_a_map_is_filtered_as_torch_does(kernel: int, stride: int, size: tuple[int, int]):
     torch.manual_seed(0)
     conv = nn.Conv2d(6, 6, kernel, stride, kernel // 2, groups=6, bias=False)
-    x, upstream = torch.randn(4, 6, side, side), torch.randn(4, 6, 1, 1)
+    x = torch.randn(4, 6, *size).contiguous(memory_format=torch.channels_last)
+    upstream = torch.randn(conv(x).shape)
     wanted = _there_and_back(conv, x, upstream)
     quicken_(conv)
     assert type(conv) is Depthwise
     torch.testing.assert_close(_there_and_back(conv, x, upstream), wanted)
+
+
+@pytest.mark.parametrize("given", [{"padding": 0}, {"padding": 2}, {"stride": (1, 2)}])
+def test_other_filters_are_left_to_torch(given: dict[str, Any]):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 6, 3, groups=6, bias=False, **({"padding": 1} | given))
+    x = torch.randn(4, 6, 4, 4)
+    upstream = torch.randn(conv(x).shape)
+    wanted = _there_and_back(conv, x, upstream)
+    quicken_(conv)
+    torch.testing.assert_close(_there_and_back(conv, x, upstream), wanted)
+
+
+def test_frozen_filters_get_no_gradient():
+    conv = nn.Conv2d(6, 6, 5, padding=2, groups=6, bias=False).requires_grad_(False)
+    quicken_(conv)
+    x = torch.randn(4, 6, 3, 3, requires_grad=True)
+    conv(x).sum().backward()
+    assert conv.weight.grad is None
+    assert x.grad is not None
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -44,7 +67,7 @@ def test_channels_are_mixed_as_torch_does(bias: bool, side: int, layout: torch.m
 def test_many_pixels_are_left_to_torch(batch: int, products: int, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(quick, "MAX_POSITIONS", 4 * 3 * 3)
     linear, taken = nn.functional.linear, []
-    monkeypatch.setattr(nn.functional, "linear", lambda *x: taken.append(x) or linear(*x))
+    monkeypatch.setattr(quick.functional, "linear", lambda *x: taken.append(x) or linear(*x))
     conv = nn.Conv2d(6, 10, 1)
     quicken_(conv)
     assert conv(torch.zeros(batch, 6, 3, 3)).shape == (batch, 10, 3, 3)

@@ -3,7 +3,8 @@ against torch's own, in turns.
 
     taskset -c 0 python benchmarks/convolutions.py --threads 1
 
-Prints a line a network: both medians, and the quartiles of the turns' ratios.
+Memory stays with the process, as in `train`. Prints a line a network: both medians, and the
+quartiles of the turns' ratios.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from mobilenets.archs import Arch, get_arch
 from mobilenets.measurement.device import device_name
 from mobilenets.nn import MobileNet
 from mobilenets.train import from_scratch
+from mobilenets.train.heap import kept_memory
 from mobilenets.train.module import Learner
 
 # name, width, resolution, batch size
@@ -44,16 +46,19 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     print(f"{device_name()}, torch {torch.__version__}, threads: {asked.threads}")
-    for name, width, resolution, batch in CASES:
-        arch = get_arch(name, width=width, resolution=resolution, classes=10)
-        steps = [_step(arch, batch, plain=True), _step(arch, batch, plain=False)]
-        turns = [[step() for step in steps] for _ in range(WARM_UP + asked.turns)][WARM_UP:]
-        plain, quick = (1000 * statistics.median(times) for times in zip(*turns, strict=True))
-        ratios = statistics.quantiles([quick / plain for plain, quick in turns], n=4)
-        found = ", ".join(f"{ratio:.2f}" for ratio in ratios)
-        print(
-            f"{arch.full_name}, batch {batch}: {plain:.0f} -> {quick:.0f} ms, {found}", flush=True
-        )
+    with kept_memory():
+        for name, width, resolution, batch in CASES:
+            arch = get_arch(name, width=width, resolution=resolution, classes=10)
+            print(_compared(arch, batch, asked.turns), flush=True)
+
+
+def _compared(arch: Arch, batch: int, count: int) -> str:
+    steps = [_step(arch, batch, plain=True), _step(arch, batch, plain=False)]
+    turns = [[step() for step in steps] for _ in range(WARM_UP + count)][WARM_UP:]
+    plain, quick = (1000 * statistics.median(times) for times in zip(*turns, strict=True))
+    ratios = statistics.quantiles([quick / plain for plain, quick in turns], n=4)
+    found = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    return f"{arch.full_name}, batch {batch}: {plain:.0f} -> {quick:.0f} ms, {found}"
 
 
 def _step(arch: Arch, batch: int, *, plain: bool) -> Callable[[], float]:

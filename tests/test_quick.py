@@ -109,6 +109,7 @@ def test_other_convolutions_are_left_as_they_are():
         nn.Conv2d(8, 8, 1, padding=1),
         nn.Conv2d(8, 8, 1, groups=2),
         nn.Conv2d(8, 8, 3, groups=8),  # it has a bias
+        nn.Conv2d(8, 16, 3, groups=8, bias=False),
     )
     quicken_(network)
     assert {type(one) for one in network} == {nn.Conv2d}

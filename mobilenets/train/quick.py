@@ -1,4 +1,4 @@
-"""Convolutions in training that CPUs are slow at, computed as products."""
+"""Convolutions that CPUs are slow at in training, computed otherwise."""
 
 from __future__ import annotations
 
@@ -10,12 +10,17 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional
 from torch.nn.grad import conv2d_weight
 
+# Larger batches and maps gain nothing (docs/log.md, training speed on CPUs).
 MAX_POSITIONS = 16_384
+MAX_FIVE = 8
 
 
 def is_depthwise(module: nn.Module) -> bool:
     """Whether it is a convolution with one filter per channel."""
-    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels
+    return (
+        isinstance(module, nn.Conv2d)
+        and 1 < module.groups == module.in_channels == module.out_channels
+    )
 
 
 def is_pointwise(module: nn.Module) -> bool:
@@ -54,8 +59,8 @@ class Depthwise(nn.Conv2d):
         return cast(Tensor, _WeightGradient.apply(y, x.detach(), self.weight, self.stride[0]))
 
     def _is_slow(self, x: Tensor) -> bool:
-        """oneDNN has a quick way for filters three columns wide that fit the map. Wider ones, on
-        maps of more than eight pixels, gain nothing by it."""
+        """Whether the gradient is: oneDNN has a quick way for filters of three columns that fit the
+        map."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         usual = (
             x.device.type == "cpu"
@@ -64,7 +69,7 @@ class Depthwise(nn.Conv2d):
             and self.padding == (kernel // 2, kernel // 2)
         )
         least, most = min(x.shape[2:]), max(x.shape[2:])
-        small = {3: least < _fitting(3, stride), 5: most <= 8}.get(kernel, False)
+        small = least < _fitting(3, stride) if kernel == 3 else kernel == 5 and most <= MAX_FIVE
         return usual and least > 1 and small
 
 

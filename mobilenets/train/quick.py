@@ -84,11 +84,9 @@ class _WeightGradient(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, Tensor | None, None]:
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, Tensor, None]:
         (x,) = ctx.saved_tensors
-        wanted = ctx.needs_input_grad[2]
-        gradient = _weight_gradient(x, upstream, ctx.kernel, ctx.stride) if wanted else None
-        return upstream, None, gradient, None
+        return upstream, None, _weight_gradient(x, upstream, ctx.kernel, ctx.stride), None
 
 
 def _weight_gradient(x: Tensor, upstream: Tensor, kernel: int, stride: int) -> Tensor:

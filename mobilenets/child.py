@@ -20,6 +20,7 @@ from typing import Any
 
 from mobilenets import errors
 from mobilenets.errors import MobileNetsError
+from mobilenets.openmp import as_found
 
 Request = Mapping[str, Any]
 
@@ -135,8 +136,8 @@ def _reply(answer: Callable[[Request], Any], request: Request) -> dict[str, Any]
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with our import path."""
-    return os.environ | {"PYTHONPATH": os.pathsep.join(_absolute(sys.path))}
+    """The user's, with our import path."""
+    return as_found(os.environ) | {"PYTHONPATH": os.pathsep.join(_absolute(sys.path))}
 
 
 def _absolute(entries: Iterable[str]) -> list[str]:

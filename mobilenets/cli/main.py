@@ -16,6 +16,7 @@ import typer
 from mobilenets.archs import ARCHS, Budget, cost, get_arch
 from mobilenets.cli.show import show_json, show_progress, show_table
 from mobilenets.errors import MobileNetsError, NoFitError
+from mobilenets.openmp import spin_briefly
 
 NO_FIT, MISSED = 2, 3
 # Typer brings a click of its own or uses the installed one; this is the base of either's.
@@ -590,6 +591,7 @@ def _show_adapted(record: dict[str, Any], *, json: bool) -> None:
 
 def main() -> None:
     """Run the command line; every user's mistake is one sentence on stderr."""
+    spin_briefly()
     show_progress()
     try:
         sys.exit(app(standalone_mode=False) or 0)

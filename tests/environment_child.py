@@ -1,0 +1,13 @@
+"""A child (`mobilenets.child`) that tells its environment."""
+
+import os
+
+from mobilenets.child import Request, serve
+
+
+def answer(request: Request) -> str | None:
+    return os.environ.get(request["name"])
+
+
+if __name__ == "__main__":
+    serve(answer)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,22 @@ def test_a_missed_limit_is_said_by_how_much(done: Path, data: Path):
     assert verdict.verified
     assert not verdict.within_budget
     assert "100.0 % over the limit" in verdict.complaints()[0]
+
+
+def test_sessions_that_disagree_on_a_limit_are_no_miss(done: Path, data: Path):
+    budget = Budget(latency_ms=0.3)
+    one = verify(done / "model.onnx", done / "trained.safetensors", load_images(data), Budget())
+    fast, slow = (
+        replace(one.latency, times_ms=(ms,) * 50, burst=5, probes_ns=()) for ms in (0.26, 0.433)
+    )
+    verdict = replace(one, sessions=(fast, fast, slow), uses=budget.uses(latency_ms=slow.p50_ms))
+
+    assert verdict.undecided
+    assert not verdict.within_budget
+    assert [text.split(" (spread")[0] for text in verdict.complaints()] == [
+        "the machine is too noisy to decide on the limit of 0.3 ms: "
+        "0.26 ms to 0.433 ms in 3 sessions"
+    ]
 
 
 def test_artefact_and_checkpoint_predict_alike(done: Path, data: Path):

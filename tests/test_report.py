@@ -182,6 +182,17 @@ def test_a_verified_run_within_budget_says_so(tmp_path: Path):
         assert words in text
 
 
+def test_a_limit_that_noise_leaves_undecided_is_no_miss(tmp_path: Path):
+    run = write_run(tmp_path, spent=1.2)
+    verdict = json.loads((run / "verdict.json").read_text())
+    (run / "verdict.json").write_text(json.dumps(verdict | {"undecided": True}))
+
+    text = without_plotly(report(run))
+
+    assert "✗ Budget undecided" in text
+    assert "Misses" not in text
+
+
 def test_a_missed_limit_is_complained_of(tmp_path: Path):
     text = without_plotly(report(write_run(tmp_path, spent=1.2)))
 

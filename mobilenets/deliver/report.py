@@ -105,7 +105,8 @@ def _verdict(record: Record) -> str:
         f"{verdict['max_relative_error']:.1e} of the largest",
     )
     limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
-    budget = badge(verdict["within_budget"], "Within budget", "Misses the budget", limits)
+    missed = "Budget undecided" if verdict.get("undecided") else "Misses the budget"
+    budget = badge(verdict["within_budget"], "Within budget", missed, limits)
     complaints = [paragraph(f"{one}.", kind="complaint") for one in verdict["complaints"]]
     bars = [
         limit_bar(limit_text(limit), limit["spent"] / limit["allowed"])

@@ -94,7 +94,9 @@ def test_an_import_that_points_up_is_found():
 
 @pytest.mark.parametrize("module", ["mobilenets", "mobilenets.get_arch", "mobilenets.attic.old"])
 def test_a_module_on_no_floor_is_refused(module: str):
-    with pytest.raises(AssertionError, match=rf"{module} stands on no floor: errors, files, openmp"):
+    with pytest.raises(
+        AssertionError, match=rf"{module} stands on no floor: errors, files, openmp"
+    ):
         floor(module)
 
 

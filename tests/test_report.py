@@ -266,6 +266,24 @@ def test_the_epoch_that_was_kept_is_marked(tmp_path: Path):
     assert figures(text)[1].layout.shapes[0].x0 == 2
 
 
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ({"minutes": 15, "epochs": 60}, "1 of the recipe's 60 epochs in 0.05 minutes"),
+        ({"minutes": None, "epochs": 60}, ">1 epochs in 0.05 minutes"),
+        ({"minutes": 15, "epochs": 1}, ">1 epochs in 0.05 minutes"),
+    ],
+    ids=["cut short", "no limit", "all of them"],
+)
+def test_a_training_that_minutes_cut_short_says_so(
+    tmp_path: Path, recipe: dict[str, Any], said: str
+):
+    run = write_run(tmp_path)
+    (run / "training.json").write_text(json.dumps({"recipe": recipe, "seed": 0}))
+
+    assert said in without_plotly(report(run)).replace("&#x27;", "'")
+
+
 def test_two_classes_get_a_heat_map_of_escaped_names(tmp_path: Path):
     (heat,) = traces(without_plotly(report(write_run(tmp_path))), go.Heatmap)
 

@@ -12,6 +12,7 @@ import torch
 from mobilenets.archs import get_arch, keep_resolution
 from mobilenets.data import Augment, Images, load_images
 from mobilenets.errors import FileError, MobileNetsError
+from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.train import Limits, Recipe, fine_tune, from_scratch, train
 from mobilenets.train.module import Learner
@@ -135,13 +136,20 @@ def test_another_seed_in_the_same_folder_starts_anew(digits: Images, tmp_path: P
 
 
 @pytest.mark.slow
-def test_minutes_plan_the_epochs_once(digits: Images, tmp_path: Path):
+def test_minutes_plan_the_epochs_once_and_say_how_many_are_left_out(
+    digits: Images, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     given = from_scratch(flip=False).limited(Limits(minutes=1e-6))
 
-    checkpoint = train(ARCH, digits, given, folder=tmp_path)
+    with caplog.at_level("INFO"):
+        checkpoint = train(ARCH, digits, given, folder=tmp_path)
 
     assert checkpoint.training["epochs"] == 1
-    assert (tmp_path / "plan.json").exists()
+    all_epochs = given.epochs * read_json(tmp_path / "plan.json")["seconds_per_epoch"]
+    assert (
+        f"1 of the recipe's {given.epochs} epochs fit into 1e-06 minutes; all of them take "
+        f"--minutes {math.ceil(all_epochs / 60)}"
+    ) in caplog.messages
 
 
 @pytest.mark.slow

@@ -184,11 +184,18 @@ def _training(record: Record) -> str:
     minutes = sum(row["seconds"] for row in record.metrics) / 60
     which = f" Epoch {kept['epoch'] + 1:.0f} (dotted) had the lowest and was kept." if kept else ""
     text = (
-        f"{len(record.metrics)} epochs in {minutes:.3g} minutes. The holdout images are a part of "
+        f"{_epochs(record)} in {minutes:.3g} minutes. The holdout images are a part of "
         f"the training images; their loss chooses the epoch.{which} The training loss is that of "
         "augmented images and smoothed labels, so it may lie above."
     )
     return section("Training", _note(text), plots.training(record.metrics, record.task))
+
+
+def _epochs(record: Record) -> str:
+    """How many were trained, and of how many where the minutes were limited."""
+    recipe, trained = record.training["recipe"], len(record.metrics)
+    cut = recipe.get("minutes") is not None and trained < recipe.get("epochs", 0)
+    return f"{trained} of the recipe's {recipe['epochs']} epochs" if cut else f"{trained} epochs"
 
 
 def _answers(record: Record) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import copy
 import json
 import logging
+import math
 import os
 import sys
 import time
@@ -52,6 +53,8 @@ from mobilenets.train.heap import kept_memory
 from mobilenets.train.module import Learner
 from mobilenets.train.norm import IMAGES, Reestimate, lags
 from mobilenets.train.recipe import Recipe
+
+log = logging.getLogger(__name__)
 
 _Loaders = tuple[DataLoader[Any], DataLoader[Any]]
 _EVAL_BATCH = 256
@@ -230,6 +233,11 @@ def _plan(
         epochs = max(1, min(recipe.epochs, int(60 * minutes / seconds)))
         plan = {"epochs": epochs, "seconds_per_epoch": seconds}
         group.decided(lambda: write_json(path, plan))
+        if epochs < recipe.epochs and group.rank() == 0:
+            log.info(
+                f"{epochs} of the recipe's {recipe.epochs} epochs fit into {minutes:g} minutes; "
+                f"all of them take --minutes {math.ceil(recipe.epochs * seconds / 60)}"
+            )
     return replace(recipe, epochs=group.decided(lambda: read_json(path))["epochs"])
 
 

@@ -104,6 +104,16 @@ def test_decoding_keeps_the_order_of_the_indices():
     assert pixels[:, 0, 0, 0].tolist() == [5, 0, 11]
 
 
+@pytest.mark.parametrize("small_s", [0.0, 1e9], ids=["threads", "one thread"])
+def test_images_are_decoded_in_inference_mode_too(small_s: float, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("mobilenets.data.pool.SMALL_S", small_s)
+
+    with torch.inference_mode():
+        pixels = decode(array_images(), np.repeat(np.arange(12), 20), Preprocess(8))
+
+    assert pixels[:, 0, 0, 0].tolist() == np.repeat(np.arange(12), 20).tolist()
+
+
 def test_decoding_nothing_gives_an_empty_tensor():
     assert tuple(decode(array_images(), np.array([], int), Preprocess(8)).shape) == (0, 3, 8, 8)
 

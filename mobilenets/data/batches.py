@@ -59,7 +59,8 @@ def _decode(
 ) -> Tensor:
     """What cannot be read is noted in `broken`, by its place, where that is given."""
     side = preprocess.resolution
-    pixels = torch.empty((len(indices), 3, side, side), dtype=torch.uint8)
+    with torch.inference_mode(False):  # threads do not inherit it, and could not write to these
+        pixels = torch.empty((len(indices), 3, side, side), dtype=torch.uint8)
 
     def fill(at: int) -> None:
         try:

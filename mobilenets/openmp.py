@@ -2,7 +2,7 @@
 
 libgomp's spin 300,000 turns. Where another process has one of the cores, that is a whole slice of
 time at each barrier, thousands of times in a step of training: 60 times as long on two cores
-(docs/log.md). A tenth of a millisecond is enough for threads that come nearly at once.
+(docs/log.md). 10,000 are enough for threads that come nearly at once.
 """
 
 from __future__ import annotations

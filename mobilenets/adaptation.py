@@ -32,6 +32,7 @@ from mobilenets.stages import Stages
 from mobilenets.train import How, Limits, Teacher, train
 from mobilenets.train.job import read_images, save_trained
 from mobilenets.train.named import score
+from mobilenets.words import counted
 
 # A latency limit is aimed at from this far below: two sessions differ by 1 to 3 percent.
 HEADROOM = 0.03
@@ -299,7 +300,7 @@ def _train(job: Adaptation, found: _Member, start: Checkpoint, images: Images) -
     checkpoint = found.step.checkpoint
     adapted = checkpoint.training.get("adapted")
     if job.long_epochs:
-        log.info(f"training for {job.long_epochs} epochs")
+        log.info(f"training for {counted(job.long_epochs, 'epoch')}")
         recipe = job.settings.recipe(start, images).limited(Limits(epochs=job.long_epochs))
         teacher = Teacher.of(start) if job.settings.distil else None
         checkpoint = train(

@@ -27,6 +27,7 @@ from mobilenets.stages import Stages
 from mobilenets.tasks import TASKS, figure
 from mobilenets.train import How, Limits
 from mobilenets.train.job import TRAINED, TrainingJob, read_images
+from mobilenets.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Run:
                 f"network   {summary['chosen']['full_name']}",
                 f"verified  {_yes(summary['verified'])}: {title} {ours} (checkpoint {theirs})",
                 f"budget    {_yes(summary['within_budget'])}: p50 {latency['p50_ms']:.3f} ms on "
-                f"{latency['threads']} thread, {describe('macs', summary['macs'])} MACs, "
+                f"{counted(latency['threads'], 'thread')}, "
+                f"{describe('macs', summary['macs'])} MACs, "
                 f"{describe('params', summary['params'])} parameters, "
                 f"{describe('size_bytes', summary['size_bytes'])}",
                 f"artefact  {summary['artefact']}",

@@ -308,7 +308,7 @@ def test_without_a_table_it_is_said_how_to_build_one(
 
     with pytest.raises(
         MeasureError,
-        match=r"no latency table of onnxruntime with 1 thread\(s\) on this machine; build it with: "
+        match=r"no latency table of onnxruntime with 1 thread on this machine; build it with: "
         "mobilenets table --runtime onnxruntime --threads 1",
     ):
         latency_price("onnxruntime", 1, Device())

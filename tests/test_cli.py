@@ -152,7 +152,7 @@ def test_latencies_are_a_table_and_a_line_of_conditions(monkeypatch: pytest.Monk
         "target  runtime      p50_ms  p90_ms  min_ms  spread  waited  slowed  noisy  runs\n"
         "v2      onnxruntime       2       2       2       0       0       0  no       50\n"
         "v1      onnxruntime       3       3       3       0       0       0  no       50\n"
-        "\n1 thread(s), batch 1, a laptop\n"
+        "\n1 thread, batch 1, a laptop\n"
     )
 
 

@@ -29,6 +29,7 @@ from mobilenets.deliver.usage import needs_package, snippet
 from mobilenets.errors import DataError, FileError
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
+from mobilenets.pipeline import Run
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, describe_file, is_intact
 from mobilenets.runtimes.isolated import Job, export_isolated
@@ -62,6 +63,15 @@ def done(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     fit(data, BUDGET, out=folder, limits=Limits(epochs=12, flip=False))
     return folder
+
+
+@pytest.mark.parametrize(("threads", "said"), [(1, "on 1 thread, "), (2, "on 2 threads, ")])
+def test_the_verdict_says_on_how_many_threads(done: Path, threads: int, said: str):
+    summary = read_json(done / "summary.json")
+
+    summary["latency"]["threads"] = threads
+
+    assert said in Run(done, summary).verdict()
 
 
 def test_a_run_leaves_a_file_for_every_stage(done: Path):

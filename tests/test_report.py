@@ -270,8 +270,8 @@ def test_the_epoch_that_was_kept_is_marked(tmp_path: Path):
     ("recipe", "said"),
     [
         ({"minutes": 15, "epochs": 60}, "1 of the recipe's 60 epochs in 0.05 minutes"),
-        ({"minutes": None, "epochs": 60}, ">1 epochs in 0.05 minutes"),
-        ({"minutes": 15, "epochs": 1}, ">1 epochs in 0.05 minutes"),
+        ({"minutes": None, "epochs": 60}, ">1 epoch in 0.05 minutes"),
+        ({"minutes": 15, "epochs": 1}, ">1 epoch in 0.05 minutes"),
     ],
     ids=["cut short", "no limit", "all of them"],
 )
@@ -288,7 +288,7 @@ def test_two_classes_get_a_heat_map_of_escaped_names(tmp_path: Path):
     (heat,) = traces(without_plotly(report(write_run(tmp_path))), go.Heatmap)
 
     assert heat.hovertext[0][1] == (
-        "is &lt;script&gt;alert(1)&lt;/script&gt; &amp; | co<br>said class 1<br>1 images"
+        "is &lt;script&gt;alert(1)&lt;/script&gt; &amp; | co<br>said class 1<br>1 image"
     )
     assert heat.z[0][0] > 0 > heat.z[0][1]  # right, wrong
 

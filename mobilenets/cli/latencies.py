@@ -7,6 +7,7 @@ from typing import Any
 
 from mobilenets.cli.show import show_json, show_table
 from mobilenets.measurement import Latency, compare
+from mobilenets.words import counted
 
 
 def show(found: Sequence[tuple[str, Latency]], *, compared: bool, json: bool) -> None:
@@ -30,4 +31,4 @@ def _show_many(records: list[dict[str, Any]]) -> None:
         keys.insert(3, "ratio")
     show_table(keys, [[record[key] for key in keys] for record in records])
     first = records[0]
-    print(f"\n{first['threads']} thread(s), batch 1, {first['device']}")
+    print(f"\n{counted(first['threads'], 'thread')}, batch 1, {first['device']}")

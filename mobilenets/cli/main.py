@@ -17,6 +17,7 @@ from mobilenets.archs import ARCHS, Budget, cost, get_arch
 from mobilenets.cli.show import show_json, show_progress, show_table
 from mobilenets.errors import MobileNetsError, NoFitError
 from mobilenets.openmp import spin_briefly
+from mobilenets.words import counted
 
 NO_FIT, MISSED = 2, 3
 # Typer brings a click of its own or uses the installed one; this is the base of either's.
@@ -81,7 +82,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[
+    show_version: Annotated[
         bool,
         typer.Option(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
@@ -473,7 +474,7 @@ def train(
         return show_json(record)
     title, value = figure(record)
     return print(
-        f"{title} {value} of the validation images, after {record['epochs']} epochs "
+        f"{title} {value} of the validation images, after {counted(record['epochs'], 'epoch')} "
         f"({record['images_per_second']:,.0f} images a second)\n{record['checkpoint']}"
     )
 

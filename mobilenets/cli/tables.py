@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from mobilenets.words import counted
+
 
 def show(record: dict[str, Any]) -> None:
     """The table's conditions and its error."""
     error = record["held_out"]
     print(
         f"{record['entries']:,} pieces measured in {record['build_s']:.0f} s: {record['runtime']} "
-        f"{record['runtime_version']}, {record['threads']} thread(s), {record['device']}"
+        f"{record['runtime_version']}, {counted(record['threads'], 'thread')}, {record['device']}"
     )
     print(
         f"error on {error['networks']} networks it was not built from: median "

@@ -10,6 +10,7 @@ from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.deliver.record import Record
 from mobilenets.deliver.usage import commands, contract, library, needs_package, snippet
 from mobilenets.tasks import figure, percent
+from mobilenets.words import counted
 
 _LABELS_SHOWN = 100
 _ANY_IMAGE = {
@@ -136,7 +137,7 @@ def conditions(verdict: dict[str, Any]) -> str:
     noisy = "; the machine was too noisy to be sure" if latency["noisy"] else ""
     part = latency.get("slowed", 0)  # older verdicts do not tell
     slowed = f" ({100 * part:.0f} % of the turns left out: others slowed the core)" if part else ""
-    threads = f"{latency['threads']} thread{'s' if latency['threads'] != 1 else ''}"
+    threads = counted(latency["threads"], "thread")
     return (
         f"Accuracy on {verdict['images']:,} validation images, which trained and chose nothing. "
         f"Latency: {latency['runtime']} {latency['runtime_version']}, {threads}, "

@@ -19,6 +19,7 @@ from mobilenets.measurement.candidates import WIDTHS
 from mobilenets.nn import Checkpoint
 from mobilenets.shrink import Price
 from mobilenets.shrink.family import ASKED, records, run_price
+from mobilenets.words import counted
 
 
 class Point(NamedTuple):
@@ -88,7 +89,7 @@ def write_family(family: Family, path: Path) -> Path:
             "Adapted, step by step",
             f"{from_json(family.steps[0]['arch']).full_name} from "
             f"{describe(family.limit, first.price)} to {describe(family.limit, last.price)} "
-            f"({name}) in {len(family.steps) - 1} steps",
+            f"({name}) in {counted(len(family.steps) - 1, 'step')}",
         ),
         page.paragraph(
             "Each dot is a network after its step's short training, scored on held-out training "

@@ -14,6 +14,7 @@ from mobilenets.archs.budget import describe
 from mobilenets.deliver.page import PALETTE, plot
 from mobilenets.measurement.candidates import Candidate
 from mobilenets.tasks import Task
+from mobilenets.words import counted
 
 # The colours of the day; the page's script puts those of the night in their place.
 _DAY = {name: shades[0] for name, shades in PALETTE.items()}
@@ -158,7 +159,10 @@ def confusion(classes: list[str], matrix: list[list[int]]) -> str:
         text=[[str(count or "") for count in row] for row in matrix],
         texttemplate="%{text}",
         hovertext=[
-            [f"is {true}<br>said {said}<br>{n} images" for said, n in zip(names, row, strict=True)]
+            [
+                f"is {true}<br>said {said}<br>{counted(n, 'image')}"
+                for said, n in zip(names, row, strict=True)
+            ]
             for true, row in zip(names, matrix, strict=True)
         ],
         hovertemplate="%{hovertext}<extra></extra>",

@@ -44,6 +44,7 @@ from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.tasks import figure, percent
+from mobilenets.words import counted
 
 _HEAT_MAP = 30  # classes; beyond, tables
 _BESIDE = 12  # classes whose table has room beside the heat map
@@ -195,7 +196,9 @@ def _epochs(record: Record) -> str:
     """How many were trained, and of how many where the minutes were limited."""
     recipe, trained = record.training["recipe"], len(record.metrics)
     cut = recipe.get("minutes") is not None and trained < recipe.get("epochs", 0)
-    return f"{trained} of the recipe's {recipe['epochs']} epochs" if cut else f"{trained} epochs"
+    return (
+        f"{trained} of the recipe's {recipe['epochs']} epochs" if cut else counted(trained, "epoch")
+    )
 
 
 def _answers(record: Record) -> str:

@@ -15,6 +15,7 @@ from mobilenets.measurement.candidates import Candidate
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.table import Table
 from mobilenets.runtimes import RUNTIMES
+from mobilenets.words import counted
 
 _LIMITS_MS = (0.2, 0.5, 1, 2, 5, 10, 20)
 
@@ -48,7 +49,8 @@ def write_tradeoff(
     body = [
         page.heading(
             "Accuracy against latency",
-            f"{len(pools[0]):,} MobileNets, {threads} thread(s), batch 1, fp32, on {device_name()}",
+            f"{len(pools[0]):,} MobileNets, {counted(threads, 'thread')}, batch 1, fp32, "
+            f"on {device_name()}",
         ),
         page.paragraph(
             "Accuracy is what the papers publish for ImageNet, interpolated between their "

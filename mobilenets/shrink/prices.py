@@ -11,6 +11,7 @@ from mobilenets.errors import MeasureError
 from mobilenets.measurement.candidates import file_bytes
 from mobilenets.measurement.journal import Measure
 from mobilenets.measurement.table import Table, read_table, table_path
+from mobilenets.words import counted
 
 Price = Callable[[Arch], float]
 log = logging.getLogger(__name__)
@@ -55,8 +56,8 @@ def latency_price(runtime: str, threads: int, measure: Measure) -> LatencyPrice:
     table = read_table(table_path(runtime, threads), runtime, threads)
     if table is None:
         raise MeasureError(
-            f"there is no latency table of {runtime} with {threads} thread(s) on this machine; "
-            f"build it with: mobilenets table --runtime {runtime} --threads {threads}"
+            f"there is no latency table of {runtime} with {counted(threads, 'thread')} on this "
+            f"machine; build it with: mobilenets table --runtime {runtime} --threads {threads}"
         )
     assert table.calibration  # raises MeasureError for a table that is unfinished
     return LatencyPrice(table, measure)

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import re
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -282,6 +283,19 @@ def test_a_training_that_minutes_cut_short_says_so(
     (run / "training.json").write_text(json.dumps({"recipe": recipe, "seed": 0}))
 
     assert said in without_plotly(report(run)).replace("&#x27;", "'")
+
+
+def test_a_part_of_an_epoch_is_no_epoch(tmp_path: Path):
+    run = write_run(tmp_path)
+    checkpoint = replace(Checkpoint.fresh(ARCH), training={"epochs": 0.35})
+    checkpoint.save(run / "trained.safetensors")
+    limited = {"name": "fine", "minutes": 15, "epochs": 60}
+    (run / "training.json").write_text(json.dumps({"recipe": limited, "seed": 0}))
+
+    text = without_plotly(report(run)).replace("&#x27;", "'")
+
+    assert "0.35 of the recipe's 60 epochs in 0.05 minutes" in text
+    assert "Recipe: fine, 0.35 epochs." in (run / "README.md").read_text()
 
 
 def test_two_classes_get_a_heat_map_of_escaped_names(tmp_path: Path):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,12 +145,34 @@ def test_minutes_plan_the_epochs_once_and_say_how_many_are_left_out(
     with caplog.at_level("INFO"):
         checkpoint = train(ARCH, digits, given, folder=tmp_path)
 
-    assert checkpoint.training["epochs"] == 1
     all_epochs = given.epochs * read_json(tmp_path / "plan.json")["seconds_per_epoch"]
+    batch = checkpoint.training["recipe"]["batch_size"]
+    seen = batch / len(digits.train)
+    assert checkpoint.training["epochs"] == seen
     assert (
-        f"1 of the recipe's {given.epochs} epochs fit into 1e-06 minutes; all of them take "
+        f"{seen} of the recipe's {given.epochs} epochs fit into 1e-06 minutes; all of them take "
         f"--minutes {math.ceil(all_epochs / 60)}"
     ) in caplog.messages
+
+
+@pytest.mark.slow
+def test_an_epoch_that_does_not_fit_into_the_minutes_is_of_as_many_images_as_do(
+    digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A step of 1 s, an evaluation of 2 s: in 9 s seven steps of the epoch's twenty."""
+    module = sys.modules["mobilenets.train.train"]  # its package has a function of that name
+    monkeypatch.setattr(module, "_seconds", lambda trial, loaders: (1.0, 2.0))
+    steps: list[int] = []
+    monkeypatch.setattr(
+        Learner, "on_train_batch_end", lambda module, *_: steps.append(module.global_step)
+    )
+    given = from_scratch(flip=False).limited(Limits(minutes=9 / 60))
+
+    checkpoint = train(ARCH, digits, given, folder=tmp_path)
+
+    assert steps == list(range(1, 8))
+    assert checkpoint.training["epochs"] == 0.35
+    assert checkpoint.training["batch_norm"]["reestimated"] == "few steps"
 
 
 @pytest.mark.slow

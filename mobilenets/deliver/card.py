@@ -69,7 +69,7 @@ In the order of the logits: {"; ".join(labels)}.
 ## Training
 
 Images: {counts}; {len(images["skipped"]):,} files could not be read.
-Recipe: {plain(training["recipe"].get("name", "unnamed"))}, {len(record.metrics)} epochs.
+Recipe: {plain(training["recipe"].get("name", "unnamed"))}, {counted(record.epochs, "epoch")}.
 Seed: {training["seed"]}. The epoch was chosen on the holdout images; validation images only report.
 
 ## Limits

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -47,7 +48,7 @@ _OF_TASK = {
 @dataclass(frozen=True)
 class Record:
     """Everything a run left behind. `artefact` is the name of the artefact, which is for `runtime`;
-    `sha256` that of each of its files."""
+    `sha256` that of each of its files. `epochs` is how often the images were seen."""
 
     runtime: str
     artefact: str
@@ -62,6 +63,7 @@ class Record:
     verdict: dict[str, Any]
     predictions: dict[str, Any]
     training: dict[str, Any]
+    epochs: float
     sha256: dict[str, str]
 
 
@@ -72,20 +74,23 @@ def read_run(folder: Path) -> Record:
     in_verdict, in_predictions = _OF_TASK[task.name]
     chosen = _part(folder / "arch.json", _object("arch", "runtime", "binding_limit", "considered"))
     artefact = _part(folder / "arch.json", lambda _: artefact_name(chosen["runtime"]))
+    metrics = _part(folder / "metrics.csv", _metrics(f"holdout_{task.metric}"))
+    preprocess, epochs = _of_checkpoint(folder / "trained.safetensors")
     return Record(
         runtime=chosen["runtime"],
         artefact=artefact,
         arch=_part(folder / "arch.json", lambda data: from_json(json.loads(data)["arch"])),
-        preprocess=_preprocess(folder / "trained.safetensors"),
+        preprocess=preprocess,
         budget=_part(folder / "budget.json", lambda data: Budget(**json.loads(data))),
         task=task,
         images=images,
         chosen=chosen,
         candidates=_part(folder / "candidates.jsonl", _candidates),
-        metrics=_part(folder / "metrics.csv", _metrics(f"holdout_{task.metric}")),
+        metrics=metrics,
         verdict=_part(folder / "verdict.json", _object(*_VERDICT, *in_verdict)),
         predictions=_part(folder / "predictions.json", _object(*in_predictions)),
         training=_part(folder / "training.json", _object("recipe", "seed")),
+        epochs=min(epochs, len(metrics)),  # an adapted network tells of its start's, too
         sha256={
             file.name: _part(file, lambda data: hashlib.sha256(data).hexdigest())
             for file in files_of(folder / artefact)
@@ -102,9 +107,12 @@ def _part(path: Path, parse: Callable[[bytes], T]) -> T:
         raise _unfinished(path, why) from error
 
 
-def _preprocess(path: Path) -> Preprocess:
+def _of_checkpoint(path: Path) -> tuple[Preprocess, float]:
+    """How images come to the network; and for how many epochs it was trained."""
     try:
-        return Preprocess.from_json(Checkpoint.load(path).preprocess)
+        checkpoint = Checkpoint.load(path)
+        epochs = checkpoint.training.get("epochs", inf)
+        return Preprocess.from_json(checkpoint.preprocess), epochs
     except MobileNetsError as error:
         raise _unfinished(path, error) from error
 

@@ -194,7 +194,7 @@ def _training(record: Record) -> str:
 
 def _epochs(record: Record) -> str:
     """How many were trained, and of how many where the minutes were limited."""
-    recipe, trained = record.training["recipe"], len(record.metrics)
+    recipe, trained = record.training["recipe"], record.epochs
     cut = recipe.get("minutes") is not None and trained < recipe.get("epochs", 0)
     return (
         f"{trained} of the recipe's {recipe['epochs']} epochs" if cut else counted(trained, "epoch")

@@ -75,9 +75,10 @@ def train(
 ) -> Checkpoint:
     """The checkpoint with the lowest holdout loss of a run of `recipe`.
 
-    Where `recipe.minutes` limits the run, its number of epochs is planned from a timed trial. The
-    run's state lives in `folder`: called again with the same arguments it goes on after the last
-    whole epoch, with others it starts anew. `start` gives the first weights, and how images are
+    Where `recipe.minutes` limits the run, its number of epochs is planned from a timed trial; where
+    not one fits, its only epoch is of as many images as do. The run's state lives in `folder`:
+    called again with the same arguments it goes on after the last whole epoch, with others it
+    starts anew. `start` gives the first weights, and how images are
     normalised; its classifier only where it has the same classes. `teacher` is imitated as
     `recipe.distil` says. Raises `TrainingStopped`, `TrainingDiverged`.
 
@@ -106,17 +107,17 @@ def train(
     loaders = _loaders(images, recipe, preprocess, seed, part)
     network = _first_network(arch, start, seed, task)
 
-    def module(recipe: Recipe) -> Learner:
-        steps = recipe.epochs * len(loaders[0])
+    def module(recipe: Recipe, steps: int) -> Learner:
+        total = recipe.epochs * steps
         return Learner(
-            network, recipe, seed=seed, total_steps=steps, teacher=teacher, task=task, part=part
+            network, recipe, seed=seed, total_steps=total, teacher=teacher, task=task, part=part
         )
 
     mended = Mended(len(images.train))
     with kept_memory():
-        recipe = _plan(module, recipe, loaders, folder)
-        care = _care(images, recipe, start, network)
-        trainer, best = _run(module(recipe), loaders, folder, [*care, mended])
+        recipe, steps = _plan(module, recipe, loaders, folder)
+        care = _care(images, recipe, start, network, steps)
+        trainer, best = _run(module(recipe, steps), loaders, folder, steps, [*care, mended])
     state = group.decided(
         lambda: torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     )
@@ -129,7 +130,7 @@ def train(
         std=recipe.std,
         training={
             "recipe": asdict(recipe),
-            "epochs": trainer.current_epoch,
+            "epochs": _epochs(trainer.current_epoch, steps, len(loaders[0])),
             "seed": seed,
             "images": images.name,
             "fingerprint": images.fingerprint,
@@ -222,28 +223,40 @@ def _without_classifier(network: MobileNet, start: Checkpoint) -> Mapping[str, T
 
 
 def _plan(
-    module: Callable[[Recipe], Learner], recipe: Recipe, loaders: _Loaders, folder: Path
-) -> Recipe:
-    """The recipe with the epochs that fit into its minutes: as planned before, or timed now."""
+    module: Callable[[Recipe, int], Learner], recipe: Recipe, loaders: _Loaders, folder: Path
+) -> tuple[Recipe, int]:
+    """The recipe with the epochs that fit into its minutes, and how many steps each has: as planned
+    before, or timed now."""
+    whole = len(loaders[0])
     if recipe.minutes is None:
-        return recipe
-    path, minutes = folder / "plan.json", recipe.minutes
+        return recipe, whole
+    path = folder / "plan.json"
     if not group.decided(path.exists):
-        seconds = _seconds_per_epoch(copy.deepcopy(module(recipe)), loaders)
-        epochs = max(1, min(recipe.epochs, int(60 * minutes / seconds)))
-        plan = {"epochs": epochs, "seconds_per_epoch": seconds}
-        group.decided(lambda: write_json(path, plan))
-        if epochs < recipe.epochs and group.rank() == 0:
+        step, evaluation = _seconds(copy.deepcopy(module(recipe, whole)), loaders)
+        epoch, given = whole * step + evaluation, 60 * recipe.minutes
+        epochs = max(1, min(recipe.epochs, int(given / epoch)))
+        steps = max(1, min(whole, int((given - evaluation) / step)))
+        timed = {"epochs": epochs, "steps": steps, "seconds_per_epoch": epoch}
+        group.decided(lambda: write_json(path, timed))
+        fitting = _epochs(epochs, steps, whole)
+        if fitting < recipe.epochs and group.rank() == 0:
             log.info(
-                f"{epochs} of the recipe's {recipe.epochs} epochs fit into {minutes:g} minutes; "
-                f"all of them take --minutes {math.ceil(recipe.epochs * seconds / 60)}"
+                f"{fitting} of the recipe's {recipe.epochs} epochs fit into {recipe.minutes:g} "
+                f"minutes; all of them take --minutes {math.ceil(recipe.epochs * epoch / 60)}"
             )
-    return replace(recipe, epochs=group.decided(lambda: read_json(path))["epochs"])
+    plan = group.decided(lambda: read_json(path))
+    return replace(recipe, epochs=plan["epochs"]), plan["steps"]
 
 
-def _seconds_per_epoch(trial: Learner, loaders: _Loaders, *, steps: int = 10) -> float:
-    """A few training steps of `trial`, timed after warm-up; the holdout, and the images that batch
-    norm is estimated from, at a third of their price an image (no backward pass)."""
+def _epochs(epochs: int, steps: int, whole: int) -> float:
+    """How often all images are seen in `epochs` of `steps`, where `whole` show them all."""
+    return epochs if steps == whole else float(f"{epochs * steps / whole:.3g}")
+
+
+def _seconds(trial: Learner, loaders: _Loaders, *, steps: int = 10) -> tuple[float, float]:
+    """Of a training step of `trial`, the median of a few after warm-up; and of an epoch's
+    evaluation: the holdout, and the images that batch norm is estimated from, at a third of their
+    price an image (no backward pass)."""
     trial.train().to(accelerator())
     optimiser = trial.configure_optimizers()["optimizer"]
     times = []
@@ -254,7 +267,7 @@ def _seconds_per_epoch(trial: Learner, loaders: _Loaders, *, steps: int = 10) ->
     step = sorted(times[3:])[steps // 2]
     processes = trial.part.processes
     looked_at = len(loaders[1]) * _EVAL_BATCH + (IMAGES / processes if trial.recipe.ema else 0)
-    return step * (len(loaders[0]) + looked_at * processes / trial.recipe.batch_size / 3)
+    return step, step * looked_at * processes / trial.recipe.batch_size / 3
 
 
 def _step_(
@@ -281,11 +294,11 @@ def _forever(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def _care(
-    images: Images, recipe: Recipe, start: Checkpoint | None, network: MobileNet
+    images: Images, recipe: Recipe, start: Checkpoint | None, network: MobileNet, steps: int
 ) -> list[Reestimate]:
-    """What estimates batch norm's statistics anew, where this run ever needs it."""
+    """What estimates batch norm's statistics anew, where this run ever needs it; `steps` are those
+    before its first evaluation."""
     carried = start is not None and "surgery" in start.training
-    steps = len(images.train) // min(recipe.batch_size, len(images.train))
     lagging = recipe.ema is not None or lags(steps, recipe.bn_momentum, network)
     if not carried and (recipe.batch_norm == "frozen" or not lagging):
         return []
@@ -296,7 +309,7 @@ def _care(
 
 
 def _trainer(
-    module: Learner, folder: Path, more: Sequence[pl.Callback]
+    module: Learner, folder: Path, steps: int, more: Sequence[pl.Callback]
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     recipe = module.recipe
     best = ModelCheckpoint(
@@ -321,6 +334,7 @@ def _trainer(
         callbacks.append(Timer(limit, interval="epoch", verbose=False))
     trainer = pl.Trainer(
         max_epochs=recipe.epochs,
+        limit_train_batches=steps,
         callbacks=callbacks,
         precision=precision(accelerator(), mixed=recipe.mixed_precision),
         use_distributed_sampler=False,
@@ -353,14 +367,14 @@ def _processes(recipe: Recipe) -> dict[str, Any]:
 
 
 def _run(
-    module: Learner, loaders: _Loaders, folder: Path, more: Sequence[pl.Callback]
+    module: Learner, loaders: _Loaders, folder: Path, steps: int, more: Sequence[pl.Callback]
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     """Train, from `last.ckpt` where it is there; raises `TrainingStopped` on Ctrl-C and SIGTERM,
     which Lightning turns into a quiet exit (SIGTERM's with status 0)."""
     last = folder / "last.ckpt"
     start = group.decided(lambda: last if last.exists() else None)
     with _quiet():
-        trainer, best = _trainer(module, folder, more)
+        trainer, best = _trainer(module, folder, steps, more)
         try:
             trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
             stopped = trainer.interrupted

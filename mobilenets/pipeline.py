@@ -18,9 +18,10 @@ from mobilenets.deliver.report import report
 from mobilenets.deliver.verify import drop_undecided, verify
 from mobilenets.errors import ArchError
 from mobilenets.files import read_json, write_json, write_text
-from mobilenets.measurement.candidates import FAMILIES, describe_arch
-from mobilenets.measurement.choose import choose, measured_once
+from mobilenets.measurement.candidates import FAMILIES, Candidate, describe_arch
+from mobilenets.measurement.choose import Choice, choose, contenders, measured_once
 from mobilenets.measurement.table import load_tables
+from mobilenets.race import Lap, race, train_lap
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
 from mobilenets.stages import Stages
@@ -83,7 +84,8 @@ class _Job:
     runtimes: tuple[str, ...]
     threads: int
     seed: int
-    task: str | None
+    how: How
+    limits: Limits
 
     @property
     def runtime(self) -> str:
@@ -115,18 +117,19 @@ def fit(
     `NoFitError` where no network fits; an artefact that misses a limit is kept, and the summary
     says so. Started by torchrun, the processes train together; all else the first does.
     """
-    how = how or How()
     folder = Path(out) if out is not None else default_folder(data, budget)
-    job = _Job(data, budget, folder, tuple(runtimes), threads, seed, how.task)
-    families, images = group.decided(lambda: (_families(how), _images(job)))
+    job = _Job(
+        data, budget, folder, tuple(runtimes), threads, seed, how or How(), limits or Limits()
+    )
+    families, images = group.decided(lambda: (_families(job.how), _images(job)))
     stages = Stages(folder)
     read = {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped}
     asked = {"budget": budget.to_json(), "threads": threads, "runtimes": list(runtimes)}
     stages.run(
-        "chosen", [read, asked, families], ["arch.json", "candidates.jsonl"],
-        lambda: _choose(job, images, families),
+        "chosen", [read, asked, families, *_raced_by(job)], ["arch.json", "candidates.jsonl"],
+        lambda: _choose(job, images, families), together=True,
     )  # fmt: skip
-    training = group.decided(lambda: _training(job, images, how, limits or Limits()))
+    training = group.decided(lambda: _training(job, images, _arch(job)))
     stages.run("trained", training.inputs(), TRAINED, lambda: _train(job, training), together=True)
     runtime, artefact = group.decided(
         lambda: (job.runtime, [file.name for file in files_of(job.artefact)])
@@ -157,7 +160,7 @@ def _families(how: How) -> tuple[str, ...] | None:
 
 
 def _images(job: _Job) -> Images:
-    images = read_images(job.data, job.folder, seed=job.seed, task=job.task)
+    images = read_images(job.data, job.folder, seed=job.seed, task=job.how.task)
     write_json(job.folder / "budget.json", job.budget.to_json())
     counts = ", ".join(
         f"{len(getattr(images, s))} {s}" for s in ("train", "holdout", "val", "test")
@@ -168,36 +171,74 @@ def _images(job: _Job) -> Images:
     return images
 
 
+def _raced_by(job: _Job) -> list[Any]:
+    """What a race depends on beside the candidates."""
+    if job.how.race == 1:
+        return []
+    how = {name: str(value) for name, value in asdict(job.how).items()}
+    return [how, asdict(job.limits), job.seed]
+
+
 def _choose(job: _Job, images: Images, families: Collection[str] | None) -> None:
+    """The choice of the first process; where there is a race, all train in it."""
+    choice, raced = group.decided(lambda: _considered(job, images, families))
+    winner, laps = race([one.arch for one in raced], lambda *lap: _lap(job, images, *lap))
+    group.decided(lambda: _keep_choice(job, choice, raced, winner, laps))
+
+
+def _considered(
+    job: _Job, images: Images, families: Collection[str] | None
+) -> tuple[Choice, list[Candidate]]:
+    """The choice, and what races for it."""
     with Exporter() as exporter:
+        measure = measured_once(job.folder / "latency.jsonl", job.threads, exporter.export)
         choice = choose(
             job.budget,
             classes=len(images.classes),
             image_size=images.native_size,
             threads=job.threads,
             runtimes=job.runtimes,
-            measure=measured_once(job.folder / "latency.jsonl", job.threads, exporter.export),
+            measure=measure,
             tables=load_tables(job.runtimes, job.threads),
             families=families,
         )
-    lines = [json.dumps(candidate.to_json()) for candidate in choice.candidates]
+        return choice, contenders(choice, job.budget, measure, job.how.race)
+
+
+def _lap(job: _Job, images: Images, arch: Arch, number: int, share: float) -> Lap:
+    training = group.decided(lambda: _training(job, images, arch))
+    folder = job.folder / "race" / f"{number}-{arch.full_name}"
+    return train_lap(training, number, share, folder)
+
+
+def _keep_choice(
+    job: _Job, choice: Choice, raced: list[Candidate], winner: Arch, laps: list[Lap]
+) -> None:
+    chosen = next(one for one in raced if one.arch == winner)
+    measured = {(one.arch, one.runtime): one for one in raced}
+    known = (measured.get((one.arch, one.runtime), one) for one in choice.candidates)
+    lines = [json.dumps(one.to_json()) for one in known]
     write_text(job.folder / "candidates.jsonl", "\n".join(lines) + "\n")
     record = {
-        "arch": to_json(choice.chosen.arch),
-        "runtime": choice.chosen.runtime,
-        "chosen": choice.chosen.to_json(),
+        "arch": to_json(chosen.arch),
+        "runtime": chosen.runtime,
+        "chosen": chosen.to_json(),
         "binding_limit": choice.binding_limit,
         "considered": choice.considered,
         "threads": job.threads,
+        "race": [lap.to_json() for lap in laps],
     }
     write_json(job.folder / "arch.json", record)
-    log.info(f"chosen: {choice.chosen.arch.full_name}")
+    log.info(f"chosen: {chosen.arch.full_name}")
 
 
-def _training(job: _Job, images: Images, how: How, limits: Limits) -> TrainingJob:
-    """Of the network that was chosen."""
-    arch = from_json(read_json(job.folder / "arch.json")["arch"])
-    return how.job(arch, images, how.start(arch), limits=limits, seed=job.seed)
+def _arch(job: _Job) -> Arch:
+    """The network that was chosen."""
+    return from_json(read_json(job.folder / "arch.json")["arch"])
+
+
+def _training(job: _Job, images: Images, arch: Arch) -> TrainingJob:
+    return job.how.job(arch, images, job.how.start(arch), limits=job.limits, seed=job.seed)
 
 
 def _train(job: _Job, training: TrainingJob) -> None:
@@ -228,6 +269,7 @@ def _summary(job: _Job, arch: Arch) -> dict[str, Any]:
         "chosen": describe_arch(arch) | {"expected_imagenet_top1": expected and expected.top1},
         "budget": job.budget.to_json(),
         "binding_limit": chosen["binding_limit"],
+        "race": chosen.get("race", []),
         "artefact": str(job.artefact),
         "checkpoint": str(job.folder / "trained.safetensors"),
         "report": str(job.folder / "report.html"),

@@ -11,7 +11,13 @@ from mobilenets.archs import Arch, Budget, cost, get_arch
 from mobilenets.errors import ArchError, BudgetError, ConversionError, NoFitError
 from mobilenets.measurement import target
 from mobilenets.measurement.candidates import candidates, price
-from mobilenets.measurement.choose import HEADROOM, MAX_MEASURED, choose, measured_whole
+from mobilenets.measurement.choose import (
+    HEADROOM,
+    MAX_MEASURED,
+    choose,
+    contenders,
+    measured_whole,
+)
 from mobilenets.measurement.journal import journalled
 from mobilenets.measurement.latency import Latency
 from mobilenets.measurement.quiet import in_quiet
@@ -304,3 +310,40 @@ def test_what_was_measured_elsewhere_or_is_broken_is_measured_again(tmp_path: Pa
 
     assert device.measured == [arch, arch]
     assert "another device" in path.read_text()
+
+
+def test_the_contenders_are_the_best_at_half_the_macs_and_at_half_of_that():
+    device, budget = FakeDevice(), Budget(latency_ms=1, params=2e6)
+    choice = choose(budget, classes=10, image_size=28, measure=device)
+
+    found = contenders(choice, budget, device, 4)
+
+    fitting = [
+        one
+        for one in candidates(10, 28)
+        if one.params <= 2e6 and device.ms(one.arch) <= 1 - HEADROOM
+    ]
+    assert found[0] == choice.chosen
+    assert len(found) == 4
+    for halvings, one in enumerate(found):
+        small = [other for other in fitting if other.macs <= choice.chosen.macs / 2**halvings]
+        assert one.macs <= choice.chosen.macs / 2**halvings
+        assert one.expected.top1 == max(other.expected.top1 for other in small)
+        assert one.latency is not None
+
+
+def test_what_turns_out_too_slow_does_not_contend():
+    device, budget = FakeDevice(), Budget(latency_ms=1)
+    choice = choose(budget, classes=10, image_size=28, measure=device)
+
+    def slower(archs: Sequence[Arch], runtime: str) -> list[Latency]:
+        return [Latency((1.0,) * 10, 1, runtime, "1", 1, "fp32", 1, "fake") for _ in archs]
+
+    assert [one.arch for one in contenders(choice, budget, slower, 3)] == [choice.chosen.arch]
+
+
+def test_where_nothing_is_smaller_one_contends_alone():
+    device, budget = FakeDevice(), Budget(macs=0.6e6)
+    choice = choose(budget, classes=10, image_size=28, measure=device)
+
+    assert contenders(choice, budget, device, 8) == [choice.chosen]

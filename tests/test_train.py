@@ -151,7 +151,7 @@ def test_minutes_plan_the_epochs_once_and_say_how_many_are_left_out(
     assert checkpoint.training["epochs"] == seen
     assert (
         f"{seen} of the recipe's {given.epochs} epochs fit into 1e-06 minutes; all of them take "
-        f"--minutes {math.ceil(all_epochs / 60)}"
+        f"{math.ceil(all_epochs / 60)}"
     ) in caplog.messages
 
 

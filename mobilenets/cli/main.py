@@ -318,6 +318,12 @@ def fit(
     ] = None,
     flip: Flip = None,
     mixed: Mixed = None,
+    race: Annotated[
+        int,
+        typer.Option(
+            help="Train so many candidates briefly, in all for as long again, and take the best."
+        ),
+    ] = 1,
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Choose a larger network, and shrink it (NetAdapt).")
     ] = False,
@@ -340,7 +346,7 @@ def fit(
     words: dict[str, Any] = {
         "out": out, "threads": threads, "seed": seed, "runtimes": runtime_names(runtime),
         "limits": Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
-        "how": How(weights, recipe, teacher, task),
+        "how": How(weights, recipe, teacher, task, race),
     }  # fmt: skip
     if adapt:
         from mobilenets.adaptation import fit_adapted

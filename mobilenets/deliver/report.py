@@ -79,6 +79,7 @@ def _body(record: Record) -> list[str]:
         _verdict(record),
         _figures(record, costs),
         _tradeoff(record),
+        *_race(record),
         _training(record),
         *_of_task(record),
         _costs(record.arch, costs),
@@ -178,6 +179,28 @@ def _measured(candidates: list[dict[str, Any]]) -> str:
     rows.sort(key=lambda row: (-row[3], row[2]))
     header = ["network", "runtime", "p50 in ms", "expected top-1, %"]
     return table(header, [[*row[:2], round(row[2], 3), row[3]] for row in rows], tight=True)
+
+
+def _race(record: Record) -> list[str]:
+    """What several candidates learnt, where that chose the network."""
+    laps = record.chosen.get("race", [])
+    if not laps:
+        return []
+    text = (
+        "The expected accuracy is ImageNet's, so candidates trained on these images, all for as "
+        "long. The half with the least loss on the holdout, a part of the training images, went on "
+        f"to the next round, which takes twice as long; {record.arch.full_name} won."
+    )
+    header = ["round", "network", "epochs", "seconds", "holdout loss"]
+    header.append(f"holdout {record.task.title}, %")
+    rows = [
+        [
+            one["round"], one["name"], one["epochs"], round(one["seconds"]), round(one["loss"], 3),
+            round(one["score"], 2),
+        ]
+        for one in laps
+    ]  # fmt: skip
+    return [section("The race", _note(text), table(header, rows, tight=True))]
 
 
 def _training(record: Record) -> str:

@@ -125,6 +125,28 @@ def _choose(
     )
 
 
+def contenders(choice: Choice, budget: Budget, measure: Measure, count: int) -> list[Candidate]:
+    """The network that was chosen, and up to `count` - 1 that train faster, measured: of all that
+    fit and take at most a half of its MACs, a quarter, an eighth, ..., the one with the best
+    expected accuracy. Fewer where nothing is so small."""
+    chosen = choice.chosen
+    pool = [
+        one
+        for one in choice.candidates
+        if one.runtime == chosen.runtime
+        and budget.fits(**one.spent())
+        and _fits(one.latency.p50_ms if one.latency else one.predicted_ms or 0, budget)
+    ]
+    found = {chosen.arch: chosen}
+    for halvings in range(1, count):
+        small = [one for one in pool if one.macs <= chosen.macs / 2**halvings]
+        best = max(small, key=_promise, default=chosen)
+        found.setdefault(best.arch, best)
+    new = _measured([one for one in found.values() if one.latency is None], measure)
+    measured = [*(one for one in found.values() if one.latency), *new]
+    return [one for one in measured if one.latency and _fits(one.latency.p50_ms, budget)]
+
+
 def predict_all(
     *,
     classes: int = 1000,

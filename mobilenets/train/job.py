@@ -10,6 +10,7 @@ from typing import Any
 from mobilenets import group
 from mobilenets.archs import Arch, to_json
 from mobilenets.data import Images, load_images
+from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.train.distil import Teacher, teacher_in
@@ -29,16 +30,20 @@ class How:
 
     `weights` are words for `starting_point`; `recipe` None is fine_tune with weights, and without
     small_images for images of at most 32 pixels and from_scratch for others; `teacher` is a
-    checkpoint's file; `task` None is what the data is for (`load_images`).
+    checkpoint's file; `task` None is what the data is for (`load_images`). Where `fit` chooses,
+    `race` candidates train briefly, and the one that learns most is taken (`mobilenets.race`).
     """
 
     weights: str | None = None
     recipe: str | None = None
     teacher: Path | None = None
     task: str | None = None
+    race: int = 1
 
     def check(self) -> None:
-        """Raise for a recipe or teacher that is not there, before anything dear is done."""
+        """Raise for what cannot be, or is not there, before anything dear is done."""
+        if type(self.race) is not int or self.race < 1:
+            raise MobileNetsError(f"race must be a whole number of at least 1, got {self.race!r}")
         recipe = get_recipe(self.recipe or "from_scratch")
         if self.teacher is not None:
             teacher_in(self.teacher, match=recipe.distil.match)

@@ -242,7 +242,7 @@ def _plan(
         if fitting < recipe.epochs and group.rank() == 0:
             log.info(
                 f"{fitting} of the recipe's {recipe.epochs} epochs fit into {recipe.minutes:g} "
-                f"minutes; all of them take --minutes {math.ceil(recipe.epochs * epoch / 60)}"
+                f"minutes; all of them take {math.ceil(recipe.epochs * epoch / 60)}"
             )
     plan = group.decided(lambda: read_json(path))
     return replace(recipe, epochs=plan["epochs"]), plan["steps"]

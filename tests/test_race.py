@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mobilenets.archs import Arch, get_arch, keep_resolution
+from mobilenets.data import load_images
+from mobilenets.errors import MobileNetsError
+from mobilenets.race import Lap, race, train_lap
+from mobilenets.train import How, Limits
+
+ARCHS = [get_arch("mobilenet_v1", width=width / 4) for width in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    ("count", "trained", "shares"),
+    [
+        (1, [], []),
+        (2, [2], [1 / 2]),
+        (3, [3, 2], [1 / 6, 1 / 4]),
+        (4, [4, 2], [1 / 8, 1 / 4]),
+        (5, [5, 3, 2], [1 / 15, 1 / 9, 1 / 6]),
+    ],
+)
+def test_half_of_them_go_on_and_all_rounds_take_as_long(
+    count: int, trained: list[int], shares: list[float]
+):
+    """Networks lose less the narrower they are; the last round turns that round."""
+    asked: list[tuple[Arch, int, float]] = []
+
+    def lap(arch: Arch, number: int, share: float) -> Lap:
+        asked.append((arch, number, share))
+        loss = -arch.width if number == len(trained) else arch.width
+        return Lap(arch.full_name, number, 1, 1.0, loss, 50.0)
+
+    winner, laps = race(ARCHS[:count], lap)
+
+    rounds = [[one for one in asked if one[1] == number] for number in range(1, len(trained) + 1)]
+    assert [len(one) for one in rounds] == trained
+    assert [one[0][2] for one in rounds] == pytest.approx(shares)
+    assert sum(share for _, _, share in asked) == pytest.approx(float(count > 1))
+    assert [one.name for one in laps] == [arch.full_name for arch, _, _ in asked]
+    if count > 1:
+        left = [arch for arch, _, _ in rounds[-1]]
+        assert left == ARCHS[: len(left)]
+    assert winner == ARCHS[int(count > 1)]
+
+
+@pytest.mark.slow
+def test_a_lap_is_a_part_of_the_training_and_done_once(tmp_path: Path):
+    images = load_images("digits")
+    images = replace(images, train=images.train[:320], holdout=images.holdout[:64])
+    arch = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
+    job = How().job(arch, images, None, limits=Limits(epochs=8), seed=0)
+
+    lap = train_lap(job, 2, 1 / 4, tmp_path)
+    again = train_lap(job, 2, 1 / 4, tmp_path)
+
+    assert (lap.name, lap.round, lap.epochs) == (arch.full_name, 2, 2)
+    assert again == lap
+    losses = [
+        float(line.split(",")[2]) for line in (tmp_path / "metrics.csv").read_text().split()[1:]
+    ]
+    assert lap.loss == min(losses)
+
+
+@pytest.mark.parametrize("count", [0, -1, 1.5, True])
+def test_a_race_of_less_than_one_is_refused(count: object):
+    with pytest.raises(MobileNetsError, match=f"race must be a whole number .* got {count!r}"):
+        How(race=count).check()

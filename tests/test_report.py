@@ -285,6 +285,24 @@ def test_a_training_that_minutes_cut_short_says_so(
     assert said in without_plotly(report(run)).replace("&#x27;", "'")
 
 
+def test_a_race_is_told_lap_by_lap(tmp_path: Path):
+    run = write_run(tmp_path)
+    chosen = json.loads((run / "arch.json").read_text())
+    lap = {"name": "slow & wide", "round": 1, "epochs": 0.25, "seconds": 59.6, "score": 80.0}
+    (run / "arch.json").write_text(json.dumps(chosen | {"race": [lap | {"loss": 0.51234}]}))
+
+    text = without_plotly(report(run))
+
+    first = "<td class=n>1</td><td>slow &amp; wide</td><td class=n>0.512</td>"
+    assert f"{first}<td class=n>80.0</td><td class=n>0.25</td><td class=n>60</td>" in text
+    assert "<th class=n>holdout top-1, %</th>" in text
+    assert f"{ARCH.full_name} won." in text
+
+
+def test_without_a_race_nothing_is_said_of_one(tmp_path: Path):
+    assert "The race" not in without_plotly(report(write_run(tmp_path)))
+
+
 def test_a_part_of_an_epoch_is_no_epoch(tmp_path: Path):
     run = write_run(tmp_path)
     checkpoint = replace(Checkpoint.fresh(ARCH), training={"epochs": 0.35})

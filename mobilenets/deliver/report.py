@@ -187,16 +187,16 @@ def _race(record: Record) -> list[str]:
     if not laps:
         return []
     text = (
-        "The expected accuracy is ImageNet's, so candidates trained on these images, all for as "
-        "long. The half with the least loss on the holdout, a part of the training images, went on "
-        f"to the next round, which takes twice as long; {record.arch.full_name} won."
+        "The expected accuracy is ImageNet's, so candidates trained on these images, all of a round "
+        "for as long; the half with the least loss on the holdout, a part of the training images, "
+        f"went on to the next round, anew and longer. {record.arch.full_name} won."
     )
-    header = ["round", "network", "epochs", "seconds", "holdout loss"]
-    header.append(f"holdout {record.task.title}, %")
+    title = f"holdout {record.task.title}, %"
+    header = ["round", "network", "holdout loss", title, "epochs", "seconds"]
     rows = [
         [
-            one["round"], one["name"], one["epochs"], round(one["seconds"]), round(one["loss"], 3),
-            round(one["score"], 2),
+            one["round"], one["name"], round(one["loss"], 3), round(one["score"], 2),
+            one["epochs"], round(one["seconds"]),
         ]
         for one in laps
     ]  # fmt: skip

@@ -187,9 +187,9 @@ def _race(record: Record) -> list[str]:
     if not laps:
         return []
     text = (
-        "The expected accuracy is ImageNet's, so candidates trained on these images, all of a round "
-        "for as long; the half with the least loss on the holdout, a part of the training images, "
-        f"went on to the next round, anew and longer. {record.arch.full_name} won."
+        "The expected accuracy is ImageNet's, so candidates trained on these images, all of a "
+        "round for as long; the half with the least loss on the holdout, a part of the training "
+        f"images, went on to the next round, anew and longer. {record.arch.full_name} won."
     )
     title = f"holdout {record.task.title}, %"
     header = ["round", "network", "holdout loss", title, "epochs", "seconds"]

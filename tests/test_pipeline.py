@@ -12,7 +12,6 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -315,39 +314,6 @@ def test_killed_three_times_it_ends_as_if_nothing_had_happened(
     whole = Checkpoint.load(done / "trained.safetensors")
     torch.testing.assert_close(dict(resumed.weights), dict(whole.weights), rtol=0, atol=0)
     assert (run / "report.html").exists()
-
-
-def test_a_race_that_is_killed_ends_as_if_nothing_had_happened(data: Path, tmp_path: Path):
-    """Three candidates, two of them again; killed between these two."""
-
-    def command(run: Path) -> list[str]:
-        return [
-            sys.executable, "-m", "mobilenets", "fit", str(data), "--macs", "2M", "--race", "3",
-            "--epochs", "6", "--no-flip", "--out", str(run),
-        ]  # fmt: skip
-
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    subprocess.run(command(whole), check=True, capture_output=True)
-    laps = read_json(whole / "arch.json")["race"]
-    kill_when_it_says(f"{laps[3]['name']}: loss {laps[3]['loss']:.3f}", command(cut))
-
-    subprocess.run(command(cut), check=True, capture_output=True)
-
-    assert [lap["round"] for lap in laps] == [1, 1, 1, 2, 2]
-    assert {lap["name"] for lap in laps[3:]} == best_of(laps[:3], 2)
-    assert {from_json(read_json(whole / "arch.json")["arch"]).full_name} == best_of(laps[3:], 1)
-    same = ("name", "round", "epochs", "loss", "score")
-    again = read_json(cut / "arch.json")["race"]
-    assert [[lap[key] for key in same] for lap in again] == [
-        [lap[key] for key in same] for lap in laps
-    ]
-    one, other = (Checkpoint.load(run / "trained.safetensors") for run in (whole, cut))
-    torch.testing.assert_close(dict(one.weights), dict(other.weights), rtol=0, atol=0)
-    assert "The race" in (cut / "report.html").read_text()
-
-
-def best_of(laps: list[dict[str, Any]], count: int) -> set[str]:
-    return {lap["name"] for lap in sorted(laps, key=lambda lap: lap["loss"])[:count]}
 
 
 def kill_when_it_says(moment: str, command: list[str]) -> None:

@@ -1,15 +1,22 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from mobilenets.archs import Arch, get_arch, keep_resolution
+from mobilenets import Budget, fit
+from mobilenets.archs import Arch, from_json, get_arch, keep_resolution
 from mobilenets.data import load_images
 from mobilenets.errors import MobileNetsError
+from mobilenets.files import read_json
+from mobilenets.nn import Checkpoint
 from mobilenets.race import Lap, race, train_lap
 from mobilenets.train import How, Limits
+from tests.test_pipeline import kill_when_it_says, write_folder
 
 ARCHS = [get_arch("mobilenet_v1", width=width / 4) for width in range(1, 6)]
 
@@ -70,3 +77,38 @@ def test_a_lap_is_a_part_of_the_training_and_done_once(tmp_path: Path):
 def test_a_race_of_less_than_one_is_refused(count: object):
     with pytest.raises(MobileNetsError, match=f"race must be a whole number .* got {count!r}"):
         How(race=count).check()
+
+
+@pytest.mark.slow
+def test_a_race_that_is_killed_ends_as_if_nothing_had_happened(tmp_path: Path):
+    """Three candidates, two of them again; killed between these two."""
+    data = write_folder(tmp_path / "digits3")
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    asked = {"limits": Limits(epochs=6, flip=False), "how": How(race=3)}
+    fit(data, Budget(macs=1e6), out=whole, **asked)
+    laps = read_json(whole / "arch.json")["race"]
+    kill_when_it_says(
+        f"{laps[3]['name']}: loss {laps[3]['loss']:.3f}",
+        [
+            sys.executable, "-m", "mobilenets", "fit", str(data), "--macs", "1M", "--race", "3",
+            "--epochs", "6", "--no-flip", "--out", str(cut),
+        ],
+    )  # fmt: skip
+
+    fit(data, Budget(macs=1e6), out=cut, **asked)
+
+    assert [lap["round"] for lap in laps] == [1, 1, 1, 2, 2]
+    assert {lap["name"] for lap in laps[3:]} == best_of(laps[:3], 2)
+    assert {from_json(read_json(whole / "arch.json")["arch"]).full_name} == best_of(laps[3:], 1)
+    same = ("name", "round", "epochs", "loss", "score")
+    again = read_json(cut / "arch.json")["race"]
+    assert [[lap[key] for key in same] for lap in again] == [
+        [lap[key] for key in same] for lap in laps
+    ]
+    one, other = (Checkpoint.load(run / "trained.safetensors") for run in (whole, cut))
+    torch.testing.assert_close(dict(one.weights), dict(other.weights), rtol=0, atol=0)
+    assert "The race" in (cut / "report.html").read_text()
+
+
+def best_of(laps: list[dict[str, Any]], count: int) -> set[str]:
+    return {lap["name"] for lap in sorted(laps, key=lambda lap: lap["loss"])[:count]}

@@ -117,7 +117,7 @@ def train(
     with kept_memory():
         recipe, steps = _plan(module, recipe, loaders, folder)
         care = _care(images, recipe, start, network, steps)
-        trainer, best = _run(module(recipe, steps), loaders, folder, steps, [*care, mended])
+        trainer, best = _run(module(recipe, steps), loaders, folder, [*care, mended])
     state = group.decided(
         lambda: torch.load(best.best_model_path, map_location="cpu", weights_only=True)
     )
@@ -245,7 +245,7 @@ def _plan(
                 f"minutes; all of them take {math.ceil(recipe.epochs * epoch / 60)}"
             )
     plan = group.decided(lambda: read_json(path))
-    return replace(recipe, epochs=plan["epochs"]), plan["steps"]
+    return replace(recipe, epochs=plan["epochs"]), plan.get("steps", whole)  # older plans: all
 
 
 def _epochs(epochs: int, steps: int, whole: int) -> float:
@@ -309,7 +309,7 @@ def _care(
 
 
 def _trainer(
-    module: Learner, folder: Path, steps: int, more: Sequence[pl.Callback]
+    module: Learner, folder: Path, more: Sequence[pl.Callback]
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     recipe = module.recipe
     best = ModelCheckpoint(
@@ -334,7 +334,7 @@ def _trainer(
         callbacks.append(Timer(limit, interval="epoch", verbose=False))
     trainer = pl.Trainer(
         max_epochs=recipe.epochs,
-        limit_train_batches=steps,
+        limit_train_batches=module.total_steps // recipe.epochs,
         callbacks=callbacks,
         precision=precision(accelerator(), mixed=recipe.mixed_precision),
         use_distributed_sampler=False,
@@ -367,14 +367,14 @@ def _processes(recipe: Recipe) -> dict[str, Any]:
 
 
 def _run(
-    module: Learner, loaders: _Loaders, folder: Path, steps: int, more: Sequence[pl.Callback]
+    module: Learner, loaders: _Loaders, folder: Path, more: Sequence[pl.Callback]
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     """Train, from `last.ckpt` where it is there; raises `TrainingStopped` on Ctrl-C and SIGTERM,
     which Lightning turns into a quiet exit (SIGTERM's with status 0)."""
     last = folder / "last.ckpt"
     start = group.decided(lambda: last if last.exists() else None)
     with _quiet():
-        trainer, best = _trainer(module, folder, steps, more)
+        trainer, best = _trainer(module, folder, more)
         try:
             trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
             stopped = trainer.interrupted

@@ -170,7 +170,7 @@ def test_the_runtimes_are_listed_with_what_to_install(monkeypatch: pytest.Monkey
     assert records["openvino"]["version"] is None
     assert lines[0].split() == ["runtime", "version", "files", "precisions", "to", "install"]
     line = next(line for line in lines if line.startswith("openvino"))
-    assert line.split()[1:4] == ["-", ".xml", "fp32"]
+    assert line.split()[1:5] == ["-", ".xml", "fp32,", "int8"]
     assert line.endswith("pip install 'mobilenets[openvino]'")
 
 

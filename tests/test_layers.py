@@ -14,7 +14,7 @@ PACKAGE = Path(mobilenets.archs.__file__).parents[1]
 FLOORS = (
     "errors", "words", "files", "openmp", "child", "group", "stages", "archs", "nn", "runtimes",
     "measurement", "data", "tasks", "train", "race", "shrink", "deliver", "pipeline", "adaptation",
-    "cli", "__main__",
+    "quantisation", "cli", "__main__",
 )  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

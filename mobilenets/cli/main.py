@@ -438,6 +438,38 @@ def adapt(
 
 
 @app.command()
+def quantise(
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run folder or its checkpoint.")
+    ],
+    data: Annotated[str, typer.Argument(help="The images it was trained on.")],
+    runtime: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
+    threads: Threads = 1,
+    drop: Annotated[
+        float, typer.Option(help="The most that may be lost, in points of top-1.")
+    ] = 1.0,
+    smaller: Annotated[
+        bool, typer.Option("--smaller", help="Take int8 for its size, even if it is not faster.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.  [default: runs/SOURCE-int8]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Put a trained network into 8-bit integers, where that is faster and loses little.
+
+    Example: mobilenets quantise runs/photos photos/
+    """
+    from mobilenets.cli import quantising
+    from mobilenets.quantisation import Quantisation
+    from mobilenets.quantisation import quantise as quantise_network
+
+    record = quantise_network(Quantisation(source, data, runtime, threads, drop, smaller, out))
+    show_json(record) if json else quantising.show(record)
+    _end(record)
+
+
+@app.command()
 def train(
     name: Name,
     data: Annotated[str, typer.Argument(help="Folder, CSV, or: digits, fashion-mnist.")],
@@ -587,10 +619,15 @@ def write_report(run: Annotated[Path, typer.Argument(help="A run folder of `fit`
 
 
 def _show_adapted(record: dict[str, Any], *, json: bool) -> None:
-    """Print it; end with 3 where the artefact misses a limit or was not verified."""
+    """Print it, and end as it ended."""
     from mobilenets.cli import adapting
 
     show_json(record) if json else adapting.show(record)
+    _end(record)
+
+
+def _end(record: dict[str, Any]) -> None:
+    """With 3 where the artefact misses a limit or was not verified."""
     if not (record["verified"] and record["within_budget"]):
         print("; ".join(record["complaints"]), file=sys.stderr)
         raise typer.Exit(MISSED)

@@ -23,8 +23,8 @@ from mobilenets.nn import Checkpoint
 from mobilenets.runtimes.artefact import is_intact, size_of
 from mobilenets.tasks import Score, Task, get_task, percent
 
-# fp32 against fp32: the runtime sums in another order, nothing more.
-MAX_RELATIVE_ERROR = 1e-3
+# fp32 against fp32: the runtime sums in another order, nothing more. In int8 logits differ.
+MAX_RELATIVE_ERROR = {"fp32": 1e-3, "int8": math.inf}
 MAX_LOSS = 0.1  # of the task's metric, percent
 # A p50 that is not this part below its limit is measured again: all of three must be within it.
 _CLOSE = 0.1
@@ -51,6 +51,7 @@ class Verdict:
     size_bytes: int
     macs: int
     params: int
+    max_loss: float
 
     @property
     def latency(self) -> Latency:
@@ -62,8 +63,8 @@ class Verdict:
         """Whether the artefact is the network that was trained."""
         return (
             self.intact
-            and self.max_relative_error <= MAX_RELATIVE_ERROR
-            and (self.checkpoint.value or 0) - (self.artefact.value or 0) <= MAX_LOSS
+            and self.max_relative_error <= MAX_RELATIVE_ERROR[self.latency.precision]
+            and (self.checkpoint.value or 0) - (self.artefact.value or 0) <= self.max_loss
         )
 
     @property
@@ -150,11 +151,12 @@ def verify(
     *,
     runtime: str | None = None,
     threads: int = 1,
+    max_loss: float = MAX_LOSS,
 ) -> Verdict:
     """Score the artefact and the checkpoint on all validation images, time the artefact, weigh it.
 
-    `runtime` times it; None is that of its file's suffix. Raises `FileError` for a file that
-    cannot be read.
+    `runtime` times it; None is that of its file's suffix. The artefact may lose `max_loss` percent
+    of the task's metric. Raises `FileError` for a file that cannot be read.
     """
     artefact = Path(artefact)
     if not isinstance(checkpoint, Checkpoint):
@@ -185,6 +187,7 @@ def verify(
         size_bytes=size,
         macs=costs.macs,
         params=costs.params,
+        max_loss=max_loss,
     )
 
 

@@ -58,6 +58,13 @@ class Runtime(Protocol):
         """The network in `path`, to run on `threads` threads (0: all); raises FileError."""
 
 
+class OnnxReader(Runtime, Protocol):
+    """A runtime whose files are made from ONNX models: the int8 ones too."""
+
+    def write(self, model: Any, about: str, path: Path) -> None:
+        """`convert` for an ONNX model."""
+
+
 @dataclass(frozen=True)
 class Known:
     """What is known of a runtime without importing it.
@@ -86,10 +93,12 @@ RUNTIMES = {
     "torch": Known("pytorch.Eager", ("torch",), "torch", "torch", ".safetensors"),
     "torch-compile": Known("pytorch.Compiled", ("torch",), "torch", "torch", ".safetensors"),
     "onnxruntime": Known(
-        "onnxruntime.OnnxRuntime", ("onnx", "onnxruntime"), "onnxruntime", "onnxruntime", ".onnx"
+        "onnxruntime.OnnxRuntime", ("onnx", "onnxruntime"), "onnxruntime", "onnxruntime", ".onnx",
+        ("fp32", "int8"),
     ),
     "openvino": Known(
-        "openvino.OpenVino", ("onnx", "openvino"), "openvino", "'mobilenets[openvino]'", ".xml"
+        "openvino.OpenVino", ("onnx", "openvino"), "openvino", "'mobilenets[openvino]'", ".xml",
+        ("fp32", "int8"),
     ),
     "litert": Known(
         "litert.LiteRt", ("ai_edge_litert", "litert_torch"), "ai-edge-litert",

@@ -12,13 +12,13 @@ import hashlib
 import json
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from mobilenets.archs import from_json
-from mobilenets.errors import ArchError, FileError
-from mobilenets.runtimes import RUNTIMES, get_runtime
+from mobilenets.errors import ArchError, ConversionError, FileError
+from mobilenets.runtimes import RUNTIMES, OnnxReader, get_runtime
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
@@ -53,11 +53,26 @@ def size_of(path: Path) -> int:
 def export(checkpoint: Checkpoint, runtime: str, path: Path) -> None:
     """Write the deployed network as an artefact of `runtime`: whole, or not at all."""
     engine = get_runtime(runtime)
-    about = json.dumps(_description(checkpoint, runtime))
+    about = _description(checkpoint.about(), runtime)
+    _write(lambda draft: engine.convert(checkpoint, about, draft), path)
+
+
+def export_int8(model: Any, about: Mapping[str, Any], runtime: str, path: Path) -> None:
+    """Write an ONNX model in 8-bit integers as an artefact of `runtime`; `about` is that of the
+    checkpoint it is of (`Checkpoint.about`), and more. Raises ConversionError."""
+    engine = cast(OnnxReader, get_runtime(runtime))
+    text = _description(about, runtime, precision="int8")
+    try:
+        _write(lambda draft: engine.write(model, text, draft), path)
+    except RuntimeError as error:
+        raise ConversionError(f"{runtime} cannot read the int8 network: {error}") from error
+
+
+def _write(convert: Callable[[Path], None], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         draft = Path(folder, path.name)
-        engine.convert(checkpoint, about, draft)
+        convert(draft)
         _seal(draft)
         move(draft, path.parent)
 
@@ -100,12 +115,12 @@ def is_intact(path: Path) -> bool:
     return seal is not None and _seal_of(content) == seal
 
 
-def _description(checkpoint: Checkpoint, runtime: str) -> dict[str, Any]:
-    return {
-        **checkpoint.about(),
+def _description(about: Mapping[str, Any], runtime: str, *, precision: str = "fp32") -> str:
+    description = {
+        **about,
         "runtime": runtime,
         "runtime_version": RUNTIMES[runtime].version(),
-        "precision": "fp32",
+        "precision": precision,
         "input": {
             "layout": "NHWC" if runtime == "litert" else "NCHW",
             "dtype": "float32",
@@ -116,6 +131,7 @@ def _description(checkpoint: Checkpoint, runtime: str) -> dict[str, Any]:
         "output": "logits",
         "seal": _UNSEALED.decode(),
     }
+    return json.dumps(description)
 
 
 def _seal(path: Path) -> None:

@@ -45,11 +45,13 @@ class OnnxRuntime:
     """onnxruntime's CPU provider."""
 
     def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
-        from onnx.helper import set_model_props
-
         from mobilenets.runtimes.onnx_file import onnx_model  # torch takes seconds to import
 
-        model = onnx_model(checkpoint)
+        self.write(onnx_model(checkpoint), about, path)
+
+    def write(self, model: Any, about: str, path: Path) -> None:
+        from onnx.helper import set_model_props
+
         set_model_props(model, {"mobilenets": about})
         path.write_bytes(model.SerializeToString(deterministic=True))
 

@@ -58,10 +58,13 @@ class OpenVino:
     def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
         from mobilenets.runtimes.onnx_file import onnx_model  # torch takes seconds to import
 
+        self.write(onnx_model(checkpoint), about, path)
+
+    def write(self, model: Any, about: str, path: Path) -> None:
         # From ONNX bytes, not by `convert_model`, which sends telemetry. `save_model` halves the
         # weights' precision unless told not to.
-        model = openvino.Core().read_model(onnx_model(checkpoint).SerializeToString())
-        if checkpoint.arch.in_channels != _RGB:
+        model = openvino.Core().read_model(model.SerializeToString())
+        if model.inputs[0].shape[1] != _RGB:
             model = _with_channels_last(model)
         model.set_rt_info(about, ["mobilenets"])
         openvino.save_model(model, path, compress_to_fp16=False)

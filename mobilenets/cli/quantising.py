@@ -1,0 +1,37 @@
+"""What `mobilenets quantise` prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mobilenets.archs.budget import describe
+from mobilenets.cli.show import show_table
+from mobilenets.tasks import figure
+
+
+def show(record: dict[str, Any]) -> None:
+    """Float and int8 side by side, and the outcome."""
+    rows = [(part, record[part]) for part in ("fp32", "int8")]
+    metric = next(name for name in record["fp32"] if name not in _COMMON)
+    show_table(
+        ["", f"holdout {metric}", "loss", "p50 ms", "p90 ms", "file"],
+        [
+            [
+                part, one[metric], one["loss"], one["latency"]["p50_ms"],
+                one["latency"]["p90_ms"], describe("size_bytes", one["size_bytes"]),
+            ]
+            for part, one in rows
+        ],
+    )  # fmt: skip
+    title, ours = figure(record, "_artefact")
+    _, theirs = figure(record, "_checkpoint")
+    print(
+        f"\nkept      {record['kept']}: {record['why']}\n"
+        f"ratio     int8 takes {record['ratio']:.2f} of float's time\n"
+        f"verified  {'yes' if record['verified'] else 'NO'}: {title} {ours} of the validation "
+        f"images (checkpoint {theirs})\n"
+        f"artefact  {record['artefact']}"
+    )
+
+
+_COMMON = ("loss", "latency", "size_bytes")

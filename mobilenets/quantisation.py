@@ -25,6 +25,7 @@ from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import RUNTIMES, check_runtime
 from mobilenets.runtimes.artefact import artefact_name, export_int8, files_of, move, size_of
 from mobilenets.runtimes.isolated import Job, export_isolated
+from mobilenets.shrink.family import ASKED
 from mobilenets.shrink.quantise import Scheme, quantised
 from mobilenets.stages import Stages
 from mobilenets.tasks import get_task
@@ -74,9 +75,11 @@ class Quantisation:
 
     @property
     def budget(self) -> Budget:
-        """The limits of the run it comes from; none where there are none."""
-        path = self.source / "budget.json"
-        return Budget(**read_json(path)) if path.is_file() else Budget()
+        """The limits of the run of `fit` or `adapt` it comes from; none where there are none."""
+        fitted, adapted = self.source / "budget.json", self.source / ASKED
+        if adapted.is_file():
+            return Budget(**read_json(adapted)["budget"])
+        return Budget(**read_json(fitted)) if fitted.is_file() else Budget()
 
 
 def quantise(job: Quantisation) -> dict[str, Any]:
@@ -88,8 +91,8 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     """
     checkpoint = Checkpoint.load(trained_in(job.source))
     folder = job.folder
-    if folder.resolve() == job.source.resolve():
-        raise MobileNetsError(f"{folder} is the run to quantise; give another --out")
+    if (folder / "trained.safetensors").exists():
+        raise MobileNetsError(f"{folder} holds another run; give another --out")
     images = read_images(job.data, folder, seed=int(checkpoint.training.get("seed", 0)))
     stages = Stages(folder)
     inputs = [checkpoint.digest(), images.fingerprint, job.runtime]
@@ -180,7 +183,8 @@ def _keep(job: Quantisation) -> None:
         write_bytes(job.folder / file.name, file.read_bytes())
     record = {
         "kept": kept,
-        "why": why or "int8 is within what may be lost" + (", and faster" * (not job.smaller)),
+        "why": why
+        or f"it loses {lost:.2f} points of the {job.drop:g} allowed on the images held out",
         "lost": lost,
         "ratio": ratio,
         **{

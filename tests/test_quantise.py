@@ -383,7 +383,7 @@ def test_what_may_be_lost_is_a_percentage():
 
 @pytest.mark.slow
 def test_a_run_is_not_written_over(trained: Path):
-    with pytest.raises(MobileNetsError, match="is the run to quantise; give another --out"):
+    with pytest.raises(MobileNetsError, match="holds another run; give another --out"):
         quantise(Quantisation(trained, "digits", out=trained))
 
 

@@ -22,10 +22,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-LANES = 16
+_LANES = 16  # channels that onnxruntime's depthwise kernel takes at a time
 _LEAST_PART = 64  # a channel that is smaller than this part of the largest is not brought to it
 ACTIVATIONS = ("Relu", "Clip", "HardSwish")
-_BEFORE_STEM = ("Sub", "Pad")
 
 
 class Graph:
@@ -62,7 +61,7 @@ class Graph:
         return model
 
 
-def integer_form(model: Any, *, hswish: bool = True, lanes: int = LANES) -> Any:
+def integer_form(model: Any, *, hswish: bool = True) -> Any:
     """The same network with nothing that 8-bit integers cannot do, but for its stem, which stays in
     float; h-swish as it is where `hswish` is not set, for runtimes that have it in integers."""
     graph = Graph(model)
@@ -75,7 +74,7 @@ def integer_form(model: Any, *, hswish: bool = True, lanes: int = LANES) -> Any:
     graph.nodes = nodes
     for node in nodes:
         if is_depthwise(graph, node):
-            _fill_lanes_(graph, node, lanes)
+            _fill_lanes_(graph, node)
     return graph.to_model()
 
 
@@ -84,7 +83,7 @@ def stem_of(graph: Graph) -> list[Any]:
     level."""
     stem: list[Any] = []
     for node in graph.nodes:
-        if stem and stem[-1].op_type not in _BEFORE_STEM and node.op_type not in ACTIVATIONS:
+        if stem and stem[-1].op_type != "Sub" and node.op_type not in ACTIVATIONS:
             level = node.op_type == "Mul" and node.input[0] == stem[-1].output[0]
             return [*stem, node] if level and node.input[1] in graph.constants else stem
         stem.append(node)
@@ -159,22 +158,11 @@ def _constant(graph: Graph, value: float) -> str:
     return name
 
 
-def _pad(graph: Graph, node: Any) -> list[Any]:
-    """Zeros around the image, which the convolution that follows can add itself."""
-    (user,) = graph.users(node.output[0])
-    before_after = graph.constants[node.input[1]].reshape(2, -1)[:, -2:].ravel()
-    attribute = next(one for one in user.attribute if one.name == "pads")
-    assert not any(attribute.ints)
-    attribute.ints[:] = before_after.tolist()
-    user.input[0] = node.input[0]
-    return []
-
-
-def _fill_lanes_(graph: Graph, depthwise: Any, lanes: int) -> None:
-    """Zeros for channels up to a multiple of `lanes`, in all layers that share them; nothing where
+def _fill_lanes_(graph: Graph, depthwise: Any) -> None:
+    """Zeros for channels up to a multiple of 16, in all layers that share them; nothing where
     others than layers do."""
     channels = len(graph.constants[depthwise.input[1]])
-    extra = -channels % lanes
+    extra = -channels % _LANES
     shared = _shared(graph, depthwise.output[0]) if extra else None
     if shared is None:
         return
@@ -224,7 +212,6 @@ _REWRITES: dict[str, Callable[[Graph, Any], list[Any]]] = {
     "ReduceMean": _pool,
     "HardSigmoid": _gate,
     "HardSwish": _hswish,
-    "Pad": _pad,
 }
 
 

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ def arch_of(name: str, *, width: float | None = None, padding: str = "symmetric"
     return replace(get_arch(name, width=width, resolution=64, classes=10), padding=padding)
 
 
+@cache
 def float_model(name: str, **words: Any) -> Any:
     return onnx_model(Checkpoint.fresh(arch_of(name, **words)))
 
@@ -299,12 +301,18 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where each runtime's run lives: what one test quantised the next takes up."""
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_quantise_hands_over_int8_that_is_nearly_as_good(
-    trained: Path, runtime: str, tmp_path: Path
+    trained: Path, runtime: str, folders: Path
 ):
-    job = Quantisation(trained, "digits", runtime, drop=3, smaller=True, out=tmp_path / "int8")
+    job = Quantisation(trained, "digits", runtime, drop=3, smaller=True, out=folders / runtime)
 
     record = quantise(job)
 
@@ -322,14 +330,14 @@ def test_quantise_hands_over_int8_that_is_nearly_as_good(
     assert is_intact(Path(record["artefact"]))
     assert artefact.about["precision"] == "int8"
     assert artefact.about["scheme"]["ranges"] in ("whole", "closest")
-    assert read_json(tmp_path / "int8" / "summary.json") == record
+    assert read_json(job.folder / "summary.json") == record
 
 
 @pytest.mark.slow
 def test_what_is_done_is_not_done_again_but_what_is_allowed_is_judged_again(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    job = Quantisation(trained, "digits", drop=100, smaller=True, out=tmp_path / "int8")
+    job = Quantisation(trained, "digits", drop=3, smaller=True, out=folders / "onnxruntime")
     before = quantise(job)
 
     def again(*_: object) -> None:
@@ -388,9 +396,9 @@ def test_a_run_is_not_written_over(trained: Path):
 
 
 @pytest.mark.slow
-def test_the_limits_of_the_run_hold(trained: Path, tmp_path: Path):
+def test_the_limits_of_the_run_hold(trained: Path, folders: Path):
     write_json(trained / "budget.json", {"size_bytes": 100_000.0})
-    job = Quantisation(trained, "digits", smaller=True, drop=100, out=tmp_path / "int8")
+    job = Quantisation(trained, "digits", smaller=True, drop=100, out=folders / "onnxruntime")
 
     record = quantise(job)
 

@@ -36,6 +36,7 @@ from mobilenets.deliver import load
 from mobilenets.measurement import compare, measure
 from mobilenets.measurement.device import device_name
 from mobilenets.nn import Checkpoint
+from mobilenets.quantisation import CALIBRATION
 from mobilenets.runtimes.artefact import export_int8
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.shrink.quantise import quantised
@@ -44,7 +45,6 @@ from mobilenets.tasks import get_task
 NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 RUNTIMES = {"onnxruntime": ".onnx", "openvino": ".xml"}
 SESSIONS = 3
-CALIBRATION = 256
 Models = Iterator[tuple[str, Any]]
 
 

@@ -93,10 +93,7 @@ class Adaptation:
     @property
     def folder(self) -> Path:
         """Where the run lives."""
-        stem = self.source.resolve().stem
-        if self.source.suffix == ".safetensors":
-            stem = f"{self.source.resolve().parent.name}-{stem}"
-        return self.out or Path("runs", f"{stem}-{self.budget.label()}")
+        return self.out or Path("runs", f"{name_of(self.source)}-{self.budget.label()}")
 
     def price(self) -> Price:
         """The price of a network by the limit."""
@@ -116,7 +113,7 @@ def adapt(job: Adaptation) -> dict[str, Any]:
     price, folder = job.price(), job.folder
     _check_free(folder)
     check_reachable(start.arch, job.target, price, job.settings.kinds, limit=job.limit)
-    images = _images(job.data, start, folder)
+    images = images_of(job.data, start, folder)
     run_steps(job, start, images, price)
     found = _Member(folder, member(folder, len(records(folder)) - 1), job.budget)
     if isinstance(price, LatencyPrice):
@@ -146,7 +143,7 @@ def adapt_member(
         threads=threads, settings=Settings(**settings), long_epochs=long_epochs, out=run,
     )  # fmt: skip
     folder = run / "members" / f"{index:03}"
-    images = _images(data, step.checkpoint, folder)
+    images = images_of(data, step.checkpoint, folder)
     found = _Member(folder, step, Budget())
     _deliver(job, found, images)
     return _summary(job, found, step.price)
@@ -178,6 +175,12 @@ def fit_adapted(
     return adapt(replace(job, runtime=start.summary["latency"]["runtime"]))
 
 
+def name_of(source: Path) -> str:
+    """What a run that comes from this one is called after: the folder, or folder and file."""
+    path = source.resolve()
+    return f"{path.parent.name}-{path.stem}" if path.suffix == ".safetensors" else path.stem
+
+
 def trained_in(source: Path) -> Path:
     """The checkpoint of a run folder, or the file itself."""
     path = source / "trained.safetensors" if source.is_dir() else source
@@ -191,7 +194,7 @@ def _check_epochs(epochs: object) -> None:
         raise MobileNetsError(f"long_epochs must be a whole number of at least 0, got {epochs!r}")
 
 
-def _images(data: str | Path, start: Checkpoint, folder: Path) -> Images:
+def images_of(data: str | Path, start: Checkpoint, folder: Path) -> Images:
     """Split as they were when the start was trained on them: what it has seen validates nothing."""
     return read_images(data, folder, seed=int(start.training.get("seed", 0)))
 

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 import torch
 
-from mobilenets.adaptation import trained_in
+from mobilenets.adaptation import images_of, name_of, trained_in
 from mobilenets.archs import Budget
 from mobilenets.data import Images, Preprocess, decode
 from mobilenets.deliver.predictor import load
@@ -29,7 +29,6 @@ from mobilenets.shrink.family import ASKED
 from mobilenets.shrink.quantise import Scheme, quantised
 from mobilenets.stages import Stages
 from mobilenets.tasks import get_task
-from mobilenets.train.job import read_images
 from mobilenets.words import counted
 
 # Training images that the numbers are taken from.
@@ -68,10 +67,7 @@ class Quantisation:
     @property
     def folder(self) -> Path:
         """Where the run lives."""
-        stem = self.source.resolve().stem
-        if self.source.suffix == ".safetensors":
-            stem = f"{self.source.resolve().parent.name}-{stem}"
-        return self.out or Path("runs", f"{stem}-int8")
+        return self.out or Path("runs", f"{name_of(self.source)}-int8")
 
     @property
     def budget(self) -> Budget:
@@ -93,7 +89,7 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     folder = job.folder
     if (folder / "trained.safetensors").exists():
         raise MobileNetsError(f"{folder} holds another run; give another --out")
-    images = read_images(job.data, folder, seed=int(checkpoint.training.get("seed", 0)))
+    images = images_of(job.data, checkpoint, folder)
     stages = Stages(folder)
     inputs = [checkpoint.digest(), images.fingerprint, job.runtime]
     stages.run(

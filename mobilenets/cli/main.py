@@ -31,6 +31,10 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
 Name = Annotated[str, typer.Argument(help="A network, such as mobilenet_v3_small.")]
+Trained = Annotated[
+    Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run folder or its checkpoint.")
+]
+TrainedOn = Annotated[str, typer.Argument(help="The images it was trained on.")]
 Width = Annotated[float | None, typer.Option(help="Channel multiplier.  [default: 1]")]
 Resolution = Annotated[int | None, typer.Option(help="Image side in pixels.  [default: 224]")]
 Classes = Annotated[int | None, typer.Option(help="Number of classes.  [default: 1000]")]
@@ -367,10 +371,8 @@ def fit(
 
 @app.command()
 def adapt(
-    source: Annotated[
-        Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run folder or its checkpoint.")
-    ],
-    data: Annotated[str, typer.Argument(help="The images it was trained on.")],
+    source: Trained,
+    data: TrainedOn,
     latency: Latency = None,
     macs: Macs = None,
     params: Params = None,
@@ -439,10 +441,8 @@ def adapt(
 
 @app.command()
 def quantise(
-    source: Annotated[
-        Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run folder or its checkpoint.")
-    ],
-    data: Annotated[str, typer.Argument(help="The images it was trained on.")],
+    source: Trained,
+    data: TrainedOn,
     runtime: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
     threads: Threads = 1,
     drop: Annotated[

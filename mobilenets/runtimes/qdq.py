@@ -67,7 +67,7 @@ def bounded(model: Any, ranges: Mapping[str, Range]) -> dict[str, Range]:
 
 
 class _Writer:
-    """One graph being written: `graph` is the float one, `_nodes` and `_constants` the result."""
+    """One graph being written: `graph` is the float one, `_nodes` what becomes of it."""
 
     def __init__(
         self,

@@ -49,8 +49,10 @@ def quantised(model: Any, images: Tensor, *, hswish: bool) -> Iterator[tuple[Sch
     `hswish` also takes h-swish apart into what integers have (`runtimes.integer_form`).
     """
     form = integer_form(model, hswish=hswish)
-    stem = stem_of(Graph(form))[-1].output[0]
-    form = levelled(form, observe(form, images)[stem].largest)
+    stem = Graph(form)
+    stem.nodes = stem_of(stem)
+    output = stem.nodes[-1].output[0]
+    form = levelled(form, observe(stem.to_model(), images)[output].largest)
     seen = observe(form, images)
     spans = {
         "whole": bounded(form, {name: one.whole() for name, one in seen.items()}),

@@ -21,7 +21,7 @@ from mobilenets.measurement.candidates import describe_arch
 from mobilenets.measurement.choose import measured_once
 from mobilenets.nn import Checkpoint
 from mobilenets.pipeline import default_folder, fit
-from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes import check_runtime, in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.shrink import Price, Settings, Step, Workers, netadapt
@@ -66,6 +66,7 @@ class Adaptation:
 
     def __post_init__(self) -> None:
         check_runtime(self.runtime)
+        _check_float([self.runtime])
         _check_epochs(self.long_epochs)
         if group.size() > 1:
             raise MobileNetsError(
@@ -162,6 +163,7 @@ def fit_adapted(
 ) -> dict[str, Any]:
     """`fit` for a budget half as large again, in the folder `start` of the run, and from there
     `adapt` to this one; the record is that of `adapt`."""
+    _check_float(runtimes)
     folder = Path(out) if out is not None else default_folder(data, budget)
     job = Adaptation(
         folder / "start", data, budget, runtime=runtimes[0], threads=threads,
@@ -187,6 +189,16 @@ def trained_in(source: Path) -> Path:
     if not path.is_file():
         raise FileError(f"there is no trained network at {path}; give a run folder or a checkpoint")
     return path
+
+
+def _check_float(runtimes: Sequence[str]) -> None:
+    for name in runtimes:
+        own, precision = in_precision(name)
+        if precision != "fp32":
+            raise MobileNetsError(
+                f"networks are adapted in float, got {name}; adapt for {own}, and quantise what "
+                "comes of it"
+            )
 
 
 def _check_epochs(epochs: object) -> None:

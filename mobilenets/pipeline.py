@@ -14,14 +14,16 @@ from mobilenets.archs import Arch, Budget, expected_top1, from_json, to_json
 from mobilenets.archs.budget import describe
 from mobilenets.data import Images
 from mobilenets.deliver.examples import predictions
+from mobilenets.deliver.precisions import MAX_DROP, both_files, hand_over, write_both
 from mobilenets.deliver.report import report
-from mobilenets.deliver.verify import drop_undecided, verify
+from mobilenets.deliver.verify import MAX_LOSS, drop_undecided, verify
 from mobilenets.errors import ArchError
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measurement.candidates import FAMILIES, Candidate, describe_arch
 from mobilenets.measurement.choose import Choice, choose, contenders, measured_once
 from mobilenets.measurement.table import load_tables
 from mobilenets.race import Lap, race, train_lap
+from mobilenets.runtimes import in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
 from mobilenets.stages import Stages
@@ -60,7 +62,7 @@ class Run:
                 f"network   {summary['chosen']['full_name']}",
                 f"verified  {_yes(summary['verified'])}: {title} {ours} (checkpoint {theirs})",
                 f"budget    {_yes(summary['within_budget'])}: p50 {latency['p50_ms']:.3f} ms on "
-                f"{counted(latency['threads'], 'thread')}, "
+                f"{counted(latency['threads'], 'thread')}{_in_int8(latency)}, "
                 f"{describe('macs', summary['macs'])} MACs, "
                 f"{describe('params', summary['params'])} parameters, "
                 f"{describe('size_bytes', summary['size_bytes'])}",
@@ -68,6 +70,10 @@ class Run:
                 f"report    {summary['report']}",
             ]
         )
+
+
+def _in_int8(latency: dict[str, Any]) -> str:
+    return " in 8-bit integers" if latency["precision"] == "int8" else ""
 
 
 def _yes(value: bool) -> str:
@@ -93,6 +99,11 @@ class _Job:
         return read_json(self.folder / "arch.json")["runtime"]
 
     @property
+    def in_int8(self) -> bool:
+        """Whether the network was chosen in 8-bit integers."""
+        return read_json(self.folder / "arch.json").get("precision") == "int8"
+
+    @property
     def artefact(self) -> Path:
         return self.folder / artefact_name(self.runtime)
 
@@ -111,9 +122,10 @@ def fit(
 ) -> Run:
     """Choose, train, export, verify and report, in the folder `out` (None: runs/DATA-LIMITS).
 
-    `limits` bounds the training; the network is for the best of `runtimes`. `how` says what to
-    train from; with weights, the choice is among the networks that they are of. Every stage is a
-    file in the folder; called again with the same arguments, what is done is not done again. Raises
+    `limits` bounds the training; the network is for the best of `runtimes`, of which
+    "onnxruntime-int8" and "openvino-int8" have it in 8-bit integers. `how` says what to train from;
+    with weights, the choice is among the networks that they are of. Every stage is a file in the
+    folder; called again with the same arguments, what is done is not done again. Raises
     `NoFitError` where no network fits; an artefact that misses a limit is kept, and the summary
     says so. Started by torchrun, the processes train together; all else the first does.
     """
@@ -131,9 +143,11 @@ def fit(
     )  # fmt: skip
     training = group.decided(lambda: _training(job, images, _arch(job)))
     stages.run("trained", training.inputs(), TRAINED, lambda: _train(job, training), together=True)
-    runtime, artefact = group.decided(
-        lambda: (job.runtime, [file.name for file in files_of(job.artefact)])
+    runtime, in_int8, artefact = group.decided(
+        lambda: (job.runtime, job.in_int8, [file.name for file in files_of(job.artefact)])
     )
+    if in_int8:
+        stages.run("quantised", runtime, both_files(runtime), lambda: _quantise(job, images))
     stages.run("exported", runtime, artefact, lambda: _export(job))
     group.decided(lambda: drop_undecided(folder))
     stages.run("verified", [], ["verdict.json", "predictions.json"], lambda: _verify(job, images))
@@ -215,13 +229,15 @@ def _keep_choice(
     job: _Job, choice: Choice, raced: list[Candidate], winner: Arch, laps: list[Lap]
 ) -> None:
     chosen = next(one for one in raced if one.arch == winner)
+    runtime, precision = in_precision(chosen.runtime)
     measured = {(one.arch, one.runtime): one for one in raced}
     known = (measured.get((one.arch, one.runtime), one) for one in choice.candidates)
     lines = [json.dumps(one.to_json()) for one in known]
     write_text(job.folder / "candidates.jsonl", "\n".join(lines) + "\n")
     record = {
         "arch": to_json(chosen.arch),
-        "runtime": chosen.runtime,
+        "runtime": runtime,
+        "precision": precision,
         "chosen": chosen.to_json(),
         "binding_limit": choice.binding_limit,
         "considered": choice.considered,
@@ -229,7 +245,7 @@ def _keep_choice(
         "race": [lap.to_json() for lap in laps],
     }
     write_json(job.folder / "arch.json", record)
-    log.info(f"chosen: {chosen.arch.full_name}")
+    log.info(f"chosen: {chosen.arch.full_name} in {chosen.runtime}")
 
 
 def _arch(job: _Job) -> Arch:
@@ -246,17 +262,25 @@ def _train(job: _Job, training: TrainingJob) -> None:
     training.run(job.folder)
 
 
+def _quantise(job: _Job, images: Images) -> None:
+    write_both(job.folder, job.folder / "trained.safetensors", images, job.runtime)
+
+
 def _export(job: _Job) -> None:
     log.info(f"exporting {job.artefact.name}")
-    export_isolated([Job(job.folder / "trained.safetensors", job.artefact)], job.runtime)
+    if job.in_int8:
+        return hand_over(job.folder, "int8", job.runtime)
+    trained = job.folder / "trained.safetensors"
+    return export_isolated([Job(trained, job.artefact)], job.runtime)
 
 
 def _verify(job: _Job, images: Images) -> None:
     log.info(f"verifying on {len(images.val)} validation images")
     checkpoint = job.folder / "trained.safetensors"
     verdict = verify(
-        job.artefact, checkpoint, images, job.budget, runtime=job.runtime, threads=job.threads
-    )
+        job.artefact, checkpoint, images, job.budget, runtime=job.runtime, threads=job.threads,
+        max_loss=MAX_DROP if job.in_int8 else MAX_LOSS,
+    )  # fmt: skip
     write_json(job.folder / "predictions.json", predictions(verdict.logits, images))
     write_json(job.folder / "verdict.json", verdict.to_json())
 

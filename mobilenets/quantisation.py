@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import logging
-import tempfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
-import torch
-
 from mobilenets.adaptation import images_of, name_of, trained_in
 from mobilenets.archs import Budget
-from mobilenets.data import Images, Preprocess, decode
-from mobilenets.deliver.predictor import load
+from mobilenets.data import Images
+from mobilenets.deliver.precisions import MAX_DROP, both_files, hand_over, write_both
 from mobilenets.deliver.verify import drop_undecided, verify
 from mobilenets.errors import MobileNetsError
-from mobilenets.files import read_json, write_bytes, write_json
+from mobilenets.files import read_json, write_json
 from mobilenets.measurement.latency import compare, measure
 from mobilenets.nn import Checkpoint
-from mobilenets.runtimes import RUNTIMES, check_runtime
-from mobilenets.runtimes.artefact import artefact_name, export_int8, files_of, move, size_of
-from mobilenets.runtimes.isolated import Job, export_isolated
+from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes.artefact import artefact_name, files_of, size_of
 from mobilenets.shrink.family import ASKED
-from mobilenets.shrink.quantise import Scheme, quantised
 from mobilenets.stages import Stages
-from mobilenets.tasks import get_task
 from mobilenets.words import counted
 
-# Training images that the numbers are taken from.
-CALIBRATION = 256
 # A gain that is less than sessions differ is none.
 _WORTH = 0.97
-# h-swish takes this runtime back to float, unless it is taken apart (`runtimes.integer_form`).
-_TAKEN_APART = ("onnxruntime",)
 log = logging.getLogger(__name__)
 
 
@@ -53,14 +40,12 @@ class Quantisation:
     data: str | Path
     runtime: str = "onnxruntime"
     threads: int = 1
-    drop: float = 1.0
+    drop: float = MAX_DROP
     smaller: bool = False
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        if "int8" not in check_runtime(self.runtime).precisions:
-            able = ", ".join(name for name, one in RUNTIMES.items() if "int8" in one.precisions)
-            raise MobileNetsError(f"{self.runtime} has no int8 here; give one of {able}")
+        check_runtime(f"{self.runtime}-int8")
         if not 0 <= self.drop <= 100:
             raise MobileNetsError(f"drop must be 0 to 100 percent, got {self.drop:g}")
 
@@ -93,11 +78,12 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     stages = Stages(folder)
     inputs = [checkpoint.digest(), images.fingerprint, job.runtime]
     stages.run(
-        "quantised", inputs, ["schemes.json", *_files(job, "int8"), *_files(job, "fp32")],
-        lambda: _quantise(job, checkpoint, images),
+        "quantised", inputs, both_files(job.runtime),
+        lambda: write_both(folder, trained_in(job.source), images, job.runtime),
     )  # fmt: skip
+    artefact = [file.name for file in files_of(Path(artefact_name(job.runtime)))]
     stages.run(
-        "chosen", [job.threads, job.drop, job.smaller], ["kept.json", *_files(job, "")],
+        "chosen", [job.threads, job.drop, job.smaller], ["kept.json", *artefact],
         lambda: _keep(job),
     )  # fmt: skip
     drop_undecided(folder)
@@ -106,63 +92,6 @@ def quantise(job: Quantisation) -> dict[str, Any]:
         lambda: _verify(job, checkpoint, images),
     )  # fmt: skip
     return _summary(job)
-
-
-def _files(job: Quantisation, part: str) -> list[str]:
-    path = Path(part, artefact_name(job.runtime))
-    return [str(file) for file in files_of(path)]
-
-
-def _quantise(job: Quantisation, checkpoint: Checkpoint, images: Images) -> None:
-    """Both artefacts, float and int8: of the schemes the one of the least loss on the holdout."""
-    float_file = job.folder / "fp32" / artefact_name(job.runtime)
-    export_isolated([Job(trained_in(job.source), float_file)], job.runtime)
-    held_out = _HeldOut(checkpoint, images)
-    float_score = held_out.score(float_file)
-    log.info(f"float: holdout loss {float_score['loss']:.4f}")
-    found = []
-    with tempfile.TemporaryDirectory(dir=job.folder, prefix=".schemes-") as drafts:
-        for at, (scheme, model) in enumerate(_models(job, checkpoint, images)):
-            draft = Path(drafts, str(at), float_file.name)
-            export_int8(model, checkpoint.about() | {"scheme": asdict(scheme)}, job.runtime, draft)
-            found.append(asdict(scheme) | held_out.score(draft))
-            log.info(f"{scheme.words()}: holdout loss {found[-1]['loss']:.4f}")
-        best = min(range(len(found)), key=lambda at: found[at]["loss"])
-        (job.folder / "int8").mkdir(exist_ok=True)
-        move(Path(drafts, str(best), float_file.name), job.folder / "int8")
-    record = {"metric": held_out.task.metric, "float": float_score, "schemes": found}
-    write_json(job.folder / "schemes.json", record | {"int8": found[best]})
-
-
-def _models(
-    job: Quantisation, checkpoint: Checkpoint, images: Images
-) -> Iterator[tuple[Scheme, Any]]:
-    """The network in integers by each scheme."""
-    count = min(CALIBRATION, len(images.train))
-    log.info(f"quantising, from {counted(count, 'training image')}")
-    chosen = np.random.default_rng(images.seed).choice(images.train, count, replace=False)
-    pixels = decode(images, chosen, Preprocess.from_json(checkpoint.preprocess))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, artefact_name("onnxruntime"))
-        export_isolated([Job(trained_in(job.source), path)], "onnxruntime")
-        model = onnx.load(path)
-    del model.metadata_props[:]  # the float file's description and seal
-    return quantised(model, pixels.float() / 255, hswish=job.runtime in _TAKEN_APART)
-
-
-class _HeldOut:
-    """The images that choose among the schemes."""
-
-    def __init__(self, checkpoint: Checkpoint, images: Images):
-        self.task = get_task(checkpoint.task, checkpoint.labels)
-        self._pixels = decode(images, images.holdout, Preprocess.from_json(checkpoint.preprocess))
-        self._labels = images.labels[images.holdout]
-
-    def score(self, path: Path) -> dict[str, float | None]:
-        """The loss and the task's metric of an artefact."""
-        logits = load(path).logits(self._pixels)
-        loss = self.task.loss(torch.from_numpy(logits), torch.from_numpy(self._labels))
-        return {"loss": float(loss), self.task.metric: self.task.score(logits, self._labels).value}
 
 
 def _keep(job: Quantisation) -> None:
@@ -175,8 +104,7 @@ def _keep(job: Quantisation) -> None:
     lost = (schemes["float"][schemes["metric"]] or 0) - (schemes["int8"][schemes["metric"]] or 0)
     why = objection(job, lost, ratio)
     kept = "fp32" if why else "int8"
-    for file in files_of(job.folder / kept / name):
-        write_bytes(job.folder / file.name, file.read_bytes())
+    hand_over(job.folder, kept, job.runtime)
     record = {
         "kept": kept,
         "why": why

@@ -24,11 +24,13 @@ from mobilenets.measurement.quiet import in_quiet
 from mobilenets.runtimes.isolated import Job
 
 FAST, SLOW, BROKEN = "openvino", "litert", "ncnn"
+FLOAT, INT8 = "onnxruntime", "onnxruntime-int8"
 
 
 class FakeDevice:
     """A machine on which a network takes 1 ms per 50 million MACs and 2 us a layer, in the fast
-    runtime half and in the slow one three times as long. The broken one converts nothing."""
+    runtime and in 8-bit integers half and in the slow one three times as long. The broken one
+    converts nothing."""
 
     def __init__(self) -> None:
         self.measured: list[Arch] = []
@@ -36,7 +38,7 @@ class FakeDevice:
 
     def ms(self, arch: Arch, runtime: str = "onnxruntime") -> float:
         costs = cost(arch)
-        factor = {FAST: 0.5, SLOW: 3.0}.get(runtime, 1.0)
+        factor = {FAST: 0.5, SLOW: 3.0, INT8: 0.5}.get(runtime, 1.0)
         return factor * (costs.macs / 50e6 + 0.002 * len(costs.layers))
 
     def __call__(self, archs: Sequence[Arch], runtime: str) -> list[Latency]:
@@ -171,6 +173,64 @@ def test_where_no_runtime_converts_the_reason_is_raised():
 
 
 # The candidates
+
+
+def test_integers_are_chosen_where_a_larger_network_fits_by_more_than_they_lose():
+    device, budget = FakeDevice(), Budget(latency_ms=2)
+    [in_float, in_both] = [
+        choose(budget, classes=10, measure=device, runtimes=runtimes).chosen
+        for runtimes in ([FLOAT], [FLOAT, INT8])
+    ]
+
+    assert in_both.runtime == INT8
+    assert device.ms(in_both.arch, INT8) <= 2 * (1 - HEADROOM)
+    assert in_both.expected.top1 > in_float.expected.top1 + 1
+
+
+def test_where_everything_fits_nothing_is_chosen_in_integers():
+    budget = Budget(latency_ms=1000)
+
+    choice = choose(budget, classes=10, measure=FakeDevice(), runtimes=[INT8, FLOAT])
+
+    assert choice.chosen.runtime == FLOAT
+
+
+@pytest.mark.parametrize(
+    ("name", "in_float", "in_int8"),
+    [
+        ("mobilenet_v2", 71.87, 71.38),
+        ("mobilenet_v3_large", 74.05, 73.5),
+        ("mobilenet_v3_small", 67.66, 66.8),
+    ],
+)
+def test_less_is_expected_in_integers_by_as_much_as_was_published(
+    name: str, in_float: float, in_int8: float
+):
+    candidate = price(get_arch(name))
+
+    lost = candidate.expected.top1 - candidate.in_runtime(INT8).expected.top1
+    assert lost == pytest.approx(in_float - in_int8)
+
+
+def test_a_file_too_small_for_float_is_filled_in_integers():
+    budget = Budget(size_bytes=1e6, latency_ms=50)
+
+    choice = choose(budget, classes=10, measure=FakeDevice(), runtimes=[FLOAT, INT8])
+
+    assert choice.chosen.runtime == INT8
+    assert choice.chosen.params < 1e6 < 4 * choice.chosen.params
+    assert choice.binding_limit == "size"
+
+
+def test_a_runtime_whose_files_are_all_too_large_is_not_asked():
+    device = FakeDevice()
+
+    choice = choose(
+        Budget(size_bytes=400e3, latency_ms=50), classes=10, measure=device, runtimes=[FLOAT, INT8]
+    )
+
+    assert {runtime for _, runtime in device.asked} == {INT8}
+    assert choice.chosen.runtime == INT8
 
 
 def test_large_images_are_never_enlarged():

@@ -21,12 +21,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from mobilenets import Budget, fit
+from mobilenets.adaptation import fit_adapted
 from mobilenets.archs import from_json
 from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
 from mobilenets.deliver.predictor import evaluate, images_for
 from mobilenets.deliver.usage import needs_package, snippet
-from mobilenets.errors import DataError, FileError
+from mobilenets.errors import DataError, FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.pipeline import Run
@@ -135,6 +136,33 @@ def test_a_run_for_another_runtime_ends_verified(data: Path, tmp_path: Path, run
     assert not (run.folder / "model.onnx").exists()
     lines = (run.folder / "candidates.jsonl").read_text().splitlines()
     assert {json.loads(line)["runtime"] for line in lines} == {runtime}
+
+
+def test_a_run_in_integers_ends_verified_and_says_so(data: Path, tmp_path: Path):
+    runtimes = ("onnxruntime-int8",)
+    out, limits = tmp_path / "run", Limits(epochs=12, flip=False)
+
+    run = fit(data, BUDGET, out=out, runtimes=runtimes, limits=limits)
+
+    assert run.accepted, run.summary["complaints"]
+    assert run.summary["latency"]["precision"] == "int8"
+    assert run.summary["latency"]["runtime"] == "onnxruntime"
+    assert run.summary["top1_artefact"] > 60
+    assert "on 1 thread in 8-bit integers, " in run.verdict()
+    assert load(run.artefact).about["precision"] == "int8"
+    assert run.summary["size_bytes"] < 0.5 * (out / "fp32" / "model.onnx").stat().st_size
+    for page in ("report.html", "README.md"):
+        assert ", in 8-bit integers" in (out / page).read_text()
+    made = run.artefact.stat().st_mtime_ns
+    assert fit(data, BUDGET, out=out, runtimes=runtimes, limits=limits).summary == run.summary
+    assert run.artefact.stat().st_mtime_ns == made
+
+
+def test_a_network_is_not_adapted_in_integers(data: Path, tmp_path: Path):
+    with pytest.raises(
+        MobileNetsError, match="adapted in float, got onnxruntime-int8; adapt for o"
+    ):
+        fit_adapted(data, Budget(macs=1e6), out=tmp_path, runtimes=("onnxruntime-int8",))
 
 
 @pytest.mark.parametrize("runtime", [name for name in RUNTIMES if name != "torch-compile"])

@@ -21,16 +21,21 @@ from onnxruntime import quantization as theirs
 from torch import Tensor
 
 from mobilenets import quantisation
-from mobilenets.archs import Arch, get_arch
-from mobilenets.deliver import load
-from mobilenets.errors import MobileNetsError
+from mobilenets.archs import Arch, Budget, cost, get_arch
+from mobilenets.data import load_images
+from mobilenets.deliver import load, verify
+from mobilenets.errors import ConversionError, MobileNetsError
 from mobilenets.files import read_json, write_json
+from mobilenets.measurement.candidates import file_bytes
+from mobilenets.measurement.latency import measure
 from mobilenets.nn import Checkpoint
 from mobilenets.quantisation import Quantisation, quantise
-from mobilenets.runtimes.artefact import artefact_name, files_of, is_intact
+from mobilenets.runtimes import in_precision
+from mobilenets.runtimes.artefact import artefact_name, files_of, is_intact, size_of
 from mobilenets.runtimes.integer_form import Graph, integer_form, is_depthwise, levelled, stem_of
+from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.runtimes.onnx_file import onnx_model
-from mobilenets.runtimes.qdq import Range, bounded, with_integers
+from mobilenets.runtimes.qdq import Range, bounded, for_timing, with_integers
 from mobilenets.shrink.calibrate import Observed, observe, shifts
 from mobilenets.shrink.quantise import SCHEMES, quantised
 from mobilenets.shrink.walk import walk
@@ -165,6 +170,42 @@ def test_torch_walks_the_graph_as_onnxruntime_runs_it(name: str):
     assert relative(walk(form, images, lambda *_: None).numpy(), run(form, images)) < 1e-4
     ours, runtimes = walk(integers, images, lambda *_: None).numpy(), run(integers, images)
     assert decibels(ours, runtimes) > decibels(runtimes, run(model, images)) + 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hswish", [True, False])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_network_for_timing_runs_as_one_with_numbers_from_images(
+    name: str, hswish: bool, tmp_path: Path
+):
+    model = float_model(name)
+    [(_, real), *_] = quantised(model, pixels(8), hswish=hswish)
+
+    assert run_as(for_timing(model, hswish=hswish), tmp_path) == run_as(real, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime-int8", "openvino-int8"])
+def test_a_network_in_integers_is_timed_and_its_file_no_larger_than_estimated(
+    runtime: str, tmp_path: Path
+):
+    own, _ = in_precision(runtime)
+    arch, path = arch_of("mobilenet_v3_small"), tmp_path / artefact_name(runtime)
+    export_isolated([Job(arch, path)], runtime)
+
+    (latency,) = measure([path], runtime=runtime, seconds=0.1, min_runs=3)
+
+    assert (latency.runtime, latency.precision) == (own, "int8")
+    assert load(path).about["runtime"] == own
+    assert size_of(path) <= file_bytes(cost(arch), runtime) <= 1.25 * size_of(path)
+
+
+def test_a_checkpoint_gets_its_integers_from_images_only(tmp_path: Path):
+    path = tmp_path / "trained.safetensors"
+    Checkpoint.fresh(arch_of("mobilenet_v3_small")).save(path)
+
+    with pytest.raises(ConversionError, match="gets its 8-bit numbers from images; run: mobilenet"):
+        export_isolated([Job(path, tmp_path / "model.onnx")], "onnxruntime-int8")
 
 
 class Reader(theirs.CalibrationDataReader):
@@ -343,7 +384,7 @@ def test_what_is_done_is_not_done_again_but_what_is_allowed_is_judged_again(
     def again(*_: object) -> None:
         raise AssertionError("quantised again")
 
-    monkeypatch.setattr(quantisation, "_quantise", again)
+    monkeypatch.setattr(quantisation, "write_both", again)
     assert quantise(job) == before
     schemes = read_json(job.folder / "schemes.json")
     schemes["int8"]["top1"] = schemes["float"]["top1"] - 2.5
@@ -358,6 +399,20 @@ def test_what_is_done_is_not_done_again_but_what_is_allowed_is_judged_again(
     )
     assert load(record["artefact"]).about["precision"] == "fp32"
     assert record["verified"]
+
+
+@pytest.mark.slow
+def test_int8_that_loses_too_much_says_how_much(trained: Path, folders: Path):
+    job = Quantisation(trained, "digits", drop=3, smaller=True, out=folders / "onnxruntime")
+    file = Path(quantise(job)["artefact"])
+
+    verdict = verify(
+        file, trained / "trained.safetensors", load_images("digits"), Budget(), max_loss=-10
+    )
+
+    (complaint,) = verdict.complaints()
+    assert not verdict.verified
+    assert complaint.endswith(" % in float, and 8-bit integers may cost -10 points")
 
 
 @pytest.mark.parametrize(

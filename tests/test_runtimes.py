@@ -25,10 +25,11 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_sample_images
 from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual name)
 
-from mobilenets.archs import Arch, get_arch, keep_resolution
+from mobilenets.archs import Arch, cost, get_arch, keep_resolution
 from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Dense, Pool
 from mobilenets.child import Child, ChildDied
 from mobilenets.errors import ConversionError, DataError, FileError, RuntimeMissing
+from mobilenets.measurement.candidates import file_bytes
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import (
     RUNTIMES,
@@ -36,10 +37,17 @@ from mobilenets.runtimes import (
     Session,
     describe_runtimes,
     get_runtime,
+    in_precision,
     isolated,
     runtime_names,
 )
-from mobilenets.runtimes.artefact import describe_file, files_of, is_intact, precision_of
+from mobilenets.runtimes.artefact import (
+    describe_file,
+    files_of,
+    is_intact,
+    precision_of,
+    size_of,
+)
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated, try_exports
 from mobilenets.runtimes.onnx_file import exported, onnx_model
 
@@ -277,6 +285,13 @@ def test_an_artefact_says_what_it_is(name: str, arch: Arch, opened: Open):
     assert precision_of(session.metadata) == "fp32"
     if not name.startswith("torch"):  # PyTorch's is a checkpoint, whatever it was made for
         assert (about["runtime"], about["runtime_version"]) == (name, RUNTIMES[name].version())
+
+
+@every_artefact
+def test_the_estimate_of_a_file_is_no_less_than_the_file(name: str, arch: Arch, converted: Convert):
+    size = size_of(converted(name).path(arch))
+
+    assert size <= file_bytes(cost(arch), name) <= 1.25 * size
 
 
 @every_artefact
@@ -553,6 +568,23 @@ def test_every_runtime_is_described():
 def test_auto_is_all_that_are_installed():
     assert runtime_names("auto") == [name for name in RUNTIMES if not RUNTIMES[name].missing]
     assert runtime_names("onnxruntime, torch") == ["onnxruntime", "torch"]
+
+
+def test_with_int8_those_that_have_it_are_meant_twice():
+    names = runtime_names("litert,onnxruntime", int8=True)
+    named = runtime_names("onnxruntime-int8", int8=True)
+
+    assert names == ["litert", "onnxruntime", "onnxruntime-int8"]
+    assert named == ["onnxruntime-int8"]
+    assert [in_precision(one) for one in names[1:]] == [
+        ("onnxruntime", "fp32"), ("onnxruntime", "int8"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", ["torch", "torch,torch-compile", "torch-int8"])
+def test_a_precision_that_a_runtime_does_not_have_is_refused(words: str):
+    with pytest.raises(RuntimeMissing, match="torch has no int8 here; give one of onnxruntime, op"):
+        runtime_names(words, int8=True)
 
 
 def test_a_runtime_named_twice_is_refused():

@@ -29,6 +29,8 @@ def _show_many(records: list[dict[str, Any]]) -> None:
     keys += ["noisy", "runs"]
     if "ratio" in records[0]:
         keys.insert(3, "ratio")
+    if {one["precision"] for one in records} != {"fp32"}:
+        keys.insert(2, "precision")
     show_table(keys, [[record[key] for key in keys] for record in records])
     first = records[0]
     print(f"\n{counted(first['threads'], 'thread')}, batch 1, {first['device']}")

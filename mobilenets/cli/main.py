@@ -41,7 +41,11 @@ Classes = Annotated[int | None, typer.Option(help="Number of classes.  [default:
 ImageSize = Annotated[
     int | None, typer.Option(help="Short side of your images, if below 224 pixels.")
 ]
-Runtime = Annotated[str, typer.Option(help="One or more (a,b); auto: all that are installed.")]
+Runtime = Annotated[
+    str,
+    typer.Option(help="One or more (a,b-int8: in 8-bit integers); auto: all that are installed."),
+]
+Int8 = Annotated[bool, typer.Option("--int8", help="Consider each network in 8-bit integers, too.")]
 Threads = Annotated[int, typer.Option(help="Threads the network runs on.")]
 Latency = Annotated[str | None, typer.Option(help="Limit on the p50 latency: 5ms.")]
 Macs = Annotated[str | None, typer.Option(help="Limit on the multiply-adds: 100M.")]
@@ -223,6 +227,7 @@ def choose(
     size: Size = None,
     memory: Memory = None,
     runtime: Runtime = "onnxruntime",
+    int8: Int8 = False,
     threads: Threads = 1,
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
     image_size: ImageSize = None,
@@ -237,7 +242,7 @@ def choose(
     from mobilenets.runtimes import runtime_names
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    names = runtime_names(runtime)
+    names = runtime_names(runtime, int8=int8)
     choice = choose_network(
         budget, classes=classes, image_size=image_size, threads=threads,
         runtimes=names, tables=load_tables(names, threads),
@@ -311,6 +316,7 @@ def fit(
     size: Size = None,
     memory: Memory = None,
     runtime: Runtime = "onnxruntime",
+    int8: Int8 = False,
     threads: Threads = 1,
     weights: Weights = None,
     recipe: RecipeName = None,
@@ -348,7 +354,8 @@ def fit(
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     words: dict[str, Any] = {
-        "out": out, "threads": threads, "seed": seed, "runtimes": runtime_names(runtime),
+        "out": out, "threads": threads, "seed": seed,
+        "runtimes": runtime_names(runtime, int8=int8),
         "limits": Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
         "how": How(weights, recipe, teacher, task, race),
     }  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import Any
 
-from mobilenets.archs import Arch, cost
+from mobilenets.archs import cost
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.deliver.record import Record
 from mobilenets.deliver.usage import commands, contract, library, needs_package, snippet
@@ -36,7 +36,7 @@ tags: [mobilenet, {library(record.runtime)}, image-classification]
 
 # {plain(images["name"])}: {record.arch.full_name}
 
-{describe_network(record.arch)}: {record.task.does}, chosen
+{describe_network(record)}: {record.task.does}, chosen
 for a budget, trained and checked by `mobilenets fit`. How, with plots: `report.html`.
 
 **Verified: {_yes(verdict["verified"])}. Within budget: {_yes(verdict["within_budget"])}.**
@@ -152,12 +152,14 @@ def or_else(runtime: str) -> str:
     return "or, in Python:" if needs_package(runtime) else "or, without this package:"
 
 
-def describe_network(arch: Arch) -> str:
-    """A network in words: family, width, input, and its output stride where it is not 32."""
+def describe_network(record: Record) -> str:
+    """The network in words: family, width, input, and its output stride where it is not 32."""
+    arch = record.arch
     family = arch.name.removeprefix("mobilenet_").replace("_", "-").title()
     side = arch.resolution
     stride = "" if arch.output_stride == 32 else f", output stride {arch.output_stride}"
-    return f"MobileNet{family}, width {arch.width:g}, {side} x {side} pixels{stride}"
+    int8 = ", in 8-bit integers" if record.in_int8 else ""
+    return f"MobileNet{family}, width {arch.width:g}, {side} x {side} pixels{stride}{int8}"
 
 
 def interval(percent: float, count: int, *, z: float = 1.96) -> tuple[float, float]:

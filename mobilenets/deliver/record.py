@@ -66,6 +66,11 @@ class Record:
     epochs: float
     sha256: dict[str, str]
 
+    @property
+    def in_int8(self) -> bool:
+        """Whether the artefact is in 8-bit integers."""
+        return self.chosen.get("precision") == "int8"
+
 
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""

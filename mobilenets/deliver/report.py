@@ -75,7 +75,7 @@ def _encodable(text: str) -> str:
 def _body(record: Record) -> list[str]:
     costs = cost(record.arch)
     return [
-        heading(record.images["name"], f"{record.arch.full_name}: {describe_network(record.arch)}"),
+        heading(record.images["name"], f"{record.arch.full_name}: {describe_network(record)}"),
         _verdict(record),
         _figures(record, costs),
         _tradeoff(record),
@@ -162,9 +162,11 @@ def _tradeoff(record: Record) -> str:
         "accuracy is a prior: what the papers' ImageNet results lead one to expect, the same for "
         "every user. It ranks the candidates and is not the accuracy on these images."
     )
+    if any(one.endswith("-int8") for one in counts):
+        text += " In 8-bit integers half a point to a point less is expected."
     how = f"Star: chosen; {drawn}solid marks: latency measured; faint dots: "
     how += "latency predicted." if by_latency else "not measured."
-    chosen = record.arch.full_name, record.runtime
+    chosen = record.arch.full_name, f"{record.runtime}-int8" if record.in_int8 else record.runtime
     plot = plots.tradeoff(record.candidates, chosen, record.budget)
     listed = details(f"What was measured ({len(measured)})", _measured(measured))
     return section("Why this network", _note(text), plot, _note(how), listed)

@@ -14,7 +14,7 @@ from mobilenets.files import write_text
 from mobilenets.measurement.candidates import Candidate
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.table import Table
-from mobilenets.runtimes import RUNTIMES
+from mobilenets.runtimes import check_runtime, in_precision
 from mobilenets.words import counted
 
 _LIMITS_MS = (0.2, 0.5, 1, 2, 5, 10, 20)
@@ -108,7 +108,7 @@ def _sources(pools: Sequence[Sequence[Candidate]], tables: Mapping[str, Table]) 
 
 def _source(pool: Sequence[Candidate], tables: Mapping[str, Table]) -> str:
     runtime = pool[0].runtime
-    version = f"{runtime} {RUNTIMES[runtime].version()}"
+    version = f"{runtime} {check_runtime(runtime).version()}"
     if runtime in tables:
         error = tables[runtime].held_out()
         return (
@@ -117,7 +117,7 @@ def _source(pool: Sequence[Candidate], tables: Mapping[str, Table]) -> str:
             f"{error.worst_error_pct:.1f} % (worst)."
         )
     measured = sum(one.latency is not None for one in pool)
-    return (
-        f"{version}: guessed from {measured} networks measured whole; how wrong that is, is not "
-        f"known. For a stated error: mobilenets table --runtime {runtime}"
-    )
+    guessed = f"{version}: guessed from {measured} networks measured whole; how wrong that is, is "
+    if in_precision(runtime)[1] == "int8":
+        return f"{guessed}not known."
+    return f"{guessed}not known. For a stated error: mobilenets table --runtime {runtime}"

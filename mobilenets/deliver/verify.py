@@ -98,12 +98,7 @@ class Verdict:
         if not self.intact:
             found.append("the artefact is not the one that was written")
         if not self.verified and self.intact:
-            found.append(
-                f"the artefact differs from the checkpoint: {self.task.title} "
-                f"{percent(self.artefact.value)} against {percent(self.checkpoint.value)}, logits "
-                "by up to "
-                f"{self.max_relative_error:.1e} of the largest"
-            )
+            found.append(f"the artefact differs from the checkpoint: {self._difference()}")
         return found
 
     @property
@@ -111,6 +106,15 @@ class Verdict:
         """Infinite where the latency has none."""
         limits = (use.allowed for use in self.uses if use.limit == "latency_ms")
         return next(limits, math.inf)
+
+    def _difference(self) -> str:
+        scores = (
+            f"{self.task.title} {percent(self.artefact.value)} against "
+            f"{percent(self.checkpoint.value)}"
+        )
+        if self.latency.precision == "int8":
+            return f"{scores} in float, and 8-bit integers may cost {self.max_loss:g} points"
+        return f"{scores}, logits by up to {self.max_relative_error:.1e} of the largest"
 
     def _seen(self) -> str:
         """The p50 of all sessions, in words."""

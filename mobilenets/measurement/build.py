@@ -55,7 +55,7 @@ from mobilenets.measurement.table import (
     read_table,
     table_path,
 )
-from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes import check_runtime, in_precision
 from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 
 _REFERENCE_ROWS = 7
@@ -127,6 +127,11 @@ def build_table(
     ConversionError for a whole network that the runtime cannot convert.
     """
     check_runtime(runtime)
+    if in_precision(runtime)[1] != "fp32":
+        raise MeasureError(
+            f"latency tables are of float networks, got {runtime}; without one, `choose` measures "
+            "more networks"
+        )
     path = table_path(runtime, threads, folder)
     table = read_table(path, runtime, threads) or Table(conditions_of(runtime, threads))
     wanted = _wanted(image_size)

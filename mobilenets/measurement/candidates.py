@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mobilenets.archs import (
@@ -22,6 +22,7 @@ from mobilenets.archs.published import Expected
 from mobilenets.errors import ArchError
 from mobilenets.measurement.latency import Latency
 from mobilenets.measurement.regress import features
+from mobilenets.runtimes import in_precision
 
 # Hundredths of the width, over the range each paper publishes. V1's channels are not rounded to a
 # multiple of 8, and run up to five times slower where they are none: only the widths that are.
@@ -39,26 +40,70 @@ RESOLUTIONS = (
 # fmt: on
 _SMALL, _FULL, _LARGEST = 96, 224, 256  # the papers' smallest, usual and largest
 _MAP_4X4 = 128  # pixels at output stride 32 whose last feature map is 4 x 4
+# What a runtime's file has beside the weights, at most: bytes a layer, and bytes an output channel
+# (batch norm in ours, the other scales and zeros in int8).
+_BYTES = {
+    "torch": (700, 12),
+    "torch-compile": (700, 12),
+    "onnxruntime": (400, 0),
+    "onnxruntime-int8": (1800, 9),
+    "openvino": (9000, 0),
+    "openvino-int8": (20_500, 9),
+    "litert": (1600, 0),
+    "executorch": (700, 0),
+    "ncnn": (400, 0),
+}
+# ImageNet top-1 that 8-bit integers cost without training: V2's, V3-Large's and V3-Small's by NNCF
+# and PyTorch's PT2E (71.87 to 71.38, 74.05 to 73.5, 67.66 to 66.8), V1's by training in integers
+# (70.9 to 70.0). A prior as the accuracies are: what it costs is measured on the images.
+INT8_LOSS = {
+    "mobilenet_v1": 0.9,
+    "mobilenet_v2": 0.49,
+    "mobilenet_v3_large": 0.55,
+    "mobilenet_v3_small": 0.86,
+}
 
 
 @dataclass(frozen=True)
 class Candidate:
     """A network that may be chosen, in a runtime, and what is known of it so far.
 
-    `file_bytes` estimates the artefact's file; `features` are what its latency depends on
-    (`regress.features`); `latency` is measured, `predicted_ms` guessed from the networks that were.
+    `features` are what its latency depends on (`regress.features`); `latency` is measured,
+    `predicted_ms` guessed from the networks that were.
     """
 
     arch: Arch
     expected: Expected
-    macs: int
-    params: int
-    file_bytes: int
-    memory_bytes: int
+    costs: Cost
     features: tuple[float, ...]
     runtime: str = "onnxruntime"
     latency: Latency | None = None
     predicted_ms: float | None = None
+
+    @property
+    def macs(self) -> int:
+        return self.costs.macs
+
+    @property
+    def params(self) -> int:
+        return self.costs.params
+
+    @property
+    def memory_bytes(self) -> int:
+        """Peak activations in fp32: in int8 no more, for the stem stays in float."""
+        return self.costs.peak_activation_bytes.fp32
+
+    @property
+    def file_bytes(self) -> int:
+        """An upper estimate of the artefact's file."""
+        return file_bytes(self.costs, self.runtime)
+
+    def in_runtime(self, runtime: str) -> Candidate:
+        """The same float network in another runtime; in 8-bit integers less is expected of it."""
+        if in_precision(runtime)[1] == "fp32":
+            return replace(self, runtime=runtime)
+        top1 = self.expected.top1 - INT8_LOSS[self.arch.name]
+        return replace(self, runtime=runtime, expected=self.expected._replace(top1=top1))
 
     def spent(self) -> dict[str, float]:
         """What it spends on each limit of a `Budget`; latency only where it was measured."""
@@ -121,21 +166,17 @@ def price(arch: Arch) -> Candidate:
             f"no accuracy is published for {arch.name}; choose among {', '.join(FAMILIES)}"
         )
     costs = cost(arch)
-    return Candidate(
-        arch=arch,
-        expected=expected,
-        macs=costs.macs,
-        params=costs.params,
-        file_bytes=file_bytes(costs),
-        memory_bytes=costs.peak_activation_bytes.fp32,
-        features=features(costs),
-    )
+    return Candidate(arch=arch, expected=expected, costs=costs, features=features(costs))
 
 
-def file_bytes(costs: Cost) -> int:
-    """An upper estimate of the artefact's file: fp32 weights, the graph's nodes and names (at most
-    400 bytes a layer), and the description in its metadata."""
-    return costs.size_bytes.fp32 + 400 * len(costs.layers) + 10_000
+def file_bytes(costs: Cost, runtime: str = "onnxruntime") -> int:
+    """An upper estimate of the artefact's file: the weights, the graph's nodes and names, and the
+    description in its metadata."""
+    int8 = in_precision(runtime)[1] == "int8"
+    weights = costs.size_bytes.int8 if int8 else costs.size_bytes.fp32
+    channels = (costs.size_bytes.int8 - costs.params) // 7  # a bias and a scale each (`archs.cost`)
+    layer, channel = _BYTES[runtime]
+    return weights + layer * len(costs.layers) + channel * channels + 10_000
 
 
 def _widths(classes: int) -> Iterator[Arch]:

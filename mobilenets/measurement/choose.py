@@ -28,7 +28,7 @@ from mobilenets.measurement.quiet import in_quiet
 from mobilenets.measurement.regress import fit
 from mobilenets.measurement.table import Table
 from mobilenets.measurement.target import Export, exported, measure_files
-from mobilenets.runtimes import RUNTIMES
+from mobilenets.runtimes import check_runtime
 from mobilenets.runtimes.isolated import Exporter, export_isolated
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
@@ -104,22 +104,27 @@ def _choose(
     runtimes: Sequence[str],
     tables: Mapping[str, Table],
 ) -> Choice:
-    affordable = [one for one in everything if budget.fits(**one.spent())]
+    in_each = {runtime: [one.in_runtime(runtime) for one in everything] for runtime in runtimes}
+    affordable = {one.arch for pool in in_each.values() for one in pool if _affordable(one, budget)}
     log.info(f"{len(affordable)} of {len(everything)} candidates fit by arithmetic")
     if not affordable:
-        nearest = replace(_nearest(everything, budget), runtime=runtimes[0])
+        nearest = _nearest([one for pool in in_each.values() for one in pool], budget)
         raise _refusal(budget, _measured([nearest], measure))
-    pools = _search_all(affordable, budget, measure, runtimes, tables)
+    worth_asking = {
+        runtime: [one for one in pool if one.arch in affordable]
+        for runtime, pool in in_each.items()
+        if any(_affordable(one, budget) for one in pool)
+    }
+    pools = _search_all(worth_asking, budget, measure, tables)
     measured = [one for pool in pools for one in pool if one.latency]
     chosen = _best(measured, budget)
     if chosen is None:
         raise _refusal(budget, measured)
     in_chosen = {one.arch: one for pool in pools for one in pool if one.runtime == chosen.runtime}
-    priced = [replace(one, runtime=chosen.runtime) for one in everything]
     others = [one for one in measured if one.runtime != chosen.runtime]
     return Choice(
         chosen=chosen,
-        candidates=(*(in_chosen.get(one.arch, one) for one in priced), *others),
+        candidates=(*(in_chosen.get(one.arch, one) for one in in_each[chosen.runtime]), *others),
         considered=len(everything),
         binding_limit=LIMIT_NAMES[chosen.worst(budget).limit],
     )
@@ -162,7 +167,7 @@ def predict_all(
     tables = tables or {}
     pools: list[list[Candidate]] = []
     for runtime in _tables_first(runtimes, tables):
-        pool = [replace(one, runtime=runtime) for one in candidates(classes, image_size)]
+        pool = [one.in_runtime(runtime) for one in candidates(classes, image_size)]
         if runtime in tables:
             pool = [replace(one, predicted_ms=tables[runtime].predict_ms(one.arch)) for one in pool]
         else:
@@ -187,27 +192,26 @@ def measured_once(path: Path, threads: int, export: Export = export_isolated) ->
     """`measured_whole`, with what was measured under the same conditions kept in `path`."""
 
     def conditions(runtime: str) -> str:
-        return f"{device_name()}, {runtime} {RUNTIMES[runtime].version()}, {threads}"
+        return f"{device_name()}, {runtime} {check_runtime(runtime).version()}, {threads}"
 
     return journalled(path, conditions, measured_whole(threads, export))
 
 
 def _search_all(
-    affordable: list[Candidate],
+    in_each: Mapping[str, list[Candidate]],
     budget: Budget,
     measure: Measure,
-    runtimes: Sequence[str],
     tables: Mapping[str, Table],
 ) -> list[list[Candidate]]:
-    """The candidates in each runtime, the most promising measured.
+    """The candidates, which are the same networks in each runtime, the most promising measured.
 
     The later runtimes are predicted from the first, but for a factor, and asked only for what
     promises no less than the best found so far. Raises ConversionError where no runtime is left.
     """
     pools: list[list[Candidate]] = []
     failure: ConversionError | None = None
-    for runtime in _tables_first(runtimes, tables):
-        pool = [replace(one, runtime=runtime) for one in affordable]
+    for runtime in _tables_first(list(in_each), tables):
+        pool = in_each[runtime]
         bar = _best([one for done in pools for one in done], budget)
         base = (
             [tables[runtime].predict_ms(one.arch) for one in pool]
@@ -264,7 +268,7 @@ class _Search:
     def run(self) -> list[Candidate]:
         """The pool with the most promising measured."""
         if self._budget.latency_ms is None:
-            self._measure_now([max(self._pool, key=_promise)])
+            self._measure_now([max(self._affordable(), key=_promise)])
             return self._pool
         self.seed()
         while batch := self._next():
@@ -304,7 +308,7 @@ class _Search:
         known = [_promise(one)[:2] for one in (best, self._bar) if one is not None]
         likely = [
             one
-            for one in self._pool
+            for one in self._affordable()
             if one.latency is None
             and _fits(one.predicted_ms or 0, self._budget)
             and all(_promise(one)[:2] >= bar for bar in known)
@@ -314,8 +318,12 @@ class _Search:
         return likely[: min(_ROUND, MAX_MEASURED - measured)]
 
     def _fastest_unmeasured(self) -> list[Candidate]:
-        unmeasured = [one for one in self._pool if one.latency is None]
+        unmeasured = [one for one in self._affordable() if one.latency is None]
         return sorted(unmeasured, key=lambda one: one.predicted_ms or 0)[:_ROUND]
+
+    def _affordable(self) -> list[Candidate]:
+        """Those whose file and costs fit in this runtime; all are predicted, for others'."""
+        return [one for one in self._pool if _affordable(one, self._budget)]
 
     def _measure_now(self, batch: list[Candidate]) -> None:
         done = {one.arch: one for one in _measured(batch, self._measure)}
@@ -327,8 +335,17 @@ class _Search:
 
 def _best(pool: Iterable[Candidate], budget: Budget) -> Candidate | None:
     """The most promising of the measured candidates that fit."""
-    fitting = [one for one in pool if one.latency and _fits(one.latency.p50_ms, budget)]
+    fitting = [
+        one
+        for one in pool
+        if one.latency and _fits(one.latency.p50_ms, budget) and _affordable(one, budget)
+    ]
     return max(fitting, key=_promise, default=None)
+
+
+def _affordable(one: Candidate, budget: Budget) -> bool:
+    """Whether it meets the limits as far as they are known: by arithmetic, until it is measured."""
+    return budget.fits(**one.spent())
 
 
 def _fits(ms: float, budget: Budget) -> bool:

@@ -20,6 +20,7 @@ from mobilenets.child import Child, ChildDied, usable_cores
 from mobilenets.errors import FileError, MeasureError
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.loop import KNOWN, Timed, Turn, half_width, interleave, undisturbed
+from mobilenets.runtimes import in_precision
 from mobilenets.runtimes.artefact import RUNTIME_OF
 
 NOISY_SPREAD = 0.2
@@ -219,7 +220,7 @@ class BenchTarget:
         return Latency(
             times_ms=timed.times_ms,
             burst=timed.burst,
-            runtime=self.bench.runtime,
+            runtime=in_precision(self.bench.runtime)[0],
             runtime_version=self.bench.version,
             threads=self.bench.threads,
             precision=self.precision,

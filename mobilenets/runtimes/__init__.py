@@ -1,6 +1,7 @@
 """Running networks outside the training loop: one file per runtime, one small protocol.
 
-A runtime is chosen by name, `get_runtime("onnxruntime")`; its package is imported only then.
+A runtime is chosen by name, `get_runtime("onnxruntime")`; its package is imported only then. The
+name may say a precision: "onnxruntime-int8" is onnxruntime with networks in 8-bit integers.
 """
 
 from __future__ import annotations
@@ -111,6 +112,15 @@ RUNTIMES = {
 }  # fmt: skip
 
 
+_INT8 = "-int8"
+
+
+def in_precision(name: str) -> tuple[str, str]:
+    """The runtime's own name, and the precision that the name says: fp32 or int8."""
+    own = name.removesuffix(_INT8)
+    return own, "fp32" if own == name else "int8"
+
+
 def get_runtime(name: str) -> Runtime:
     """The runtime called `name`; raises RuntimeMissing where it is not known or not installed."""
     known = check_runtime(name)
@@ -125,10 +135,15 @@ def get_runtime(name: str) -> Runtime:
 
 
 def check_runtime(name: str) -> Known:
-    """What is known of a runtime that is installed; raises RuntimeMissing for any other."""
-    if name not in RUNTIMES:
+    """What is known of a runtime that is installed and has the precision; raises RuntimeMissing
+    for any other."""
+    own, precision = in_precision(name)
+    if own not in RUNTIMES:
         raise RuntimeMissing(f"unknown runtime {name!r}; known are {', '.join(RUNTIMES)}")
-    known = RUNTIMES[name]
+    known = RUNTIMES[own]
+    if precision not in known.precisions:
+        able = ", ".join(other for other, one in RUNTIMES.items() if precision in one.precisions)
+        raise RuntimeMissing(f"{own} has no {precision} here; give one of {able}")
     if known.missing:
         raise RuntimeMissing(
             f"runtime {name} needs {' and '.join(known.missing)}, which is not installed; "
@@ -137,19 +152,24 @@ def check_runtime(name: str) -> Known:
     return known
 
 
-def runtime_names(words: str) -> list[str]:
-    """The runtimes that a user means: "auto" for all that are installed, or names and commas.
+def runtime_names(words: str, *, int8: bool = False) -> list[str]:
+    """The runtimes that a user means: "auto" for all that are installed, or names and commas; with
+    `int8` each also in 8-bit integers, where it has them.
 
-    Raises RuntimeMissing for a name that is not known, there twice, or not installed.
+    Raises RuntimeMissing for a name that is not known, there twice, or not installed, and where
+    none has `int8`.
     """
     if words == "auto":
-        return [name for name, known in RUNTIMES.items() if not known.missing]
-    names = [word.strip() for word in words.split(",")]
+        names = [name for name, known in RUNTIMES.items() if not known.missing]
+    else:
+        names = [word.strip() for word in words.split(",")]
     if len(set(names)) < len(names):
         raise RuntimeMissing(f"each runtime may be named once, got {words}")
-    for name in names:
-        check_runtime(name)
-    return names
+    able = [name for name in names if "int8" in check_runtime(name).precisions]
+    if int8 and not able:
+        check_runtime(f"{names[0]}{_INT8}")
+    more = [f"{name}{_INT8}" for name in able if in_precision(name)[1] == "fp32"]
+    return list(dict.fromkeys([*names, *more])) if int8 else names
 
 
 def check_images(path: Path, shape: tuple[int, ...], images: Floats) -> None:

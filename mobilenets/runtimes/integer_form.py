@@ -25,6 +25,8 @@ from onnx import helper, numpy_helper
 _LANES = 16  # channels that onnxruntime's depthwise kernel takes at a time
 _LEAST_PART = 64  # a channel that is smaller than this part of the largest is not brought to it
 ACTIVATIONS = ("Relu", "Clip", "HardSwish")
+# h-swish takes these runtimes back to float, unless it is taken apart.
+HSWISH_APART = ("onnxruntime",)
 
 
 class Graph:

@@ -13,15 +13,16 @@ from typing import NamedTuple
 from mobilenets.archs import Arch, from_json, to_json
 from mobilenets.child import Child, ChildDied, Request, serve, usable_cores
 from mobilenets.errors import ConversionError
-from mobilenets.runtimes import check_runtime
-from mobilenets.runtimes.artefact import export, move
+from mobilenets.runtimes import check_runtime, in_precision
+from mobilenets.runtimes.artefact import export, export_int8, move
 
 TIMEOUT = 600.0  # seconds for one network
 _WORTH_A_CHILD = 16  # conversions: a child takes seconds to start, and gigabytes
 
 
 class Job(NamedTuple):
-    """A network to convert: an arch, which gets random weights, or a checkpoint's file."""
+    """A network to convert: an arch, which gets random weights, or a checkpoint's file, which can
+    be converted in float only: 8-bit numbers take images."""
 
     network: Arch | Path
     path: Path
@@ -113,6 +114,10 @@ def _ask(child: Child, job: Job, runtime: str) -> ConversionError | None:
     source = (
         {"checkpoint": str(network)} if isinstance(network, Path) else {"arch": to_json(network)}
     )
+    if isinstance(network, Path) and in_precision(runtime)[1] == "int8":
+        return ConversionError(
+            f"{network} gets its 8-bit numbers from images; run: mobilenets quantise"
+        )
     folder = job.path.parent
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -136,7 +141,16 @@ def _answer(request: Request) -> None:
         checkpoint = Checkpoint.fresh(from_json(request["arch"]))
     else:
         checkpoint = Checkpoint.load(Path(request["checkpoint"]))
-    export(checkpoint, request["runtime"], Path(request["path"]))
+    runtime, precision = in_precision(request["runtime"])
+    path = Path(request["path"])
+    if precision == "fp32":
+        return export(checkpoint, runtime, path)
+    from mobilenets.runtimes.integer_form import HSWISH_APART
+    from mobilenets.runtimes.onnx_file import onnx_model
+    from mobilenets.runtimes.qdq import for_timing
+
+    model = for_timing(onnx_model(checkpoint), hswish=runtime in HSWISH_APART)
+    return export_int8(model, checkpoint.about(), runtime, path)
 
 
 if __name__ == "__main__":

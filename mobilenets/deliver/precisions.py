@@ -1,0 +1,98 @@
+"""A trained network as two artefacts: in float, and in 8-bit integers by the best of several sets
+of numbers."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from mobilenets.data import Images, Preprocess, decode
+from mobilenets.deliver.predictor import load
+from mobilenets.files import write_bytes, write_json
+from mobilenets.nn import Checkpoint
+from mobilenets.runtimes.artefact import artefact_name, export_int8, files_of, move
+from mobilenets.runtimes.integer_form import HSWISH_APART
+from mobilenets.runtimes.isolated import Job, export_isolated
+from mobilenets.shrink.quantise import Scheme, quantised
+from mobilenets.tasks import get_task
+from mobilenets.words import counted
+
+# What int8 may lose of the task's metric, percent.
+MAX_DROP = 1.0
+# Training images that the numbers are taken from.
+CALIBRATION = 256
+log = logging.getLogger(__name__)
+
+
+def both_files(runtime: str) -> list[str]:
+    """What `write_both` writes."""
+    paths = (Path(part, artefact_name(runtime)) for part in ("int8", "fp32"))
+    return ["schemes.json", *(str(file) for path in paths for file in files_of(path))]
+
+
+def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> None:
+    """Both artefacts of a checkpoint, float and int8, in `folder`/fp32 and /int8: of the schemes
+    the one of the least loss on the holdout. schemes.json tells of all."""
+    checkpoint = Checkpoint.load(trained)
+    float_file = folder / "fp32" / artefact_name(runtime)
+    export_isolated([Job(trained, float_file)], runtime)
+    held_out = _HeldOut(checkpoint, images)
+    float_score = held_out.score(float_file)
+    log.info(f"float: holdout loss {float_score['loss']:.4f}")
+    found = []
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".schemes-") as drafts:
+        for at, (scheme, model) in enumerate(_models(trained, checkpoint, images, runtime)):
+            draft = Path(drafts, str(at), float_file.name)
+            export_int8(model, checkpoint.about() | {"scheme": asdict(scheme)}, runtime, draft)
+            found.append(asdict(scheme) | held_out.score(draft))
+            log.info(f"{scheme.words()}: holdout loss {found[-1]['loss']:.4f}")
+        best = min(range(len(found)), key=lambda at: found[at]["loss"])
+        (folder / "int8").mkdir(exist_ok=True)
+        move(Path(drafts, str(best), float_file.name), folder / "int8")
+    record = {"metric": held_out.task.metric, "float": float_score, "schemes": found}
+    write_json(folder / "schemes.json", record | {"int8": found[best]})
+
+
+def hand_over(folder: Path, part: str, runtime: str) -> None:
+    """Put the artefact in `folder`/`part` ("fp32" or "int8") into `folder` too."""
+    for file in files_of(folder / part / artefact_name(runtime)):
+        write_bytes(folder / file.name, file.read_bytes())
+
+
+def _models(
+    trained: Path, checkpoint: Checkpoint, images: Images, runtime: str
+) -> Iterator[tuple[Scheme, Any]]:
+    """The network in integers by each scheme."""
+    count = min(CALIBRATION, len(images.train))
+    log.info(f"quantising, from {counted(count, 'training image')}")
+    chosen = np.random.default_rng(images.seed).choice(images.train, count, replace=False)
+    pixels = decode(images, chosen, Preprocess.from_json(checkpoint.preprocess))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, artefact_name("onnxruntime"))
+        export_isolated([Job(trained, path)], "onnxruntime")
+        model = onnx.load(path)
+    del model.metadata_props[:]  # the float file's description and seal
+    return quantised(model, pixels.float() / 255, hswish=runtime in HSWISH_APART)
+
+
+class _HeldOut:
+    """The images that choose among the schemes."""
+
+    def __init__(self, checkpoint: Checkpoint, images: Images):
+        self.task = get_task(checkpoint.task, checkpoint.labels)
+        self._pixels = decode(images, images.holdout, Preprocess.from_json(checkpoint.preprocess))
+        self._labels = images.labels[images.holdout]
+
+    def score(self, path: Path) -> dict[str, float | None]:
+        """The loss and the task's metric of an artefact."""
+        logits = load(path).logits(self._pixels)
+        loss = self.task.loss(torch.from_numpy(logits), torch.from_numpy(self._labels))
+        return {"loss": float(loss), self.task.metric: self.task.score(logits, self._labels).value}

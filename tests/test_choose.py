@@ -222,6 +222,22 @@ def test_a_file_too_small_for_float_is_filled_in_integers():
     assert choice.binding_limit == "size"
 
 
+def test_what_was_measured_for_another_precision_must_fit_in_this_one():
+    """Float networks are measured that only an int8 file has room for: predictions need them."""
+
+    class SlowInIntegers(FakeDevice):
+        def ms(self, arch: Arch, runtime: str = FLOAT) -> float:
+            return super().ms(arch, FLOAT) * (100 if runtime == INT8 else 1)
+
+    device, budget = SlowInIntegers(), Budget(size_bytes=1e6, latency_ms=20)
+
+    choice = choose(budget, classes=10, measure=device, runtimes=[FLOAT, INT8])
+
+    assert choice.chosen.runtime == FLOAT
+    assert choice.chosen.file_bytes <= 1e6
+    assert any(price(arch).file_bytes > 1e6 for arch, asked in device.asked if asked == FLOAT)
+
+
 def test_a_runtime_whose_files_are_all_too_large_is_not_asked():
     device = FakeDevice()
 

@@ -99,7 +99,7 @@ class Adaptation:
     def price(self) -> Price:
         """The price of a network by the limit."""
         if self.limit != "latency_ms":
-            return arithmetic_price(self.limit)
+            return arithmetic_price(self.limit, self.runtime)
         measure = measured_once(self.folder / "latency.jsonl", self.threads)
         return latency_price(self.runtime, self.threads, measure)
 
@@ -237,6 +237,7 @@ def run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) 
         "images": {"data": images.fingerprint, "rule": asdict(images.rule)},
         "budget": job.budget.to_json(),
         "latency": [job.runtime, job.threads] if job.limit == "latency_ms" else None,
+        "files": job.runtime if job.limit == "size_bytes" else None,
         "settings": asdict(job.settings),
     }
     _claim(job.folder, inputs)

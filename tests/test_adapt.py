@@ -34,10 +34,11 @@ from mobilenets.errors import BudgetError, FileError, MeasureError, MobileNetsEr
 from mobilenets.files import read_json, write_json
 from mobilenets.measurement.latency import Latency
 from mobilenets.nn import Checkpoint
-from mobilenets.runtimes.artefact import is_intact
+from mobilenets.runtimes.artefact import artefact_name, is_intact, size_of
+from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.shrink import arithmetic_price
 from mobilenets.shrink.evaluate import Outcome
-from mobilenets.shrink.family import keep, member_path, records
+from mobilenets.shrink.family import keep, member_path, records, run_price
 from mobilenets.shrink.netadapt import first_step
 from mobilenets.shrink.prices import LatencyPrice, latency_price
 from tests.test_netadapt import BRIEF, LEAST, TINY
@@ -143,6 +144,25 @@ def test_any_member_can_be_delivered(done: Path):
     assert same_weights(Path(record["checkpoint"]), member_path(done, 1))
     with pytest.raises(FileError, match="has the members 0 to"):
         adapt_member(done, 99, "digits")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_size_is_that_of_the_runtimes_file(start: Path, tmp_path: Path, runtime: str):
+    def sized(limit: float) -> Adaptation:
+        budget = Budget(size_bytes=limit)
+        return Adaptation(start, "digits", budget, runtime, settings=BRIEF, out=tmp_path)
+
+    checkpoint = Checkpoint.load(start)
+    job = sized(0.9 * sized(1e6).price()(checkpoint.arch))
+    run_steps(job, checkpoint, load_images("digits"), job.price())
+    last, path = records(tmp_path)[-1], tmp_path / artefact_name(runtime)
+    export_isolated([Job(member_path(tmp_path, last["index"]), path)], runtime)
+
+    assert size_of(path) <= last["price"] <= job.target
+    price = run_price(tmp_path)
+    assert price is not None
+    assert price(from_json(last["arch"])) == last["price"]
 
 
 def test_another_adaptation_is_not_written_over(start: Path, tmp_path: Path):

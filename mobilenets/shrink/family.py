@@ -54,7 +54,8 @@ def run_price(folder: Path) -> Price | None:
     has no table."""
     asked, last = read_json(folder / ASKED), records(folder)[-1]
     if asked["latency"] is None:
-        return arithmetic_price(next(iter(Budget(**asked["budget"]).limits())))
+        limit = next(iter(Budget(**asked["budget"]).limits()))
+        return arithmetic_price(limit, asked.get("files") or "onnxruntime")
     runtime, threads = asked["latency"]
     table = read_table(table_path(runtime, threads), runtime, threads)
     if table is None:

@@ -19,14 +19,15 @@ log = logging.getLogger(__name__)
 _ARITHMETIC: dict[str, Price] = {
     "macs": lambda arch: cost(arch).macs,
     "params": lambda arch: cost(arch).params,
-    "size_bytes": lambda arch: file_bytes(cost(arch)),
     "memory_bytes": lambda arch: cost(arch).peak_activation_bytes.fp32,
 }
 
 
-def arithmetic_price(limit: str) -> Price:
+def arithmetic_price(limit: str, runtime: str = "onnxruntime") -> Price:
     """The price by a limit of `Budget` that needs no measuring: macs, params, size_bytes (an upper
-    estimate of the file) or memory_bytes (peak activations, fp32)."""
+    estimate of the runtime's file) or memory_bytes (peak activations, fp32)."""
+    if limit == "size_bytes":
+        return lambda arch: file_bytes(cost(arch), runtime)
     return _ARITHMETIC[limit]
 
 

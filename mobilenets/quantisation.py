@@ -16,7 +16,7 @@ from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.measurement.latency import compare, measure
 from mobilenets.nn import Checkpoint
-from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes import check_runtime, in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of, size_of
 from mobilenets.shrink.family import ASKED
 from mobilenets.stages import Stages
@@ -45,7 +45,10 @@ class Quantisation:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        check_runtime(f"{self.runtime}-int8")
+        own, _ = in_precision(self.runtime)
+        check_runtime(f"{own}-int8")
+        if own != self.runtime:
+            raise MobileNetsError(f"quantise is for int8 as it is, got {self.runtime}; give {own}")
         if not 0 <= self.drop <= 100:
             raise MobileNetsError(f"drop must be 0 to 100 percent, got {self.drop:g}")
 

@@ -437,6 +437,10 @@ def test_int8_must_be_faster_and_lose_little(lost: float, ratio: float, smaller:
 def test_a_runtime_without_int8_is_refused():
     with pytest.raises(MobileNetsError, match="ncnn has no int8 here; give one of onnxruntime, op"):
         Quantisation(Path("run"), "digits", "ncnn")
+    with pytest.raises(
+        MobileNetsError, match="for int8 as it is, got openvino-int8; give openvino"
+    ):
+        Quantisation(Path("run"), "digits", "openvino-int8")
 
 
 def test_what_may_be_lost_is_a_percentage():

@@ -183,6 +183,7 @@ def latency(
     width: Width = None,
     resolution: Resolution = None,
     runtime: Runtime = "onnxruntime",
+    int8: Int8 = False,
     threads: Threads = 1,
     json: Json = False,
 ) -> None:
@@ -195,7 +196,7 @@ def latency(
     from mobilenets.runtimes import runtime_names
 
     found = measure_targets(
-        targets, width=width, resolution=resolution, runtimes=runtime_names(runtime),
+        targets, width=width, resolution=resolution, runtimes=runtime_names(runtime, int8=int8),
         threads=threads,
     )  # fmt: skip
     return latencies.show(found, compared=compare, json=json)
@@ -273,6 +274,7 @@ def tradeoff(
         ),
     ] = None,
     runtime: Runtime = "auto",
+    int8: Int8 = False,
     threads: Threads = 1,
     classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
     image_size: ImageSize = None,
@@ -298,7 +300,7 @@ def tradeoff(
     from mobilenets.measurement.table import load_tables
     from mobilenets.runtimes import runtime_names
 
-    names = runtime_names(runtime)
+    names = runtime_names(runtime, int8=int8)
     tables = load_tables(names, threads)
     pools = predict_all(
         classes=classes, image_size=image_size, threads=threads, runtimes=names, tables=tables

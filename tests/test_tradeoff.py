@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,20 @@ def test_all_networks_are_priced_in_each_runtime():
     for pool, factor in zip(pools, (1, 3), strict=True):
         errors = [one.predicted_ms / (factor * device.ms(one.arch)) - 1 for one in pool]
         assert max(map(abs, errors)) < 0.05
+
+
+def test_integers_are_a_front_of_their_own_and_no_table_is_promised_for_them(tmp_path: Path):
+    runtimes = ["onnxruntime", "onnxruntime-int8"]
+    pools = predict_all(classes=10, runtimes=runtimes, measure=FakeDevice())
+
+    page = write_tradeoff(pools, {}, tmp_path / "tradeoff.html", threads=1).read_text()
+
+    assert [one["runtime"] for one in to_json(pools)] == runtimes
+    assert "mobilenets table --runtime onnxruntime" in page
+    assert "mobilenets table --runtime onnxruntime-int8" not in page
+    for in_float, in_int8 in zip(*pools, strict=True):
+        assert in_int8.expected.top1 < in_float.expected.top1
+        assert in_int8.predicted_ms == pytest.approx(0.5 * (in_float.predicted_ms or 0), rel=0.05)
 
 
 def test_a_table_prices_without_measuring():

@@ -147,8 +147,9 @@ def test_any_member_can_be_delivered(done: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_a_size_is_that_of_the_runtimes_file(start: Path, tmp_path: Path, runtime: str):
+def test_a_size_is_that_of_the_runtimes_file(start: Path, tmp_path: Path):
+    runtime = "openvino"  # whose graph is larger than that network's weights
+
     def sized(limit: float) -> Adaptation:
         budget = Budget(size_bytes=limit)
         return Adaptation(start, "digits", budget, runtime, settings=BRIEF, out=tmp_path)

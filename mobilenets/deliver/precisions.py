@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from torch import Tensor
 
 from mobilenets.data import Images, Preprocess, decode
 from mobilenets.deliver.predictor import load
@@ -21,7 +21,7 @@ from mobilenets.nn import Checkpoint
 from mobilenets.runtimes.artefact import artefact_name, export_int8, files_of, move
 from mobilenets.runtimes.integer_form import HSWISH_APART
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.shrink.quantise import Scheme, quantised
+from mobilenets.shrink.quantise import quantised
 from mobilenets.tasks import get_task
 from mobilenets.words import counted
 
@@ -47,11 +47,13 @@ def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> Non
     held_out = _HeldOut(checkpoint, images)
     float_score = held_out.score(float_file)
     log.info(f"float: holdout loss {float_score['loss']:.4f}")
+    model, pixels = _onnx_model(float_file, trained), _training_pixels(checkpoint, images)
+    schemes = quantised(model, pixels, hswish=runtime in HSWISH_APART)
     found = []
     with tempfile.TemporaryDirectory(dir=folder, prefix=".schemes-") as drafts:
-        for at, (scheme, model) in enumerate(_models(trained, checkpoint, images, runtime)):
+        for at, (scheme, integers) in enumerate(schemes):
             draft = Path(drafts, str(at), float_file.name)
-            export_int8(model, checkpoint.about() | {"scheme": asdict(scheme)}, runtime, draft)
+            export_int8(integers, checkpoint.about() | {"scheme": asdict(scheme)}, runtime, draft)
             found.append(asdict(scheme) | held_out.score(draft))
             log.info(f"{scheme.words()}: holdout loss {found[-1]['loss']:.4f}")
         best = min(range(len(found)), key=lambda at: found[at]["loss"])
@@ -67,20 +69,24 @@ def hand_over(folder: Path, part: str, runtime: str) -> None:
         write_bytes(folder / file.name, file.read_bytes())
 
 
-def _models(
-    trained: Path, checkpoint: Checkpoint, images: Images, runtime: str
-) -> Iterator[tuple[Scheme, Any]]:
-    """The network in integers by each scheme."""
+def _onnx_model(float_file: Path, trained: Path) -> Any:
+    """The checkpoint as an ONNX model; the float file is one, or it is converted to one."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = float_file
+        if path.suffix != ".onnx":
+            path = Path(folder, artefact_name("onnxruntime"))
+            export_isolated([Job(trained, path)], "onnxruntime")
+        model = onnx.load(path)
+    del model.metadata_props[:]  # the float file's description and seal
+    return model
+
+
+def _training_pixels(checkpoint: Checkpoint, images: Images) -> Tensor:
+    """The images that the numbers are taken from, in [0, 1] (N, 3, H, W)."""
     count = min(CALIBRATION, len(images.train))
     log.info(f"quantising, from {counted(count, 'training image')}")
     chosen = np.random.default_rng(images.seed).choice(images.train, count, replace=False)
-    pixels = decode(images, chosen, Preprocess.from_json(checkpoint.preprocess))
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, artefact_name("onnxruntime"))
-        export_isolated([Job(trained, path)], "onnxruntime")
-        model = onnx.load(path)
-    del model.metadata_props[:]  # the float file's description and seal
-    return quantised(model, pixels.float() / 255, hswish=runtime in HSWISH_APART)
+    return decode(images, chosen, Preprocess.from_json(checkpoint.preprocess)).float() / 255
 
 
 class _HeldOut:

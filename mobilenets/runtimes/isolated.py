@@ -79,6 +79,10 @@ class Exporter:
 
     def try_export(self, job: Job, runtime: str) -> ConversionError | None:
         """Write the artefact and return None, or what went wrong."""
+        if isinstance(job.network, Path) and in_precision(runtime)[1] == "int8":
+            return ConversionError(
+                f"{job.network} gets its 8-bit numbers from images; run: mobilenets quantise"
+            )
         if runtime != self._runtime:
             self.close()
         self._runtime = runtime
@@ -114,10 +118,6 @@ def _ask(child: Child, job: Job, runtime: str) -> ConversionError | None:
     source = (
         {"checkpoint": str(network)} if isinstance(network, Path) else {"arch": to_json(network)}
     )
-    if isinstance(network, Path) and in_precision(runtime)[1] == "int8":
-        return ConversionError(
-            f"{network} gets its 8-bit numbers from images; run: mobilenets quantise"
-        )
     folder = job.path.parent
     folder.mkdir(parents=True, exist_ok=True)
     try:

@@ -6,9 +6,10 @@
 Each network and seed is trained at width 1.0, then adapted to 35 % of its price. Against its
 members at 70, 50 and 35 %, trained long, stand networks of the same family whose width multiplier
 makes them as dear, trained from scratch for as many core-seconds as all this took together: the
-start, the steps up to the member, the long training. Steps are timed as they run, a second
-counting once for each worker. An epoch is priced at what it takes on one core of this machine: of
-the start as it was trained, of the others by their training steps, timed in turns with the start's.
+start, the steps up to the member, the long training. With --whole the start's own network is
+trained from scratch for that long too. Steps are timed as they run, a second counting once for each
+worker. An epoch is priced at what it takes on one core of this machine: of the start as it was
+trained, of the others by their training steps, timed in turns with the start's.
 
 So the long trainings can run elsewhere: copy OUT to a machine with a GPU, and give --trainings
 there; they run as `replayed` says. `top1` is of the 10,000 test images. A JSON line a network in
@@ -35,11 +36,11 @@ from statistics import mean
 from typing import Any
 
 import torch
-from replayed import top1, train_replayed
+from replayed import train_replayed, validated
 from side_by_side import side_by_side
 
 from mobilenets.adaptation import Adaptation, adapt
-from mobilenets.archs import Arch, Budget, at_width, cost, from_json, get_arch
+from mobilenets.archs import Arch, Budget, at_width, cost, from_json
 from mobilenets.child import usable_cores
 from mobilenets.data import Images, load_images
 from mobilenets.files import read_json, write_json, write_text
@@ -52,7 +53,7 @@ from mobilenets.shrink.family import member, records, run_price
 from mobilenets.train import Limits, Recipe, Training, train, train_named
 from mobilenets.train.job import save_trained
 from mobilenets.train.module import Learner
-from mobilenets.train.named import score, seconds_in
+from mobilenets.train.named import seconds_in
 
 DATA = "fashion-mnist"
 POINTS = (0.7, 0.5, 0.35)
@@ -74,6 +75,7 @@ class Plan:
     points: tuple[float, ...]
     start_epochs: int
     long_epochs: int
+    whole: bool
     workers: int
     jobs: int
     settings: Settings
@@ -159,10 +161,25 @@ class Duel:
 
     @property
     def epochs(self) -> dict[str, int]:
-        """The long training's; and the width's, in as many core-seconds as all took."""
-        per_epoch = self.family.epoch_seconds() * self.paces["width multiplier"]
-        scaled = round(self.seconds["seconds"] / per_epoch)
-        return {"adapted": self.family.plan.long_epochs, "width multiplier": scaled}
+        """The long training's; and the others', in as many core-seconds as all took."""
+        plan, of_whole = self.family.plan, self.seconds["seconds"] / self.family.epoch_seconds()
+        others = {"width multiplier": round(of_whole / self.paces["width multiplier"])}
+        if plan.whole:
+            others["whole"] = round(of_whole)
+        return {"adapted": plan.long_epochs} | others
+
+    def network(self, method: str) -> tuple[Arch, Checkpoint | None]:
+        """What is trained, and the weights it starts from, unless from scratch."""
+        if method == "adapted":
+            cut = member(self.family.run, self.index).checkpoint
+            return cut.arch, cut
+        whole = member(self.family.run, 0).arch
+        return (whole if method == "whole" else at_width(whole, self.width)), None
+
+    def price(self, method: str) -> float:
+        """In MACs or milliseconds; the whole network's as the steps began."""
+        start: float = records(self.family.run)[0]["price"]
+        return self.prices.get(method, start)
 
 
 @dataclass(frozen=True)
@@ -185,23 +202,19 @@ class Long:
 
     def __call__(self) -> None:
         family, begin = self.duel.family, time.monotonic()
-        images, cut = _images(family.seed), member(family.run, self.duel.index).checkpoint
-        recipe = family.settings.recipe(cut, images).limited(Limits(epochs=self.epochs))
-        arch, start = cut.arch, cut if self.method == "adapted" else None
-        if start is None:
-            arch = get_arch(family.name, width=self.duel.width, classes=arch.classes)
+        images, (arch, start) = _images(family.seed), self.duel.network(self.method)
+        recipe = family.settings.recipe(family.trained(), images)
+        recipe = recipe.limited(Limits(epochs=self.epochs))
         if torch.cuda.is_available():
             trained = train_replayed(arch, images, recipe, seed=family.seed, start=start)
-            right: float | None = top1(trained, images)
         else:
             trained = train(
                 arch, images, recipe, folder=self.folder, seed=family.seed, start=start
             )  # fmt: skip
-            right = score(trained, images).value
         save_trained(trained, self.folder)
         costs = cost(arch)
         found = {
-            "macs": costs.macs, "params": costs.params, "top1": right,
+            "macs": costs.macs, "params": costs.params, **validated(trained, images),
             "holdout_loss": trained.training["holdout_loss"], "trained_on": _where(),
             "took_seconds": round(time.monotonic() - begin, 1),
         }  # fmt: skip
@@ -211,7 +224,7 @@ class Long:
         family, duel = self.duel.family, self.duel
         return {
             "network": family.name, "seed": family.seed, "point": duel.point,
-            "method": self.method, "width": duel.width, "price": duel.prices[self.method],
+            "method": self.method, "width": duel.width, "price": duel.price(self.method),
             "step": duel.index, "epochs": self.epochs, **duel.seconds,
             **read_json(self.folder / "found.json"), "device": device_name(),
         }  # fmt: skip
@@ -383,6 +396,7 @@ def _arguments() -> tuple[Plan, bool]:
     parser.add_argument("--points", nargs="+", type=float, default=POINTS)
     parser.add_argument("--start-epochs", type=int, default=6)
     parser.add_argument("--long-epochs", type=int, default=20)
+    parser.add_argument("--whole", action="store_true", help="train the whole network as well")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=len(usable_cores()))
     parser.add_argument(

@@ -16,6 +16,7 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn.functional import cross_entropy
 
 from mobilenets.archs import Arch
 from mobilenets.data import Images, MemoryPixels, Preprocess, decode, train_pixels
@@ -152,16 +153,18 @@ def _on_card(images: Images, side: int, part: str) -> tuple[Tensor, Tensor]:
 
 
 @torch.inference_mode()
-def top1(checkpoint: Checkpoint, images: Images) -> float:
-    """In percent, of the validation images."""
+def validated(checkpoint: Checkpoint, images: Images) -> dict[str, float]:
+    """The top-1 in percent and the loss of the validation images."""
     pixels, labels = _on_card(images, checkpoint.arch.resolution, "val")
     network = checkpoint.network().to(pixels.device).eval()
     mean, std = (
         pixels.new_tensor(one, dtype=torch.float).view(1, -1, 1, 1)
         for one in (checkpoint.mean, checkpoint.std)
     )
-    logits = [network((one.float() / 255 - mean) / std) for one in torch.split(pixels, _EVAL_BATCH)]
-    return 100 * float((torch.cat(logits).argmax(1) == labels).float().mean())
+    parts = [network((one.float() / 255 - mean) / std) for one in torch.split(pixels, _EVAL_BATCH)]
+    logits = torch.cat(parts)
+    right = int((logits.argmax(1) == labels).sum())
+    return {"top1": 100 * right / len(labels), "val_loss": float(cross_entropy(logits, labels))}
 
 
 @torch.inference_mode()

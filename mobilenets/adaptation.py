@@ -21,7 +21,7 @@ from mobilenets.measurement.candidates import describe_arch
 from mobilenets.measurement.choose import measured_once
 from mobilenets.nn import Checkpoint
 from mobilenets.pipeline import default_folder, fit
-from mobilenets.runtimes import check_runtime, in_precision
+from mobilenets.runtimes import check_runtime, in_precision, is_int8
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.shrink import Price, Settings, Step, Workers, netadapt
@@ -193,8 +193,8 @@ def trained_in(source: Path) -> Path:
 
 def _check_float(runtimes: Sequence[str]) -> None:
     for name in runtimes:
-        own, precision = in_precision(name)
-        if precision != "fp32":
+        if is_int8(name):
+            own, _ = in_precision(name)
             raise MobileNetsError(
                 f"networks are adapted in float, got {name}; adapt for {own}, and quantise what "
                 "comes of it"

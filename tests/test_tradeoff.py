@@ -65,6 +65,7 @@ def test_integers_are_a_front_of_their_own_and_no_table_is_promised_for_them(tmp
     page = write_tradeoff(pools, {}, tmp_path / "tradeoff.html", threads=1).read_text()
 
     assert [one["runtime"] for one in to_json(pools)] == runtimes
+    assert "1 thread, batch 1, fp32 and int8, on" in page
     assert "mobilenets table --runtime onnxruntime" in page
     assert "mobilenets table --runtime onnxruntime-int8" not in page
     for in_float, in_int8 in zip(*pools, strict=True):

@@ -14,7 +14,7 @@ from mobilenets.files import write_text
 from mobilenets.measurement.candidates import Candidate
 from mobilenets.measurement.device import device_name
 from mobilenets.measurement.table import Table
-from mobilenets.runtimes import check_runtime, in_precision
+from mobilenets.runtimes import check_runtime, in_precision, is_int8
 from mobilenets.words import counted
 
 _LIMITS_MS = (0.2, 0.5, 1, 2, 5, 10, 20)
@@ -46,11 +46,12 @@ def write_tradeoff(
 ) -> Path:
     """Write the page of all candidates in each runtime to `path`."""
     everything = [one for pool in pools for one in pool]
+    precisions = dict.fromkeys(in_precision(pool[0].runtime)[1] for pool in pools)
     body = [
         page.heading(
             "Accuracy against latency",
-            f"{len(pools[0]):,} MobileNets, {counted(threads, 'thread')}, batch 1, fp32, "
-            f"on {device_name()}",
+            f"{len(pools[0]):,} MobileNets, {counted(threads, 'thread')}, batch 1, "
+            f"{' and '.join(precisions)}, on {device_name()}",
         ),
         page.paragraph(
             "Accuracy is what the papers publish for ImageNet, interpolated between their "
@@ -118,6 +119,6 @@ def _source(pool: Sequence[Candidate], tables: Mapping[str, Table]) -> str:
         )
     measured = sum(one.latency is not None for one in pool)
     guessed = f"{version}: guessed from {measured} networks measured whole; how wrong that is, is "
-    if in_precision(runtime)[1] == "int8":
+    if is_int8(runtime):
         return f"{guessed}not known."
     return f"{guessed}not known. For a stated error: mobilenets table --runtime {runtime}"

@@ -55,7 +55,7 @@ from mobilenets.measurement.table import (
     read_table,
     table_path,
 )
-from mobilenets.runtimes import check_runtime, in_precision
+from mobilenets.runtimes import check_runtime, is_int8
 from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 
 _REFERENCE_ROWS = 7
@@ -127,7 +127,7 @@ def build_table(
     ConversionError for a whole network that the runtime cannot convert.
     """
     check_runtime(runtime)
-    if in_precision(runtime)[1] != "fp32":
+    if is_int8(runtime):
         raise MeasureError(
             f"latency tables are of float networks, got {runtime}; without one, `choose` measures "
             "more networks"

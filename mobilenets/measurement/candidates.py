@@ -22,7 +22,7 @@ from mobilenets.archs.published import Expected
 from mobilenets.errors import ArchError
 from mobilenets.measurement.latency import Latency
 from mobilenets.measurement.regress import features
-from mobilenets.runtimes import in_precision
+from mobilenets.runtimes import is_int8
 
 # Hundredths of the width, over the range each paper publishes. V1's channels are not rounded to a
 # multiple of 8, and run up to five times slower where they are none: only the widths that are.
@@ -100,7 +100,7 @@ class Candidate:
 
     def in_runtime(self, runtime: str) -> Candidate:
         """The same float network in another runtime; in 8-bit integers less is expected of it."""
-        if in_precision(runtime)[1] == "fp32":
+        if not is_int8(runtime):
             return replace(self, runtime=runtime)
         top1 = self.expected.top1 - INT8_LOSS[self.arch.name]
         return replace(self, runtime=runtime, expected=self.expected._replace(top1=top1))
@@ -172,7 +172,7 @@ def price(arch: Arch) -> Candidate:
 def file_bytes(costs: Cost, runtime: str = "onnxruntime") -> int:
     """An upper estimate of the artefact's file: the weights, the graph's nodes and names, and the
     description in its metadata."""
-    int8 = in_precision(runtime)[1] == "int8"
+    int8 = is_int8(runtime)
     weights = costs.size_bytes.int8 if int8 else costs.size_bytes.fp32
     channels = (costs.size_bytes.int8 - costs.params) // 7  # a bias and a scale each (`archs.cost`)
     layer, channel = _BYTES[runtime]

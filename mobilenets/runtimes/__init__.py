@@ -118,7 +118,12 @@ _INT8 = "-int8"
 def in_precision(name: str) -> tuple[str, str]:
     """The runtime's own name, and the precision that the name says: fp32 or int8."""
     own = name.removesuffix(_INT8)
-    return own, "fp32" if own == name else "int8"
+    return own, "int8" if is_int8(name) else "fp32"
+
+
+def is_int8(name: str) -> bool:
+    """Whether the name says 8-bit integers."""
+    return name.endswith(_INT8)
 
 
 def get_runtime(name: str) -> Runtime:
@@ -168,7 +173,7 @@ def runtime_names(words: str, *, int8: bool = False) -> list[str]:
     able = [name for name in names if "int8" in check_runtime(name).precisions]
     if int8 and not able:
         check_runtime(f"{names[0]}{_INT8}")
-    more = [f"{name}{_INT8}" for name in able if in_precision(name)[1] == "fp32"]
+    more = [f"{name}{_INT8}" for name in able if not is_int8(name)]
     return list(dict.fromkeys([*names, *more])) if int8 else names
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mobilenets.archs import Arch, from_json, to_json
 from mobilenets.child import Child, ChildDied, Request, serve, usable_cores
 from mobilenets.errors import ConversionError
-from mobilenets.runtimes import check_runtime, in_precision
+from mobilenets.runtimes import check_runtime, in_precision, is_int8
 from mobilenets.runtimes.artefact import export, export_int8, move
 
 TIMEOUT = 600.0  # seconds for one network
@@ -79,7 +79,7 @@ class Exporter:
 
     def try_export(self, job: Job, runtime: str) -> ConversionError | None:
         """Write the artefact and return None, or what went wrong."""
-        if isinstance(job.network, Path) and in_precision(runtime)[1] == "int8":
+        if isinstance(job.network, Path) and is_int8(runtime):
             return ConversionError(
                 f"{job.network} gets its 8-bit numbers from images; run: mobilenets quantise"
             )

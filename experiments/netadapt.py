@@ -384,7 +384,7 @@ def _mean(records: list[dict[str, Any]], key: str) -> float:
 
 
 def _arguments() -> tuple[Plan, bool]:
-    plain = Settings()
+    plain = Settings(step=0.05, decay=1.0, screen=2, statistics=256)
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("runs/netadapt"))
     parser.add_argument("--price", choices=("macs", "latency"), default="macs")
@@ -403,13 +403,11 @@ def _arguments() -> tuple[Plan, bool]:
         "--trainings", action="store_true",
         help="only the long trainings, of members that were adapted and paired elsewhere",
     )  # fmt: skip
-    parser.add_argument("--step", type=float, default=0.05)
+    parser.add_argument("--screen", type=int, default=plain.screen, help="0: train all")
     parser.add_argument("--kinds", nargs="+", default=plain.kinds)
-    parser.add_argument("--short-steps", type=int, default=plain.short_steps)
-    parser.add_argument("--screen", type=int, default=2, help="0: train all")
-    parser.add_argument("--held-out", type=int, default=plain.held_out)
-    parser.add_argument("--statistics", type=int, default=256)
-    parser.add_argument("--decay", type=float, default=1.0)
+    for name in ("step", "decay", "importance", "short_steps", "held_out", "statistics"):
+        default = getattr(plain, name)
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
     asked = vars(parser.parse_args())
     asked |= {"kinds": tuple(asked["kinds"]), "screen": asked["screen"] or None}
     asked |= {name: tuple(asked[name]) for name in ("networks", "seeds", "points")}

@@ -12,8 +12,8 @@ worker. An epoch is priced at what it takes on one core of this machine: of the 
 trained, of the others by their training steps, timed in turns with the start's.
 
 So the long trainings can run elsewhere: copy OUT to a machine with a GPU, and give --trainings
-there; they run as `replayed` says. `top1` is of the 10,000 test images. A JSON line a network in
-OUT/PRICE.jsonl, means and ranges on stdout. Killed and started again, it goes on.
+there; they run as `replayed` says. `top1` and `val_loss` are of the 10,000 test images. A JSON line
+a network in OUT/PRICE.jsonl, means and ranges on stdout. Killed and started again, it goes on.
 
 With --price latency (p50 in onnxruntime, one thread) it needs this machine's table (`mobilenets
 table`), and nothing else running: all members are measured in one session, to find those at 70, 50

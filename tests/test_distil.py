@@ -19,6 +19,7 @@ from mobilenets.nn import Checkpoint, Deployed, MobileNet
 from mobilenets.train import Distil, Recipe, Teacher, from_scratch, train
 from mobilenets.train.distil import imitation_loss, teacher_in
 from mobilenets.train.module import Learner
+from mobilenets.train.quick import Depthwise, Pointwise
 
 ARCH = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
 WIDE = keep_resolution(get_arch("mobilenet_v2", width=0.35, resolution=16, classes=10), 8)
@@ -75,6 +76,30 @@ def test_a_checkpoint_teaches_what_it_answers():
         Teacher.of(checkpoint)(images(4, 16)), Deployed(checkpoint)(images(4, 16)),
         rtol=1e-3, atol=1e-5,
     )  # fmt: skip
+
+
+def test_it_answers_as_its_module_and_computes_as_a_student_does():
+    """Convolutions as torch computes them take three to five times as long (docs/log.md)."""
+    torch.manual_seed(3)
+    module = randomised_(timm.create_model("mobilenetv3_small_050", num_classes=10)).double()
+    teacher, pixels = Teacher(module), images(3, 28).double()
+
+    expected = module(pixels)
+    assert expected.std() > 1e-3
+    torch.testing.assert_close(teacher(pixels), expected, rtol=1e-9, atol=0)
+    quick = [one for one in teacher.module.modules() if isinstance(one, Depthwise | Pointwise)]
+    assert {type(one) for one in quick} == {Depthwise, Pointwise}
+    assert not any(isinstance(one, Depthwise | Pointwise) for one in module.modules())
+
+
+def randomised_(module: nn.Module) -> nn.Module:
+    """Batch norm as after training, so that answers are not all about zero."""
+    for one in module.modules():
+        if isinstance(one, nn.BatchNorm2d):
+            nn.init.uniform_(one.weight, 0.5, 1.5)
+            nn.init.uniform_(one.running_var, 0.5, 1.5)
+            nn.init.normal_(one.running_mean, 0, 0.5)
+    return module.eval()
 
 
 def test_what_it_says_of_an_image_does_not_depend_on_the_batch():

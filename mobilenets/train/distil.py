@@ -17,6 +17,7 @@ from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint
 from mobilenets.tasks import Task
 from mobilenets.tasks.classification import Classification
+from mobilenets.train.quick import quicken_
 from mobilenets.train.recipe import Distil
 
 
@@ -25,7 +26,7 @@ class Teacher:
     """A network to imitate: RGB images (N, 3, H, W) in [0, 1] -> logits or an embedding (N, D).
 
     `module` is any: ours, timm's, torchvision's, one that gives embeddings. It is copied, and runs
-    in eval mode. `mean` and `std` normalise what it sees, `resolution` is its own image side (None:
+    in eval mode, its convolutions as the student's are computed (`quicken_`). `mean` and `std` normalise what it sees, `resolution` is its own image side (None:
     as the student's). `labels` name its logits, where they are to be put into another order; `task`
     says what they mean (None: what the student's do).
     """
@@ -39,6 +40,7 @@ class Teacher:
 
     def __post_init__(self) -> None:
         module = copy.deepcopy(self.module).eval().requires_grad_(False)
+        quicken_(module.to(memory_format=torch.channels_last))
         object.__setattr__(self, "module", module)
 
     @classmethod
@@ -81,7 +83,8 @@ class Teacher:
         if side != images.shape[-1]:
             images = interpolate(images, size=(side, side), mode="bilinear", antialias=True)
         mean, std = (images.new_tensor(one).reshape(1, -1, 1, 1) for one in (self.mean, self.std))
-        return self.module((images - mean) / std)
+        images = (images - mean) / std
+        return self.module(images.contiguous(memory_format=torch.channels_last))
 
     def __deepcopy__(self, memo: object) -> Teacher:
         return self  # it never changes, and the averaged student needs no second one

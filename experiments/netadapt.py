@@ -223,11 +223,13 @@ class Long:
         write_json(self.folder / "found.json", found)
 
     def record(self) -> dict[str, Any]:
-        family, duel = self.duel.family, self.duel
+        duel, family, plan = self.duel, self.duel.family, self.duel.family.plan
         return {
-            "network": family.name, "seed": family.seed, "point": duel.point,
-            "method": self.method, "width": duel.width, "price": duel.price(self.method),
-            "step": duel.index, "epochs": self.epochs, **duel.seconds,
+            "priced_in": plan.price, "start_epochs": plan.start_epochs,
+            "long_epochs": plan.long_epochs, "network": family.name, "seed": family.seed,
+            "point": duel.point, "method": self.method, "width": duel.width,
+            "price": duel.price(self.method), "step": duel.index,
+            "epochs": self.epochs, **duel.seconds,
             **read_json(self.folder / "found.json"), "device": device_name(),
         }  # fmt: skip
 

@@ -25,10 +25,11 @@ from mobilenets.train.recipe import Distil
 class Teacher:
     """A network to imitate: RGB images (N, 3, H, W) in [0, 1] -> logits or an embedding (N, D).
 
-    `module` is any: ours, timm's, torchvision's, one that gives embeddings. It is copied, and runs
-    in eval mode, its convolutions as the student's are computed (`quicken_`). `mean` and `std` normalise what it sees, `resolution` is its own image side (None:
-    as the student's). `labels` name its logits, where they are to be put into another order; `task`
-    says what they mean (None: what the student's do).
+    `module` is any: ours, timm's, torchvision's, one that gives embeddings. It is copied, runs in
+    eval mode, and its convolutions are computed as the student's are (`quicken_`). `mean` and `std`
+    normalise what it sees, `resolution` is its own image side (None: as the student's). `labels`
+    name its logits, where they are to be put into another order; `task` says what they mean (None:
+    what the student's do).
     """
 
     module: nn.Module

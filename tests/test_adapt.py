@@ -178,7 +178,7 @@ def test_another_adaptation_is_not_written_over(start: Path, tmp_path: Path):
     assert records(tmp_path) == known
 
 
-def test_fit_adapts_from_a_network_half_as_large_again(
+def test_fit_adapts_from_a_network_of_twice_the_budget(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
     asked: dict[str, Any] = {}
@@ -193,7 +193,7 @@ def test_fit_adapts_from_a_network_half_as_large_again(
 
     record = fit_adapted("digits", Budget(macs=1e6), out=tmp_path, runtimes=runtimes, seed=3)
 
-    assert asked["budget"] == Budget(macs=1.5e6)
+    assert asked["budget"] == Budget(macs=2e6)
     assert asked["seed"] == 3
     job = record["job"]
     assert job.source == asked["out"] == tmp_path / "start"

@@ -39,6 +39,8 @@ HEADROOM = 0.03
 # `fit_adapted` starts from a network that takes up to so many times the budget. From 1.5 times a
 # narrower network does as well, without adapting (docs/adapt.md).
 ROOM = 2.0
+# Steps of `fit_adapted`, as those of docs/adapt.md's figures: ten to half the price, not forty.
+_STRIDES = Settings(step=0.05, decay=1.0)
 # Networks are measured whole every so many steps, and each whose price is at most so many times the
 # target; the rest are priced as they turned out. What the last steps promise, they should keep.
 _CORRECTED_EVERY = 5
@@ -168,7 +170,7 @@ def fit_adapted(
     folder = Path(out) if out is not None else default_folder(data, budget)
     job = Adaptation(
         folder / "start", data, budget, runtime=runtimes[0], threads=threads,
-        settings=Settings(seed=seed), out=folder,
+        settings=replace(_STRIDES, seed=seed), out=folder,
     )  # fmt: skip
     larger = replace(budget, **{job.limit: ROOM * budget.limits()[job.limit]})
     start = fit(

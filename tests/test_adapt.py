@@ -198,6 +198,7 @@ def test_fit_adapts_from_a_network_of_twice_the_budget(
     job = record["job"]
     assert job.source == asked["out"] == tmp_path / "start"
     assert (job.budget, job.runtime, job.settings.seed) == (Budget(macs=1e6), "openvino", 3)
+    assert (job.settings.step, job.settings.decay) == (0.05, 1.0)  # docs/adapt.md: steps of 5 %
     asked.clear()
     with pytest.raises(BudgetError, match="got macs, params; give one"):
         fit_adapted("digits", Budget(macs=1e6, params=1e6), out=tmp_path)

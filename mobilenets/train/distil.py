@@ -25,11 +25,10 @@ from mobilenets.train.recipe import Distil
 class Teacher:
     """A network to imitate: RGB images (N, 3, H, W) in [0, 1] -> logits or an embedding (N, D).
 
-    `module` is any: ours, timm's, torchvision's, one that gives embeddings. It is copied, runs in
-    eval mode, and its convolutions are computed as the student's are (`quicken_`). `mean` and `std`
-    normalise what it sees, `resolution` is its own image side (None: as the student's). `labels`
-    name its logits, where they are to be put into another order; `task` says what they mean (None:
-    what the student's do).
+    `module` is any: ours, timm's, torchvision's, one that gives embeddings. It is copied, and runs
+    in eval mode. `mean` and `std` normalise what it sees, `resolution` is its own image side (None:
+    as the student's). `labels` name its logits, where they are to be put into another order; `task`
+    says what they mean (None: what the student's do).
     """
 
     module: nn.Module
@@ -41,13 +40,13 @@ class Teacher:
 
     def __post_init__(self) -> None:
         module = copy.deepcopy(self.module).eval().requires_grad_(False)
-        quicken_(module.to(memory_format=torch.channels_last))
         object.__setattr__(self, "module", module)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, *, match: str = "logits") -> Teacher:
         """The network of a checkpoint: its logits, or the features before its classifier."""
-        network: nn.Module = checkpoint.network()
+        network: nn.Module = checkpoint.network().to(memory_format=torch.channels_last)
+        quicken_(network)  # only ours: another's module may rely on torch's order of memory
         if match == "embedding":
             network = nn.Sequential(*list(network.rows)[:-1])  # type: ignore[arg-type]
         seen = network, checkpoint.mean, checkpoint.std, checkpoint.arch.resolution
@@ -84,8 +83,7 @@ class Teacher:
         if side != images.shape[-1]:
             images = interpolate(images, size=(side, side), mode="bilinear", antialias=True)
         mean, std = (images.new_tensor(one).reshape(1, -1, 1, 1) for one in (self.mean, self.std))
-        images = (images - mean) / std
-        return self.module(images.contiguous(memory_format=torch.channels_last))
+        return self.module((images - mean) / std)
 
     def __deepcopy__(self, memo: object) -> Teacher:
         return self  # it never changes, and the averaged student needs no second one

@@ -15,12 +15,11 @@ from mobilenets.archs import Arch, Budget, cost, digest, from_json
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.data import Images
 from mobilenets.deliver.verify import drop_undecided, verify
-from mobilenets.errors import BudgetError, FileError, MobileNetsError
+from mobilenets.errors import BudgetError, MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.measurement.candidates import describe_arch
 from mobilenets.measurement.choose import measured_once
 from mobilenets.nn import Checkpoint
-from mobilenets.pipeline import default_folder, fit
 from mobilenets.runtimes import check_runtime, in_precision, is_int8
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
@@ -29,18 +28,14 @@ from mobilenets.shrink.family import ASKED, STEPS, keep, member, member_path, re
 from mobilenets.shrink.netadapt import check_reachable
 from mobilenets.shrink.prices import LatencyPrice, arithmetic_price, latency_price
 from mobilenets.stages import Stages
-from mobilenets.train import How, Limits, Teacher, train
-from mobilenets.train.job import read_images, save_trained
+from mobilenets.train import Limits, Teacher, train
+from mobilenets.train.job import save_trained
 from mobilenets.train.named import score
+from mobilenets.trained import images_of, name_of, trained_in
 from mobilenets.words import counted
 
 # A latency limit is aimed at from this far below: two sessions differ by 1 to 3 percent.
 HEADROOM = 0.03
-# `fit_adapted` starts from a network that takes up to so many times the budget. From 1.5 times a
-# narrower network does as well, without adapting (docs/adapt.md).
-ROOM = 2.0
-# Steps of `fit_adapted`, as those of docs/adapt.md's figures: ten to half the price, not forty.
-_STRIDES = Settings(step=0.05, decay=1.0)
 # Networks are measured whole every so many steps, and each whose price is at most so many times the
 # target; the rest are priced as they turned out. What the last steps promise, they should keep.
 _CORRECTED_EVERY = 5
@@ -69,7 +64,7 @@ class Adaptation:
 
     def __post_init__(self) -> None:
         check_runtime(self.runtime)
-        _check_float([self.runtime])
+        check_float([self.runtime])
         _check_epochs(self.long_epochs)
         if group.size() > 1:
             raise MobileNetsError(
@@ -114,15 +109,15 @@ def adapt(job: Adaptation) -> dict[str, Any]:
     record says so. Raises `NoFitError` where the limit cannot be reached.
     """
     start = Checkpoint.load(trained_in(job.source))
-    price, folder = job.price(), job.folder
-    _check_free(folder)
+    folder = job.folder
+    stages, price = Stages(folder, first="adapted"), job.price()
     check_reachable(start.arch, job.target, price, job.settings.kinds, limit=job.limit)
     images = images_of(job.data, start, folder)
-    run_steps(job, start, images, price)
+    run_steps(job, start, images, price, stages)
     found = _Member(folder, member(folder, len(records(folder)) - 1), job.budget)
     if isinstance(price, LatencyPrice):
         price.correct_(found.step.arch)
-    _deliver(job, found, images)
+    _deliver(job, found, images, stages)
     return _summary(job, found, price(found.step.arch))
 
 
@@ -149,52 +144,12 @@ def adapt_member(
     folder = run / "members" / f"{index:03}"
     images = images_of(data, step.checkpoint, folder)
     found = _Member(folder, step, Budget())
-    _deliver(job, found, images)
+    _deliver(job, found, images, Stages(folder, first="trained"))
     return _summary(job, found, step.price)
 
 
-def fit_adapted(
-    data: str | Path,
-    budget: Budget,
-    *,
-    out: str | Path | None = None,
-    limits: Limits | None = None,
-    how: How | None = None,
-    runtimes: Sequence[str] = ("onnxruntime",),
-    threads: int = 1,
-    seed: int = 0,
-) -> dict[str, Any]:
-    """`fit` for a budget twice as large, in the folder `start` of the run, and from there
-    `adapt` to this one; the record is that of `adapt`."""
-    _check_float(runtimes)
-    folder = Path(out) if out is not None else default_folder(data, budget)
-    job = Adaptation(
-        folder / "start", data, budget, runtime=runtimes[0], threads=threads,
-        settings=replace(_STRIDES, seed=seed), out=folder,
-    )  # fmt: skip
-    larger = replace(budget, **{job.limit: ROOM * budget.limits()[job.limit]})
-    start = fit(
-        data, larger, out=job.source, limits=limits, how=how, runtimes=runtimes, threads=threads,
-        seed=seed,
-    )  # fmt: skip
-    return adapt(replace(job, runtime=start.summary["latency"]["runtime"]))
-
-
-def name_of(source: Path) -> str:
-    """What a run that comes from this one is called after: the folder, or folder and file."""
-    path = source.resolve()
-    return f"{path.parent.name}-{path.stem}" if path.suffix == ".safetensors" else path.stem
-
-
-def trained_in(source: Path) -> Path:
-    """The checkpoint of a run folder, or the file itself."""
-    path = source / "trained.safetensors" if source.is_dir() else source
-    if not path.is_file():
-        raise FileError(f"there is no trained network at {path}; give a run folder or a checkpoint")
-    return path
-
-
-def _check_float(runtimes: Sequence[str]) -> None:
+def check_float(runtimes: Sequence[str]) -> None:
+    """Raise `MobileNetsError` unless all of `runtimes` have the network in float."""
     for name in runtimes:
         if is_int8(name):
             own, _ = in_precision(name)
@@ -207,17 +162,6 @@ def _check_float(runtimes: Sequence[str]) -> None:
 def _check_epochs(epochs: object) -> None:
     if type(epochs) is not int or epochs < 0:
         raise MobileNetsError(f"long_epochs must be a whole number of at least 0, got {epochs!r}")
-
-
-def images_of(data: str | Path, start: Checkpoint, folder: Path) -> Images:
-    """Split as they were when the start was trained on them: what it has seen validates nothing."""
-    return read_images(data, folder, seed=int(start.training.get("seed", 0)))
-
-
-def _check_free(folder: Path) -> None:
-    """Raise where `folder` is another command's run, such as the source: its network would go."""
-    if (folder / "training.json").exists() and not (folder / ASKED).exists():
-        raise MobileNetsError(f"{folder} holds another run; give another --out")
 
 
 def _claim(folder: Path, inputs: dict[str, Any]) -> None:
@@ -233,7 +177,9 @@ def _claim(folder: Path, inputs: dict[str, Any]) -> None:
     write_json(path, inputs)
 
 
-def run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) -> None:
+def run_steps(
+    job: Adaptation, start: Checkpoint, images: Images, price: Price, stages: Stages
+) -> None:
     """The steps, kept in the run folder (`shrink.family`), from where they were left."""
     inputs = {
         "start": start.digest(),
@@ -245,7 +191,7 @@ def run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) 
     }
     _claim(job.folder, inputs)
     work = partial(_run_steps, job, start, images, price)
-    Stages(job.folder).run("adapted", inputs, [STEPS], work)
+    stages.run("adapted", inputs, [STEPS], work)
     steps = records(job.folder)
     if len(steps) == 1:
         taken, limit = describe(job.limit, steps[0]["price"]), describe(job.limit, job.target)
@@ -288,10 +234,9 @@ class _Member(NamedTuple):
         return self.folder / "trained.safetensors"
 
 
-def _deliver(job: Adaptation, found: _Member, images: Images) -> None:
+def _deliver(job: Adaptation, found: _Member, images: Images, stages: Stages) -> None:
     """Train long, export, verify: each once."""
     folder, start = found.folder, Checkpoint.load(member_path(job.folder, 0))
-    stages = Stages(folder)
     inputs = [found.step.checkpoint.digest(), images.fingerprint, job.long_epochs]
     stages.run("trained", inputs, [found.trained.name], lambda: _train(job, found, start, images))
     artefact = folder / artefact_name(job.runtime)

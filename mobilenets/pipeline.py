@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from mobilenets import group
+from mobilenets.adaptation import Adaptation, adapt, check_float
 from mobilenets.archs import Arch, Budget, expected_top1, from_json, to_json
 from mobilenets.archs.budget import describe
 from mobilenets.data import Images
@@ -26,12 +27,18 @@ from mobilenets.race import Lap, race, train_lap
 from mobilenets.runtimes import in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
+from mobilenets.shrink import Settings
 from mobilenets.stages import Stages
 from mobilenets.tasks import TASKS, figure
 from mobilenets.train import How, Limits
 from mobilenets.train.job import TRAINED, TrainingJob, read_images
 from mobilenets.words import counted
 
+# `fit_adapted` starts from a network that takes up to so many times the budget. From 1.5 times a
+# narrower network does as well, without adapting (docs/adapt.md).
+ROOM = 2.0
+# Steps of `fit_adapted`, as those of docs/adapt.md's figures: ten to half the price, not forty.
+_STRIDES = Settings(step=0.05, decay=1.0)
 log = logging.getLogger(__name__)
 
 
@@ -134,7 +141,7 @@ def fit(
         data, budget, folder, tuple(runtimes), threads, seed, how or How(), limits or Limits()
     )
     families, images = group.decided(lambda: (_families(job.how), _images(job)))
-    stages = Stages(folder)
+    stages = Stages(folder, first="chosen")
     read = {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped}
     asked = {"budget": budget.to_json(), "threads": threads, "runtimes": list(runtimes)}
     stages.run(
@@ -154,6 +161,33 @@ def fit(
     summary = group.decided(lambda: _summary(job, training.arch))
     stages.run("reported", [], ["report.html", "README.md"], lambda: _report(job))
     return Run(folder, summary)
+
+
+def fit_adapted(
+    data: str | Path,
+    budget: Budget,
+    *,
+    out: str | Path | None = None,
+    limits: Limits | None = None,
+    how: How | None = None,
+    runtimes: Sequence[str] = ("onnxruntime",),
+    threads: int = 1,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """`fit` for a budget twice as large, in the folder `start` of the run, and from there
+    `adapt` to this one; the record is that of `adapt`."""
+    check_float(runtimes)
+    folder = Path(out) if out is not None else default_folder(data, budget)
+    job = Adaptation(
+        folder / "start", data, budget, runtime=runtimes[0], threads=threads,
+        settings=replace(_STRIDES, seed=seed), out=folder,
+    )  # fmt: skip
+    larger = replace(budget, **{job.limit: ROOM * budget.limits()[job.limit]})
+    start = fit(
+        data, larger, out=job.source, limits=limits, how=how, runtimes=runtimes, threads=threads,
+        seed=seed,
+    )  # fmt: skip
+    return adapt(replace(job, runtime=start.summary["latency"]["runtime"]))
 
 
 def default_folder(data: str | Path, budget: Budget) -> Path:

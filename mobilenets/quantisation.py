@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilenets.adaptation import images_of, name_of, trained_in
 from mobilenets.archs import Budget
 from mobilenets.data import Images
 from mobilenets.deliver.precisions import MAX_DROP, both_files, hand_over, write_both
@@ -20,6 +19,7 @@ from mobilenets.runtimes import check_runtime, in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of, size_of
 from mobilenets.shrink.family import ASKED
 from mobilenets.stages import Stages
+from mobilenets.trained import images_of, name_of, trained_in
 from mobilenets.words import counted
 
 # A gain that is less than sessions differ is none.
@@ -75,10 +75,8 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     """
     checkpoint = Checkpoint.load(trained_in(job.source))
     folder = job.folder
-    if (folder / "trained.safetensors").exists():
-        raise MobileNetsError(f"{folder} holds another run; give another --out")
+    stages = Stages(folder, first="quantised")
     images = images_of(job.data, checkpoint, folder)
-    stages = Stages(folder)
     inputs = [checkpoint.digest(), images.fingerprint, job.runtime]
     stages.run(
         "quantised", inputs, both_files(job.runtime),

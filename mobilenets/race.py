@@ -67,7 +67,7 @@ def train_lap(job: TrainingJob, number: int, share: float, folder: Path) -> Lap:
     """The lap of `job` for `share` of its recipe's epochs and minutes, kept in `folder`: called
     again, what is done is not done again. Several processes train together."""
     job = replace(job, recipe=_part(job, share))
-    stages = Stages(folder)
+    stages = Stages(folder, first="trained")
     stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder), together=True)
     found = group.decided(lambda: _lap(job, number, folder))
     if group.rank() == 0:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets import group
-from mobilenets.errors import FileError
+from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
 
 _RECORD = "stages.json"
@@ -19,11 +19,12 @@ class Stages:
     """The stages of one run, kept in `folder`/stages.json.
 
     Each stage is known by the hash of its inputs, which include the stages before it: where one
-    changes, everything after it is done again.
+    changes, everything after it is done again. A run begins with the stage `first`: a folder whose
+    record begins with another is another command's, and refused.
     """
 
-    def __init__(self, folder: Path):
-        self.folder = folder
+    def __init__(self, folder: Path, *, first: str):
+        self.folder, self._first = folder, first
         self._chain = ""
         self._done: dict[str, str] = group.decided(self._read)
 
@@ -43,19 +44,25 @@ class Stages:
         self._chain = _hash([self._chain, name, inputs])
         if group.decided(lambda: self._is_done(name, files)):
             return False
+        self._note(name, "")
         if together:
             work()
         else:
             group.decided(work)
-        self._done[name] = self._chain
-        group.decided(lambda: write_json(self.folder / _RECORD, self._done))
+        self._note(name, self._chain)
         return True
+
+    def _note(self, name: str, done: str) -> None:
+        self._done[name] = done
+        group.decided(lambda: write_json(self.folder / _RECORD, self._done))
 
     def _read(self) -> dict[str, str]:
         path = self.folder / _RECORD
         done = read_json(path) if path.exists() else {}
         if not isinstance(done, dict):
             raise FileError(f"{path} is not the record of a run; remove it to start anew")
+        if next(iter(done), self._first) != self._first:
+            raise MobileNetsError(f"{self.folder} holds another run; give another --out")
         return done
 
     def _is_done(self, name: str, files: list[str]) -> bool:

@@ -16,14 +16,13 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets import adaptation
+from mobilenets import pipeline
 from mobilenets.adaptation import (
     HEADROOM,
     Adaptation,
     adapt,
     adapt_member,
     correct_,
-    fit_adapted,
     run_steps,
 )
 from mobilenets.archs import Arch, Budget, cost, from_json, get_arch
@@ -34,13 +33,15 @@ from mobilenets.errors import BudgetError, FileError, MeasureError, MobileNetsEr
 from mobilenets.files import read_json, write_json
 from mobilenets.measurement.latency import Latency
 from mobilenets.nn import Checkpoint
+from mobilenets.pipeline import fit_adapted
 from mobilenets.runtimes.artefact import artefact_name, is_intact, size_of
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.shrink import arithmetic_price
+from mobilenets.shrink import Price, arithmetic_price
 from mobilenets.shrink.evaluate import Outcome
 from mobilenets.shrink.family import keep, member_path, records, run_price
 from mobilenets.shrink.netadapt import first_step
 from mobilenets.shrink.prices import LatencyPrice, latency_price
+from mobilenets.stages import Stages
 from tests.test_netadapt import BRIEF, LEAST, TINY
 from tests.test_table import known_table
 
@@ -73,6 +74,11 @@ def done(start: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert run.returncode == 0, run.stderr
     (folder / "printed.json").write_text(run.stdout)
     return folder
+
+
+def cut(job: Adaptation, images: Images, price: Price | None = None) -> None:
+    stages, start = Stages(job.folder, first="adapted"), Checkpoint.load(job.source)
+    run_steps(job, start, images, price or job.price(), stages)
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -156,7 +162,7 @@ def test_a_size_is_that_of_the_runtimes_file(start: Path, tmp_path: Path):
 
     checkpoint = Checkpoint.load(start)
     job = sized(0.9 * sized(1e6).price()(checkpoint.arch))
-    run_steps(job, checkpoint, load_images("digits"), job.price())
+    cut(job, load_images("digits"))
     last, path = records(tmp_path)[-1], tmp_path / artefact_name(runtime)
     export_isolated([Job(member_path(tmp_path, last["index"]), path)], runtime)
 
@@ -169,12 +175,12 @@ def test_a_size_is_that_of_the_runtimes_file(start: Path, tmp_path: Path):
 def test_another_adaptation_is_not_written_over(start: Path, tmp_path: Path):
     job = Adaptation(start, "digits", Budget(macs=280e3), settings=BRIEF, out=tmp_path)
     images = load_images("digits")
-    run_steps(job, Checkpoint.load(start), images, job.price())
+    cut(job, images)
     known = records(tmp_path)
 
     other = replace(job, settings=replace(BRIEF, rule="paper"))
     with pytest.raises(MobileNetsError, match="holds another adaptation, of other settings; give"):
-        run_steps(other, Checkpoint.load(start), images, job.price())
+        cut(other, images)
     assert records(tmp_path) == known
 
 
@@ -187,8 +193,8 @@ def test_fit_adapts_from_a_network_of_twice_the_budget(
         asked.update(words, budget=budget)
         return SimpleNamespace(summary={"latency": {"runtime": "openvino"}})
 
-    monkeypatch.setattr(adaptation, "fit", fit)
-    monkeypatch.setattr(adaptation, "adapt", lambda job: {"job": job})
+    monkeypatch.setattr(pipeline, "fit", fit)
+    monkeypatch.setattr(pipeline, "adapt", lambda job: {"job": job})
     runtimes = ["onnxruntime", "openvino"]
 
     record = fit_adapted("digits", Budget(macs=1e6), out=tmp_path, runtimes=runtimes, seed=3)
@@ -251,7 +257,7 @@ def test_a_folder_without_steps_has_no_page(tmp_path: Path):
 
 
 def test_a_run_of_another_command_is_not_written_over(start: Path, tmp_path: Path):
-    write_json(tmp_path / "training.json", {})
+    write_json(tmp_path / "stages.json", {"trained": "its training"})
 
     with pytest.raises(MobileNetsError, match="holds another run; give another --out"):
         adapt(Adaptation(start, "digits", Budget(macs=280e3), out=tmp_path))
@@ -263,7 +269,7 @@ def test_a_start_within_the_limit_is_said_to_stay_as_it_is(
     job = Adaptation(start, "digits", Budget(macs=100e6), settings=BRIEF, out=tmp_path)
 
     with caplog.at_level(logging.INFO, "mobilenets"):
-        run_steps(job, Checkpoint.load(start), images, job.price())
+        cut(job, images)
 
     taken = describe("macs", cost(TINY).macs)
     assert f"the start takes {taken} of 100 M: nothing is cut" in caplog.text
@@ -302,7 +308,7 @@ def test_the_last_network_meets_the_limit_as_measured_not_as_promised(
         start, "digits", Budget(latency_ms=limit), settings=replace(BRIEF, step=0.03), out=tmp_path
     )
 
-    run_steps(job, Checkpoint.load(start), images, price)
+    cut(job, images, price)
 
     known = [from_json(record["arch"]) for record in records(tmp_path)]
     assert records(tmp_path)[0]["price"] == pytest.approx(device.ms(TINY))

@@ -21,7 +21,6 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from mobilenets import Budget, fit, pipeline
-from mobilenets.adaptation import fit_adapted
 from mobilenets.archs import from_json
 from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
@@ -30,7 +29,7 @@ from mobilenets.deliver.usage import needs_package, snippet
 from mobilenets.errors import DataError, FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.pipeline import Run
+from mobilenets.pipeline import Run, fit_adapted
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, describe_file, is_intact
 from mobilenets.runtimes.isolated import Job, export_isolated
@@ -397,8 +396,38 @@ def test_a_changed_stage_changes_all_that_follow(tmp_path: Path):
         stages.run(name, inputs, [name], work)
 
     for first_inputs in (1, 1, 2):
-        stages = Stages(tmp_path)
+        stages = Stages(tmp_path, first="first")
         stage(stages, "first", first_inputs)
         stage(stages, "second", 0)
 
     assert ran == ["first", "second", "first", "second"]
+
+
+def test_a_stage_that_broke_off_is_not_taken_for_what_was_there(tmp_path: Path):
+    """Its files may be half of the old and half of the new."""
+
+    def stage(inputs: object, text: str) -> bool:
+        def work() -> None:
+            (tmp_path / "file").write_text(text)
+            if text == "broken":
+                raise KeyboardInterrupt
+
+        return Stages(tmp_path, first="only").run("only", inputs, ["file"], work)
+
+    assert stage(1, "old")
+    with pytest.raises(KeyboardInterrupt):
+        stage(2, "broken")
+
+    assert stage(1, "old")
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_a_folder_of_another_command_is_refused_even_where_that_broke_off(tmp_path: Path):
+    def broken() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Stages(tmp_path, first="trained").run("trained", 1, ["file"], broken)
+
+    with pytest.raises(MobileNetsError, match="holds another run; give another --out"):
+        Stages(tmp_path, first="chosen")

@@ -351,6 +351,7 @@ def fit(
     """
     from mobilenets import group
     from mobilenets.pipeline import fit as fit_network
+    from mobilenets.pipeline import fit_adapted
     from mobilenets.runtimes import runtime_names
     from mobilenets.train import How, Limits
 
@@ -362,8 +363,6 @@ def fit(
         "how": How(weights, recipe, teacher, task, race),
     }  # fmt: skip
     if adapt:
-        from mobilenets.adaptation import fit_adapted
-
         return _show_adapted(fit_adapted(data, budget, **words), json=json)
     run = fit_network(data, budget, **words)
     if group.rank() > 0:

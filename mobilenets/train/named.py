@@ -69,7 +69,7 @@ def train_named(training: Training) -> dict[str, Any]:
     """
     folder = training.folder
     job = group.decided(lambda: _prepared(training))
-    stages = Stages(folder)
+    stages = Stages(folder, first="trained")
     stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder), together=True)
     stages.run("scored", [], ["score.json"], lambda: _score(job.images, folder))
     return group.decided(lambda: _record(job.arch, job.images, folder))

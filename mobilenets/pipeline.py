@@ -223,8 +223,7 @@ def _raced_by(job: _Job) -> list[Any]:
     """What a race depends on beside the candidates."""
     if job.how.race == 1:
         return []
-    how = {name: str(value) for name, value in asdict(job.how).items()}
-    return [how, asdict(job.limits), job.seed]
+    return [job.how.inputs(), asdict(job.limits), job.seed]
 
 
 def _choose(job: _Job, images: Images, families: Collection[str] | None) -> None:

@@ -152,6 +152,7 @@ def _summary(job: Quantisation) -> dict[str, Any]:
     )
     summary = {
         **{name: kept[name] for name in ("kept", "why", "lost", "ratio")},
+        "metric": schemes["metric"],
         **{
             part: kept[part] | schemes[name] for part, name in (("fp32", "float"), ("int8", "int8"))
         },

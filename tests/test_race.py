@@ -73,6 +73,21 @@ def test_a_lap_is_a_part_of_the_training_and_done_once(tmp_path: Path):
     assert lap.loss == min(losses)
 
 
+@pytest.mark.parametrize("role", ["weights", "teacher"])
+def test_a_file_of_the_same_name_and_another_content_is_another_race(role: str, tmp_path: Path):
+    file = tmp_path / "trained.safetensors"
+    how = How(race=2, **{role: file if role == "teacher" else str(file)})
+
+    def raced_with(content: str) -> dict[str, Any]:
+        file.write_text(content)
+        return how.inputs()
+
+    one, other = raced_with("one"), raced_with("other")
+
+    assert one != other
+    assert raced_with("one") == one
+
+
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
 def test_a_race_of_less_than_one_is_refused(count: object):
     with pytest.raises(MobileNetsError, match=f"race must be a whole number .* got {count!r}"):

@@ -12,7 +12,7 @@ from mobilenets.tasks import figure
 def show(record: dict[str, Any]) -> None:
     """Float and int8 side by side, and the outcome."""
     rows = [(part, record[part]) for part in ("fp32", "int8")]
-    metric = next(name for name in record["fp32"] if name not in _COMMON)
+    metric = record["metric"]
     show_table(
         ["", f"holdout {metric}", "loss", "p50 ms", "p90 ms", "file"],
         [
@@ -32,6 +32,3 @@ def show(record: dict[str, Any]) -> None:
         f"images (checkpoint {theirs})\n"
         f"artefact  {record['artefact']}"
     )
-
-
-_COMMON = ("loss", "latency", "size_bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -48,6 +49,13 @@ class How:
         if self.teacher is not None:
             teacher_in(self.teacher, match=recipe.distil.match)
 
+    def inputs(self) -> dict[str, Any]:
+        """All of it as JSON, files by what they contain."""
+        named = {name: str(value) for name, value in asdict(self).items()}
+        files = [Path(word) for word in (self.weights, self.teacher) if word is not None]
+        hashes = [_hash_of(file) for file in files if file.is_file()]
+        return named | {"files": hashes}
+
     def families(self) -> tuple[str, ...] | None:
         """The networks that the weights are of; None where that is open."""
         return None if self.weights is None else families(self.weights)
@@ -75,6 +83,11 @@ class How:
         file = self.teacher
         teacher = None if file is None else teacher_in(file, match=recipe.distil.match)
         return TrainingJob(arch, images, recipe, seed, start, teacher)
+
+
+def _hash_of(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

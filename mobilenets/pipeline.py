@@ -23,6 +23,7 @@ from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measurement.candidates import FAMILIES, Candidate, describe_arch
 from mobilenets.measurement.choose import Choice, choose, contenders, measured_once
 from mobilenets.measurement.table import load_tables
+from mobilenets.nn import Checkpoint
 from mobilenets.race import Lap, race, train_lap
 from mobilenets.runtimes import in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of
@@ -39,6 +40,8 @@ from mobilenets.words import counted
 ROOM = 2.0
 # Steps of `fit_adapted`, as those of docs/adapt.md's figures: ten to half the price, not forty.
 _STRIDES = Settings(step=0.05, decay=1.0)
+# In so few of the recipe's epochs a cheaper network gets further (docs/training.md, "A race").
+_HURRIED = 0.1
 log = logging.getLogger(__name__)
 
 
@@ -67,6 +70,7 @@ class Run:
         return "\n".join(
             [
                 f"network   {summary['chosen']['full_name']}",
+                *self._hurried(),
                 f"verified  {_yes(summary['verified'])}: {title} {ours} (checkpoint {theirs})",
                 f"budget    {_yes(summary['within_budget'])}: p50 {latency['p50_ms']:.3f} ms on "
                 f"{counted(latency['threads'], 'thread')}{_in_int8(latency)}, "
@@ -77,6 +81,16 @@ class Run:
                 f"report    {summary['report']}",
             ]
         )
+
+    def _hurried(self) -> list[str]:
+        """What to do where the chosen network was too dear to train in the time it had."""
+        trained, whole = self.summary["epochs"], self.summary["recipe_epochs"]
+        if self.summary["race"] or trained >= _HURRIED * whole:
+            return []
+        return [
+            f"trained   {trained:g} of the recipe's {whole} epochs: give more --minutes, or "
+            "--race 4, which tries cheaper networks too"
+        ]
 
 
 def _in_int8(latency: dict[str, Any]) -> str:
@@ -322,11 +336,14 @@ def _summary(job: _Job, arch: Arch) -> dict[str, Any]:
     verdict = read_json(job.folder / "verdict.json")
     chosen = read_json(job.folder / "arch.json")
     expected = expected_top1(arch)
+    training = Checkpoint.load(job.folder / "trained.safetensors").training
     summary = {
         "chosen": describe_arch(arch) | {"expected_imagenet_top1": expected and expected.top1},
         "budget": job.budget.to_json(),
         "binding_limit": chosen["binding_limit"],
         "race": chosen.get("race", []),
+        "epochs": training["epochs"],
+        "recipe_epochs": training["recipe"]["epochs"],
         "artefact": str(job.artefact),
         "checkpoint": str(job.folder / "trained.safetensors"),
         "report": str(job.folder / "report.html"),

@@ -12,6 +12,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -72,6 +73,24 @@ def test_the_verdict_says_on_how_many_threads(done: Path, threads: int, said: st
     summary["latency"]["threads"] = threads
 
     assert said in Run(done, summary).verdict()
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, False),  # all twelve epochs
+        ({"epochs": 3, "recipe_epochs": 60}, True),
+        ({"epochs": 6, "recipe_epochs": 60}, False),
+        ({"epochs": 3, "recipe_epochs": 60, "race": [{"round": 1}]}, False),
+    ],
+)
+def test_a_network_that_was_hardly_trained_is_said_to_be(
+    done: Path, changed: dict[str, Any], said: bool
+):
+    verdict = Run(done, read_json(done / "summary.json") | changed).verdict()
+
+    line = "trained   3 of the recipe's 60 epochs: give more --minutes, or --race 4, which"
+    assert (line in verdict) == ("trained  " in verdict) == said
 
 
 def test_a_run_leaves_a_file_for_every_stage(done: Path):

@@ -13,8 +13,8 @@ PACKAGE = Path(mobilenets.archs.__file__).parents[1]
 # Low to high: a module imports its own floor and those before it.
 FLOORS = (
     "errors", "words", "files", "openmp", "child", "group", "stages", "archs", "nn", "runtimes",
-    "measurement", "data", "tasks", "train", "race", "shrink", "deliver", "pipeline", "adaptation",
-    "quantisation", "cli", "__main__",
+    "measurement", "data", "tasks", "train", "trained", "race", "shrink", "deliver", "adaptation",
+    "pipeline", "quantisation", "cli", "__main__",
 )  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

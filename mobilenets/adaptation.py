@@ -31,7 +31,7 @@ from mobilenets.stages import Stages
 from mobilenets.train import Limits, Teacher, train
 from mobilenets.train.job import save_trained
 from mobilenets.train.named import score
-from mobilenets.trained import images_of, name_of, trained_in
+from mobilenets.trained import check_unclaimed, images_of, name_of, trained_in
 from mobilenets.words import counted
 
 # A latency limit is aimed at from this far below: two sessions differ by 1 to 3 percent.
@@ -111,6 +111,7 @@ def adapt(job: Adaptation) -> dict[str, Any]:
     start = Checkpoint.load(trained_in(job.source))
     folder = job.folder
     stages, price = Stages(folder, first="adapted"), job.price()
+    check_unclaimed(folder)
     check_reachable(start.arch, job.target, price, job.settings.kinds, limit=job.limit)
     images = images_of(job.data, start, folder)
     run_steps(job, start, images, price, stages)

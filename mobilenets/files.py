@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 from pathlib import Path
@@ -49,6 +50,15 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileError(f"cannot read {path}: {error}") from error
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of what the file contains, in hex; raises `FileError` where there is none."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def cache_folder() -> Path:

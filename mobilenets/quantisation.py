@@ -19,7 +19,7 @@ from mobilenets.runtimes import check_runtime, in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of, size_of
 from mobilenets.shrink.family import ASKED
 from mobilenets.stages import Stages
-from mobilenets.trained import images_of, name_of, trained_in
+from mobilenets.trained import check_unclaimed, images_of, name_of, trained_in
 from mobilenets.words import counted
 
 # A gain that is less than sessions differ is none.
@@ -76,6 +76,7 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     checkpoint = Checkpoint.load(trained_in(job.source))
     folder = job.folder
     stages = Stages(folder, first="quantised")
+    check_unclaimed(folder)
     images = images_of(job.data, checkpoint, folder)
     inputs = [checkpoint.digest(), images.fingerprint, job.runtime]
     stages.run(

@@ -12,7 +12,7 @@ from mobilenets import group
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
 
-_RECORD = "stages.json"
+RECORD = "stages.json"
 
 
 class Stages:
@@ -54,20 +54,25 @@ class Stages:
 
     def _note(self, name: str, done: str) -> None:
         self._done[name] = done
-        group.decided(lambda: write_json(self.folder / _RECORD, self._done))
+        group.decided(lambda: write_json(self.folder / RECORD, self._done))
 
     def _read(self) -> dict[str, str]:
-        path = self.folder / _RECORD
+        path = self.folder / RECORD
         done = read_json(path) if path.exists() else {}
         if not isinstance(done, dict):
             raise FileError(f"{path} is not the record of a run; remove it to start anew")
         if next(iter(done), self._first) != self._first:
-            raise MobileNetsError(f"{self.folder} holds another run; give another --out")
+            raise another_run(self.folder)
         return done
 
     def _is_done(self, name: str, files: list[str]) -> bool:
         whole = all((self.folder / file).exists() for file in files)
         return whole and self._done.get(name) == self._chain
+
+
+def another_run(folder: Path) -> MobileNetsError:
+    """What to raise where `folder` is not this run's."""
+    return MobileNetsError(f"{folder} holds another run; give another --out")
 
 
 def _hash(value: Any) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from mobilenets.data import Images
 from mobilenets.errors import FileError
 from mobilenets.nn import Checkpoint
+from mobilenets.stages import RECORD, another_run
 from mobilenets.train.job import read_images
 
 
@@ -16,6 +17,14 @@ def trained_in(source: Path) -> Path:
     if not path.is_file():
         raise FileError(f"there is no trained network at {path}; give a run folder or a checkpoint")
     return path
+
+
+def check_unclaimed(folder: Path) -> None:
+    """Raise where a training lies in `folder` of which no record of stages tells (`Stages` refuses
+    those with one): a library call's, or one that was copied there."""
+    left = any((folder / name).exists() for name in ("training.json", "trained.safetensors"))
+    if left and not (folder / RECORD).exists():
+        raise another_run(folder)
 
 
 def name_of(source: Path) -> str:

@@ -256,8 +256,9 @@ def test_a_folder_without_steps_has_no_page(tmp_path: Path):
         read_family(tmp_path)
 
 
-def test_a_run_of_another_command_is_not_written_over(start: Path, tmp_path: Path):
-    write_json(tmp_path / "stages.json", {"trained": "its training"})
+@pytest.mark.parametrize("name", ["training.json", "trained.safetensors", "stages.json"])
+def test_a_run_of_another_command_is_not_written_over(start: Path, tmp_path: Path, name: str):
+    write_json(tmp_path / name, {"trained": "its training"} if name == "stages.json" else {})
 
     with pytest.raises(MobileNetsError, match="holds another run; give another --out"):
         adapt(Adaptation(start, "digits", Budget(macs=280e3), out=tmp_path))

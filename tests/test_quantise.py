@@ -86,9 +86,9 @@ def decibels(got: Floats, wanted: Floats) -> float:
 
 
 def in_integers(model: Any, images: Tensor, **words: Any) -> Any:
-    """By the first scheme that this CPU runs as it is meant."""
-    found = quantised(model, images, hswish=True, **words)
-    return next(integers for scheme, integers in found if scheme.weight_bits == BITS)
+    """By the first scheme, with weights of `BITS`."""
+    scheme = replace(SCHEMES[0], weight_bits=BITS)
+    return next(iter(quantised(model, images, hswish=True, schemes=[scheme], **words)))[1]
 
 
 def kinds(model: Any) -> Counter[str]:
@@ -173,7 +173,7 @@ def test_torch_walks_the_graph_as_onnxruntime_runs_it(name: str):
 
     assert relative(walk(form, images, lambda *_: None).numpy(), run(form, images)) < 1e-4
     ours, runtimes = walk(integers, images, lambda *_: None).numpy(), run(integers, images)
-    assert decibels(ours, runtimes) > decibels(runtimes, run(model, images)) + 1
+    assert decibels(ours, runtimes) > decibels(runtimes, run(model, images)) + 3
 
 
 @pytest.mark.slow
@@ -230,7 +230,7 @@ def test_integers_are_as_near_to_float_as_onnxruntimes_own(name: str, tmp_path: 
     onnx.save(model, tmp_path / "float.onnx")
     theirs.quantize_static(
         tmp_path / "float.onnx", tmp_path / "int8.onnx", Reader(images), per_channel=True,
-        activation_type=theirs.QuantType.QUInt8,
+        activation_type=theirs.QuantType.QUInt8, reduce_range=BITS == 7,
     )  # fmt: skip
     wanted = run(model, images)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,9 @@ SCHEMES = (
 )
 
 
-def quantised(model: Any, images: Tensor, *, hswish: bool) -> Iterator[tuple[Scheme, Any]]:
+def quantised(
+    model: Any, images: Tensor, *, hswish: bool, schemes: Sequence[Scheme] = SCHEMES
+) -> Iterator[tuple[Scheme, Any]]:
     """The ONNX model in 8-bit integers by each scheme, from float images (N, C, H, W) in [0, 1].
 
     `hswish` also takes h-swish apart into what integers have (`runtimes.integer_form`).
@@ -58,7 +60,7 @@ def quantised(model: Any, images: Tensor, *, hswish: bool) -> Iterator[tuple[Sch
         "whole": bounded(form, {name: one.whole() for name, one in seen.items()}),
         "closest": bounded(form, {name: one.closest() for name, one in seen.items()}),
     }
-    for scheme in SCHEMES:
+    for scheme in schemes:
         ranges, bits = spans[scheme.ranges], scheme.weight_bits
         few = images[:_PUT_RIGHT]
         moved = shifts(form, ranges, few, weight_bits=bits) if scheme.corrected else None

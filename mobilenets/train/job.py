@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from mobilenets import group
 from mobilenets.archs import Arch, to_json
 from mobilenets.data import Images, load_images
 from mobilenets.errors import MobileNetsError
-from mobilenets.files import read_json, write_json
+from mobilenets.files import read_json, sha256_of, write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.train.distil import Teacher, teacher_in
 from mobilenets.train.recipe import Limits, Recipe
@@ -53,7 +52,7 @@ class How:
         """All of it as JSON, files by what they contain."""
         named = {name: str(value) for name, value in asdict(self).items()}
         files = [Path(word) for word in (self.weights, self.teacher) if word is not None]
-        hashes = [_hash_of(file) for file in files if file.is_file()]
+        hashes = [sha256_of(file) for file in files if file.is_file()]
         return named | {"files": hashes}
 
     def families(self) -> tuple[str, ...] | None:
@@ -83,11 +82,6 @@ class How:
         file = self.teacher
         teacher = None if file is None else teacher_in(file, match=recipe.distil.match)
         return TrainingJob(arch, images, recipe, seed, start, teacher)
-
-
-def _hash_of(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import FileError
-from mobilenets.files import read_json, write_json
+from mobilenets.files import read_json, sha256_of, write_json
 from mobilenets.nn.checkpoint import Checkpoint
 from mobilenets.nn.pretrained.download import cache_folder
 
@@ -127,7 +127,7 @@ def _download(repo: str, folder: Path) -> Path:
             _check(Path(path).read_bytes(), one, repo)
         for one in shared:
             (Path(temporary) / one.rfilename).replace(folder / one.rfilename)
-    hashes = {one.rfilename: _sha256(folder / one.rfilename) for one in shared}
+    hashes = {one.rfilename: sha256_of(folder / one.rfilename) for one in shared}
     write_json(folder / _RECORD, {"repo": repo, "revision": info.sha, "sha256": hashes})
     return folder
 
@@ -148,15 +148,8 @@ def _check(data: bytes, file: Any, repo: str) -> None:
 
 def _verify(folder: Path) -> None:
     for name, expected in read_json(folder / _RECORD)["sha256"].items():
-        if _sha256(folder / name) != expected:
+        if sha256_of(folder / name) != expected:
             raise FileError(f"{folder / name} has changed since it was pulled; pull it again")
-
-
-def _sha256(path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def _folder(repo: str) -> Path:

@@ -9,7 +9,6 @@ trained.safetensors        a checkpoint of ours, or a weights file of one of the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 from mobilenets.archs import Arch, at_resolution, get_arch, keep_resolution
 from mobilenets.archs.weights import PUBLISHED_WEIGHTS, SOURCES, Published, find_weights
 from mobilenets.errors import ArchError, FileError
+from mobilenets.files import sha256_of
 from mobilenets.nn.checkpoint import Checkpoint
 from mobilenets.nn.model import MobileNet
 from mobilenets.nn.pretrained.download import fetch, verified
@@ -92,7 +92,7 @@ def _convert(published: Published, state: Any, path: Path) -> Checkpoint:
             "weights": published.name,
             "imagenet_top1": published.top1,
             "file": path.name,
-            "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            "sha256": sha256_of(path),
         },
     )
 

@@ -85,10 +85,10 @@ def decibels(got: Floats, wanted: Floats) -> float:
     return float(10 * np.log10(np.square(wanted).sum() / np.square(got - wanted).sum()))
 
 
-def in_integers(model: Any, images: Tensor, **words: Any) -> Any:
-    """By the first scheme, with weights of `BITS`."""
-    scheme = replace(SCHEMES[0], weight_bits=BITS)
-    return next(iter(quantised(model, images, hswish=True, schemes=[scheme], **words)))[1]
+def in_integers(model: Any, images: Tensor, *, bits: int = 8) -> Any:
+    """By the first scheme, with weights of so many bits."""
+    scheme = replace(SCHEMES[0], weight_bits=bits)
+    return next(iter(quantised(model, images, hswish=True, schemes=[scheme])))[1]
 
 
 def kinds(model: Any) -> Counter[str]:
@@ -169,7 +169,7 @@ def test_with_h_swish_as_it_is_onnxruntime_goes_back_to_float(tmp_path: Path):
 def test_torch_walks_the_graph_as_onnxruntime_runs_it(name: str):
     model, images = float_model(name, padding="same"), pixels(4)
     form = integer_form(model)
-    integers = in_integers(model, images)
+    integers = in_integers(model, images, bits=BITS)
 
     assert relative(walk(form, images, lambda *_: None).numpy(), run(form, images)) < 1e-4
     ours, runtimes = walk(integers, images, lambda *_: None).numpy(), run(integers, images)
@@ -230,7 +230,7 @@ def test_integers_are_as_near_to_float_as_onnxruntimes_own(name: str, tmp_path: 
     onnx.save(model, tmp_path / "float.onnx")
     theirs.quantize_static(
         tmp_path / "float.onnx", tmp_path / "int8.onnx", Reader(images), per_channel=True,
-        activation_type=theirs.QuantType.QUInt8, reduce_range=BITS == 7,
+        activation_type=theirs.QuantType.QUInt8,
     )  # fmt: skip
     wanted = run(model, images)
 
@@ -331,7 +331,8 @@ def test_channels_made_level_take_most_of_the_error_away():
 
     plain = decibels(run(with_integers(form, spans, weight_bits=BITS), images), wanted)
 
-    assert decibels(run(in_integers(model, images), images), wanted) > plain + 4
+    level = run(in_integers(model, images, bits=BITS), images)
+    assert decibels(level, wanted) > plain + 4
 
 
 @pytest.fixture(scope="module")

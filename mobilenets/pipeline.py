@@ -24,7 +24,7 @@ from mobilenets.measurement.candidates import FAMILIES, Candidate, describe_arch
 from mobilenets.measurement.choose import Choice, choose, contenders, measured_once
 from mobilenets.measurement.table import load_tables
 from mobilenets.nn import Checkpoint
-from mobilenets.race import Lap, race, train_lap
+from mobilenets.race import RACING, Lap, after, has_time, hurried, race, train_lap
 from mobilenets.runtimes import in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
@@ -40,8 +40,6 @@ from mobilenets.words import counted
 ROOM = 2.0
 # Steps of `fit_adapted`, as those of docs/adapt.md's figures: ten to half the price, not forty.
 _STRIDES = Settings(step=0.05, decay=1.0)
-# In so few of the recipe's epochs a cheaper network gets further (docs/training.md, "A race").
-_HURRIED = 0.1
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +68,7 @@ class Run:
         return "\n".join(
             [
                 f"network   {summary['chosen']['full_name']}",
-                *self._hurried(),
+                *self._short_of_time(),
                 f"verified  {_yes(summary['verified'])}: {title} {ours} (checkpoint {theirs})",
                 f"budget    {_yes(summary['within_budget'])}: p50 {latency['p50_ms']:.3f} ms on "
                 f"{counted(latency['threads'], 'thread')}{_in_int8(latency)}, "
@@ -82,14 +80,21 @@ class Run:
             ]
         )
 
-    def _hurried(self) -> list[str]:
-        """What to do where the chosen network was too dear to train in the time it had."""
-        trained, whole = self.summary["epochs"], self.summary["recipe_epochs"]
-        if self.summary["race"] or trained >= _HURRIED * whole:
+    def _short_of_time(self) -> list[str]:
+        """What more minutes would change, where the network best expected is another, or was hardly
+        trained."""
+        summary, raced = self.summary, [lap["name"] for lap in self.summary["race"]]
+        if raced and raced[0] != summary["chosen"]["full_name"]:
+            return [
+                f"race      the best of {counted(len(set(raced)), 'network')} in so little time; "
+                f"with more --minutes perhaps {raced[0]}"
+            ]
+        trained, whole = summary["epochs"], summary["recipe_epochs"]
+        if raced or not hurried(trained, whole):
             return []
         return [
             f"trained   {trained:g} of the recipe's {whole} epochs: give more --minutes, or "
-            "--race 4, which tries cheaper networks too"
+            f"--race {RACING}, which tries cheaper networks too"
         ]
 
 
@@ -143,12 +148,13 @@ def fit(
 ) -> Run:
     """Choose, train, export, verify and report, in the folder `out` (None: runs/DATA-LIMITS).
 
-    `limits` bounds the training; the network is for the best of `runtimes`, of which
-    "onnxruntime-int8" and "openvino-int8" have it in 8-bit integers. `how` says what to train from;
-    with weights, the choice is among the networks that they are of. Every stage is a file in the
-    folder; called again with the same arguments, what is done is not done again. Raises
-    `NoFitError` where no network fits; an artefact that misses a limit is kept, and the summary
-    says so. Started by torchrun, the processes train together; all else the first does.
+    `limits` bounds the training; where minutes do, the race before it, too. The network is for the
+    best of `runtimes`, of which "onnxruntime-int8" and "openvino-int8" have it in 8-bit integers.
+    `how` says what to train from; with weights, the choice is among the networks that they are of.
+    Every stage is a file in the folder; called again with the same arguments, what is done is not
+    done again. Raises `NoFitError` where no network fits; an artefact that misses a limit is kept,
+    and the summary says so. Started by torchrun, the processes train together; all else the first
+    does.
     """
     folder = Path(out) if out is not None else default_folder(data, budget)
     job = _Job(
@@ -159,10 +165,11 @@ def fit(
     read = {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped}
     asked = {"budget": budget.to_json(), "threads": threads, "runtimes": list(runtimes)}
     stages.run(
-        "chosen", [read, asked, families, *_raced_by(job)], ["arch.json", "candidates.jsonl"],
+        "chosen", [read, asked, families, *_raced_by(job, images)],
+        ["arch.json", "candidates.jsonl"],
         lambda: _choose(job, images, families), together=True,
     )  # fmt: skip
-    training = group.decided(lambda: _training(job, images, _arch(job)))
+    training = group.decided(lambda: _chosen_training(job, images))
     stages.run("trained", training.inputs(), TRAINED, lambda: _train(job, training), together=True)
     runtime, in_int8, artefact = group.decided(
         lambda: (job.runtime, job.in_int8, [file.name for file in files_of(job.artefact)])
@@ -197,6 +204,9 @@ def fit_adapted(
         settings=replace(_STRIDES, seed=seed), out=folder,
     )  # fmt: skip
     larger = replace(budget, **{job.limit: ROOM * budget.limits()[job.limit]})
+    how = how or How()
+    if how.race is None:  # a cheaper network than is asked for leaves nothing to shrink
+        how = replace(how, race=1)
     start = fit(
         data, larger, out=job.source, limits=limits, how=how, runtimes=runtimes, threads=threads,
         seed=seed,
@@ -233,9 +243,18 @@ def _images(job: _Job) -> Images:
     return images
 
 
-def _raced_by(job: _Job) -> list[Any]:
+def _racing(job: _Job, images: Images) -> int:
+    """How many candidates race: unless the user says, `RACING` where minutes bound a training from
+    scratch, though only the first trains where it has the time."""
+    if job.how.race is not None:
+        return job.how.race
+    bounded = job.how.recipe_for(images, job.limits).minutes is not None
+    return RACING if bounded and job.how.weights is None else 1
+
+
+def _raced_by(job: _Job, images: Images) -> list[Any]:
     """What a race depends on beside the candidates."""
-    if job.how.race == 1:
+    if _racing(job, images) == 1:
         return []
     return [job.how.inputs(), asdict(job.limits), job.seed]
 
@@ -243,7 +262,12 @@ def _raced_by(job: _Job) -> list[Any]:
 def _choose(job: _Job, images: Images, families: Collection[str] | None) -> None:
     """The choice of the first process; where there is a race, all train in it."""
     choice, raced = group.decided(lambda: _considered(job, images, families))
-    winner, laps = race([one.arch for one in raced], lambda *lap: _lap(job, images, *lap))
+    recipe = job.how.recipe_for(images, job.limits)
+    winner, laps = race(
+        [one.arch for one in raced],
+        lambda *lap: _lap(job, images, *lap),
+        enough=lambda first: job.how.race is None and has_time(first, recipe),
+    )
     group.decided(lambda: _keep_choice(job, choice, raced, winner, laps))
 
 
@@ -263,7 +287,7 @@ def _considered(
             tables=load_tables(job.runtimes, job.threads),
             families=families,
         )
-        return choice, contenders(choice, job.budget, measure, job.how.race)
+        return choice, contenders(choice, job.budget, measure, _racing(job, images))
 
 
 def _lap(job: _Job, images: Images, arch: Arch, number: int, share: float) -> Lap:
@@ -286,7 +310,7 @@ def _keep_choice(
         "runtime": runtime,
         "precision": precision,
         "chosen": chosen.to_json(),
-        "binding_limit": choice.binding_limit,
+        "binding_limit": choice.binding_limit if winner == raced[0].arch else "training time",
         "considered": choice.considered,
         "threads": job.threads,
         "race": [lap.to_json() for lap in laps],
@@ -295,9 +319,12 @@ def _keep_choice(
     log.info(f"chosen: {chosen.arch.full_name} in {chosen.runtime}")
 
 
-def _arch(job: _Job) -> Arch:
-    """The network that was chosen."""
-    return from_json(read_json(job.folder / "arch.json")["arch"])
+def _chosen_training(job: _Job, images: Images) -> TrainingJob:
+    """Of the network that was chosen, in the time that its race left."""
+    record = read_json(job.folder / "arch.json")
+    training = _training(job, images, from_json(record["arch"]))
+    laps = [Lap(**lap) for lap in record.get("race", [])]
+    return replace(training, recipe=after(laps, training.recipe))
 
 
 def _training(job: _Job, images: Images, arch: Arch) -> TrainingJob:

@@ -42,6 +42,7 @@ from mobilenets.shrink.family import keep, member_path, records, run_price
 from mobilenets.shrink.netadapt import first_step
 from mobilenets.shrink.prices import LatencyPrice, latency_price
 from mobilenets.stages import Stages
+from mobilenets.train import How
 from tests.test_netadapt import BRIEF, LEAST, TINY
 from tests.test_table import known_table
 
@@ -201,10 +202,13 @@ def test_fit_adapts_from_a_network_of_twice_the_budget(
 
     assert asked["budget"] == Budget(macs=2e6)
     assert asked["seed"] == 3
+    assert asked["how"] == How(race=1)
     job = record["job"]
     assert job.source == asked["out"] == tmp_path / "start"
     assert (job.budget, job.runtime, job.settings.seed) == (Budget(macs=1e6), "openvino", 3)
     assert (job.settings.step, job.settings.decay) == (0.05, 1.0)  # docs/adapt.md: steps of 5 %
+    fit_adapted("digits", Budget(macs=1e6), out=tmp_path, how=How(race=4))
+    assert asked["how"] == How(race=4)
     asked.clear()
     with pytest.raises(BudgetError, match="got macs, params; give one"):
         fit_adapted("digits", Budget(macs=1e6, params=1e6), out=tmp_path)

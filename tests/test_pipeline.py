@@ -81,7 +81,7 @@ def test_the_verdict_says_on_how_many_threads(done: Path, threads: int, said: st
         ({}, False),  # all twelve epochs
         ({"epochs": 3, "recipe_epochs": 60}, True),
         ({"epochs": 6, "recipe_epochs": 60}, False),
-        ({"epochs": 3, "recipe_epochs": 60, "race": [{"round": 1}]}, False),
+        ({"epochs": 3, "recipe_epochs": 60, "race": [{"name": "the winner"}]}, False),
     ],
 )
 def test_a_network_that_was_hardly_trained_is_said_to_be(

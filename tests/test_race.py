@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,10 @@ from mobilenets.data import load_images
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
-from mobilenets.race import Lap, race, train_lap
+from mobilenets.race import Lap, after, has_time, race, train_lap
 from mobilenets.train import How, Limits
+from mobilenets.train.job import TrainingJob
+from mobilenets.train.recipes import from_scratch
 from tests.test_pipeline import kill_when_it_says, write_folder
 
 ARCHS = [get_arch("mobilenet_v1", width=width / 4) for width in range(1, 6)]
@@ -55,17 +58,86 @@ def test_half_of_them_go_on_and_all_rounds_take_as_long(
     assert winner == ARCHS[int(count > 1)]
 
 
-@pytest.mark.slow
-def test_a_lap_is_a_part_of_the_training_and_done_once(tmp_path: Path):
+def a_lap(arch: Arch = ARCHS[0], *, epochs: float = 1.0, seconds: float = 60.0) -> Lap:
+    return Lap(arch.full_name, 1, epochs, seconds, 0.5, 50.0)
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_the_best_expected_alone_trains_where_it_has_the_time(count: int):
+    asked: list[Arch] = []
+
+    def lap(arch: Arch, number: int, share: float) -> Lap:
+        asked.append(arch)
+        return a_lap(arch)
+
+    winner, laps = race(ARCHS[:count], lap, enough=lambda first: first.name == ARCHS[0].full_name)
+
+    assert winner == ARCHS[0]
+    assert asked == ARCHS[: count > 1]
+    assert laps == [a_lap(arch) for arch in asked]
+    _, laps = race(ARCHS[:4], lap, enough=lambda first: first.name == ARCHS[1].full_name)
+    assert len(laps) == 6
+
+
+@pytest.mark.parametrize(
+    ("minutes", "epochs", "seconds", "enough"),
+    [
+        (15, 0.5, 60.0, True),  # 7.5 epochs in all, of 60
+        (15, 0.39, 60.0, False),  # 5.85
+        (7.5, 0.5, 60.0, False),
+        (15, 8, 0.0, True),  # too short to be timed
+        (None, 0.5, 60.0, True),
+    ],
+)
+def test_less_than_a_tenth_of_the_recipe_is_too_little_time(
+    minutes: float | None, epochs: float, seconds: float, enough: bool
+):
+    recipe = replace(from_scratch(), epochs=60, minutes=minutes)
+
+    assert has_time(a_lap(epochs=epochs, seconds=seconds), recipe) == enough
+
+
+@pytest.mark.parametrize(
+    ("minutes", "seconds", "left"),
+    [
+        (15, [], 15),
+        (15, [60.0], 14),
+        (15, [60.0, 60.0, 60.0, 60.0, 105.0, 105.0], 7.5),
+        (15, [100.0, 100.0, 100.0, 100.0, 200.0, 200.0], 7.5),  # a race that took longer
+        (None, [60.0, 60.0], None),
+    ],
+)
+def test_a_race_and_the_training_of_its_winner_share_the_minutes(
+    minutes: float | None, seconds: list[float], left: float | None
+):
+    recipe = replace(from_scratch(), minutes=minutes)
+
+    assert after([a_lap(seconds=one) for one in seconds], recipe) == replace(recipe, minutes=left)
+
+
+def small_job(limits: Limits) -> TrainingJob:
     images = load_images("digits")
     images = replace(images, train=images.train[:320], holdout=images.holdout[:64])
     arch = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
-    job = How().job(arch, images, None, limits=Limits(epochs=8), seed=0)
+    return How().job(arch, images, None, limits=limits, seed=0)
+
+
+@pytest.mark.slow
+def test_a_lap_takes_its_share_of_half_the_minutes(tmp_path: Path):
+    train_lap(small_job(Limits(minutes=0.08)), 1, 1 / 8, tmp_path)
+
+    recipe = read_json(tmp_path / "training.json")["recipe"]
+    assert recipe["minutes"] == pytest.approx(0.08 / 2 / 8)
+
+
+@pytest.mark.slow
+def test_a_lap_is_a_part_of_the_training_and_done_once(tmp_path: Path):
+    job = small_job(Limits(epochs=8))
 
     lap = train_lap(job, 2, 1 / 4, tmp_path)
     again = train_lap(job, 2, 1 / 4, tmp_path)
 
-    assert (lap.name, lap.round, lap.epochs) == (arch.full_name, 2, 2)
+    assert (lap.name, lap.round, lap.epochs) == (job.arch.full_name, 2, 2)
     assert again == lap
     losses = [
         float(line.split(",")[2]) for line in (tmp_path / "metrics.csv").read_text().split()[1:]
@@ -123,6 +195,46 @@ def test_a_race_that_is_killed_ends_as_if_nothing_had_happened(tmp_path: Path):
     one, other = (Checkpoint.load(run / "trained.safetensors") for run in (whole, cut))
     torch.testing.assert_close(dict(one.weights), dict(other.weights), rtol=0, atol=0)
     assert "The race" in (cut / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_cheaper_networks_race_where_the_minutes_are_few(tmp_path: Path):
+    data = write_folder(tmp_path / "digits3")
+    asked = {"out": tmp_path / "run", "limits": Limits(minutes=1e-3, flip=False)}
+
+    run = fit(data, Budget(macs=1e6), **asked)
+
+    first, *others = run.summary["race"]
+    assert [lap["round"] for lap in others] == [1, 1, 2, 2]  # none is an eighth as dear
+    candidates = [
+        json.loads(line)
+        for line in (tmp_path / "run" / "candidates.jsonl").read_text().split("\n")[:-1]
+    ]
+    expected = {one["full_name"]: one["expected_imagenet_top1"] for one in candidates}
+    assert expected[first["name"]] >= max(expected[lap["name"]] for lap in others)
+    recipe = Checkpoint.load(tmp_path / "run" / "trained.safetensors").training["recipe"]
+    assert recipe["minutes"] == 5e-4
+    won = run.summary["chosen"]["full_name"]
+    assert {won} == best_of([one for one in others if one["round"] == 2], 1)
+    told = f"the best of 3 networks in so little time; with more --minutes perhaps {first['name']}"
+    assert (told in run.verdict()) == (won != first["name"])
+    assert (run.summary["binding_limit"] == "training time") == (won != first["name"])
+    assert fit(data, Budget(macs=1e6), **asked).summary == run.summary
+
+
+@pytest.mark.slow
+def test_no_cheaper_network_is_tried_where_the_minutes_are_enough(tmp_path: Path):
+    data = write_folder(tmp_path / "digits3")
+    how = How(recipe="fine_tune")  # the fewest epochs
+
+    summary = fit(
+        data, Budget(macs=0.5e6), out=tmp_path / "run", how=how, limits=Limits(minutes=30)
+    ).summary
+
+    (lap,) = summary["race"]
+    assert lap["name"] == summary["chosen"]["full_name"]
+    assert summary["binding_limit"] == "macs"
+    assert "There is, so no cheaper one was tried." in (tmp_path / "run/report.html").read_text()
 
 
 def best_of(laps: list[dict[str, Any]], count: int) -> set[str]:

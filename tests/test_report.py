@@ -289,14 +289,19 @@ def test_a_race_is_told_lap_by_lap(tmp_path: Path):
     run = write_run(tmp_path)
     chosen = json.loads((run / "arch.json").read_text())
     lap = {"name": "slow & wide", "round": 1, "epochs": 0.25, "seconds": 59.6, "score": 80.0}
-    (run / "arch.json").write_text(json.dumps(chosen | {"race": [lap | {"loss": 0.51234}]}))
+    laps = [lap | {"loss": 0.51034}, lap | {"loss": 0.4}]
+    (run / "arch.json").write_text(json.dumps(chosen | {"race": laps}))
 
     text = without_plotly(report(run))
 
-    first = "<td class=n>1</td><td>slow &amp; wide</td><td class=n>0.512</td>"
-    assert f"{first}<td class=n>80.0</td><td class=n>0.25</td><td class=n>60</td>" in text
+    first = "<td class=n>1</td><td>slow &amp; wide</td><td class=n>0.510</td>"
+    assert f"{first}<td class=n>80.00</td><td class=n>0.25</td><td class=n>60</td>" in text
     assert "<th class=n>holdout top-1, %</th>" in text
     assert f"{ARCH.full_name} won." in text
+    (run / "arch.json").write_text(json.dumps(chosen | {"race": laps[:1]}))
+    alone = without_plotly(report(run))
+    assert "There is, so no cheaper one was tried." in alone
+    assert "won." not in alone
 
 
 def test_without_a_race_nothing_is_said_of_one(tmp_path: Path):

@@ -326,16 +326,18 @@ def fit(
     task: Task = None,
     epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
     minutes: Annotated[
-        float | None, typer.Option(help="Train for at most so long.  [default: the recipe's]")
+        float | None,
+        typer.Option(help="Train for at most so long, race and all.  [default: the recipe's]"),
     ] = None,
     flip: Flip = None,
     mixed: Mixed = None,
     race: Annotated[
-        int,
+        int | None,
         typer.Option(
-            help="Train so many candidates briefly, in all for as long again, and take the best."
+            help="Train so many candidates briefly, and take the best; 1: none.  [default: 4, "
+            "where the minutes are few and no weights are given]"
         ),
-    ] = 1,
+    ] = None,
     adapt: Annotated[
         bool, typer.Option("--adapt", help="Choose a larger network, and shrink it (NetAdapt).")
     ] = False,

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from html import escape
 from typing import Any, NamedTuple
 
@@ -152,8 +153,8 @@ def paragraph(text: str, *, kind: str = "") -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, tight: bool = False) -> str:
-    """A table that scrolls in its own box; columns of numbers and shares stand to the right. A
-    `tight` one breaks no line: for short words."""
+    """A table that scrolls in its own box; columns of numbers and shares stand to the right, a
+    `Decimal` with all its places. A `tight` one breaks no line: for short words."""
     rows = list(rows)
     numbers = [bool(rows) and _is_number(cell) for cell in (rows[0] if rows else header)]
     head = "".join(
@@ -166,7 +167,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, tight: bool =
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | Share) and not isinstance(value, bool)
+    return isinstance(value, int | float | Decimal | Share) and not isinstance(value, bool)
 
 
 def _cell(value: Any) -> str:

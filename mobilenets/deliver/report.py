@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections import Counter
 from collections.abc import Iterator
+from decimal import Decimal
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -193,12 +194,17 @@ def _race(record: Record) -> list[str]:
         "round for as long; the half with the least loss on the holdout, a part of the training "
         f"images, went on to the next round, anew and longer. {record.arch.full_name} won."
     )
+    if len(laps) == 1:
+        text = (
+            "The network best expected trained briefly, to see whether there is time enough for "
+            "it. There is, so no cheaper one was tried."
+        )
     title = f"holdout {record.task.title}, %"
     header = ["round", "network", "holdout loss", title, "epochs", "seconds"]
     rows = [
         [
-            one["round"], one["name"], round(one["loss"], 3), round(one["score"], 2),
-            one["epochs"], round(one["seconds"]),
+            one["round"], one["name"], Decimal(f"{one['loss']:.3f}"),
+            Decimal(f"{one['score']:.2f}"), one["epochs"], round(one["seconds"]),
         ]
         for one in laps
     ]  # fmt: skip

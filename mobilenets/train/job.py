@@ -31,18 +31,19 @@ class How:
     `weights` are words for `starting_point`; `recipe` None is fine_tune with weights, and without
     small_images for images of at most 32 pixels and from_scratch for others; `teacher` is a
     checkpoint's file; `task` None is what the data is for (`load_images`). Where `fit` chooses,
-    `race` candidates train briefly, and the one that learns most is taken (`mobilenets.race`).
+    `race` candidates train briefly, and the one that learns most is taken (`mobilenets.race`);
+    None: where time is short.
     """
 
     weights: str | None = None
     recipe: str | None = None
     teacher: Path | None = None
     task: str | None = None
-    race: int = 1
+    race: int | None = None
 
     def check(self) -> None:
         """Raise for what cannot be, or is not there, before anything dear is done."""
-        if type(self.race) is not int or self.race < 1:
+        if self.race is not None and (type(self.race) is not int or self.race < 1):
             raise MobileNetsError(f"race must be a whole number of at least 1, got {self.race!r}")
         recipe = get_recipe(self.recipe or "from_scratch")
         if self.teacher is not None:

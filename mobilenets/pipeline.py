@@ -370,7 +370,7 @@ def _summary(job: _Job, arch: Arch) -> dict[str, Any]:
         "binding_limit": chosen["binding_limit"],
         "race": chosen.get("race", []),
         "epochs": training["epochs"],
-        "recipe_epochs": training["recipe"]["epochs"],
+        "recipe_epochs": read_json(job.folder / "training.json")["recipe"]["epochs"],
         "artefact": str(job.artefact),
         "checkpoint": str(job.folder / "trained.safetensors"),
         "report": str(job.folder / "report.html"),

@@ -214,6 +214,8 @@ def test_cheaper_networks_race_where_the_minutes_are_few(tmp_path: Path):
     assert expected[first["name"]] >= max(expected[lap["name"]] for lap in others)
     recipe = Checkpoint.load(tmp_path / "run" / "trained.safetensors").training["recipe"]
     assert recipe["minutes"] == 5e-4
+    assert run.summary["recipe_epochs"] == from_scratch().epochs
+    assert run.summary["epochs"] < 1
     won = run.summary["chosen"]["full_name"]
     assert {won} == best_of([one for one in others if one["round"] == 2], 1)
     told = f"the best of 3 networks in so little time; with more --minutes perhaps {first['name']}"

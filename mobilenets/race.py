@@ -134,7 +134,7 @@ def _lap(job: TrainingJob, number: int, folder: Path) -> Lap:
         name=job.arch.full_name,
         round=number,
         epochs=Checkpoint.load(folder / "trained.safetensors").training["epochs"],
-        seconds=round(seconds_in(folder / "metrics.csv"), 1),
+        seconds=seconds_in(folder / "metrics.csv"),
         loss=float(best["holdout_loss"]),
         score=float(best[f"holdout_{TASKS[job.images.task].metric}"]),
     )

@@ -24,7 +24,7 @@ format: .venv/installed
 
 # docs/cli.md from what --help prints.
 docs: .venv/installed
-	$(BIN)/python -m mobilenets.cli.reference > docs/cli.md
+	$(BIN)/python -m mobilenets.cli.reference_page > docs/cli.md
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv

@@ -23,8 +23,8 @@ import torch
 import torchvision
 
 from mobilenets.archs import get_arch
-from mobilenets.measurement.device import device_name
-from mobilenets.measurement.latency import compare, measure
+from mobilenets.measuring.latency import compare, measure
+from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
 from mobilenets.nn.pretrained.torchvision import convention, from_torchvision
 from mobilenets.runtimes.artefact import export

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Budget
+from mobilenets.choosing.choice import choose, measured_once
+from mobilenets.choosing.latency_table import load_tables
 from mobilenets.errors import NoFitError
-from mobilenets.measurement.choose import choose, measured_once
-from mobilenets.measurement.device import device_name
-from mobilenets.measurement.table import load_tables
+from mobilenets.measuring.machine import device_name
 from mobilenets.runtimes import runtime_names
 
 

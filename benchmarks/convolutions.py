@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from mobilenets.archs import Arch, get_arch
-from mobilenets.measurement.device import device_name
+from mobilenets.measuring.machine import device_name
 from mobilenets.nn import MobileNet
 from mobilenets.train import from_scratch
 from mobilenets.train.heap import kept_memory

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from mobilenets.archs import ARCHS, cost, get_arch
-from mobilenets.measurement.device import device_name
+from mobilenets.measuring.machine import device_name
 
 _RUNS = 15
 

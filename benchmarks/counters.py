@@ -27,7 +27,7 @@ from ptflops import get_model_complexity_info
 from thop import profile
 
 from mobilenets.archs import cost, get_arch
-from mobilenets.measurement.device import device_name
+from mobilenets.measuring.machine import device_name
 from mobilenets.nn import MobileNet
 
 # Millions of multiply-adds and parameters, arXiv:1704.04861, 1801.04381, 1905.02244.

@@ -27,7 +27,7 @@ from torchvision.models import mobilenet_v2, mobilenet_v3_large
 from mobilenets.archs import get_arch
 from mobilenets.nn import MobileNet
 from mobilenets.train import from_scratch
-from mobilenets.train.device import autocast, precision
+from mobilenets.train.hardware import autocast, precision
 from mobilenets.train.module import Learner
 
 BATCH, SIDE, TRAIN_SIDE = 256, 224, 256

@@ -33,13 +33,13 @@ from torch.nn.functional import interpolate
 from mobilenets.archs import get_arch
 from mobilenets.data import Preprocess, decode, load_images
 from mobilenets.deliver import load
-from mobilenets.measurement import compare, measure
-from mobilenets.measurement.device import device_name
+from mobilenets.deliver.precisions import CALIBRATION
+from mobilenets.measuring import compare, measure
+from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
-from mobilenets.quantisation import CALIBRATION
+from mobilenets.quantize.schemes import quantised
 from mobilenets.runtimes.artefact import export_int8
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.shrink.quantise import quantised
 from mobilenets.tasks import get_task
 
 NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Arch, at_resolution, cost, get_arch
-from mobilenets.measurement.device import device_name
+from mobilenets.measuring.machine import device_name
 
 _ARCHS = (
     get_arch("mobilenet_v1"),

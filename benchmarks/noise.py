@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 
 from mobilenets.archs import Budget, get_arch
-from mobilenets.child import usable_cores
-from mobilenets.deliver.verify import time_artefact, too_noisy
-from mobilenets.measurement import measure
-from mobilenets.measurement.device import device_name
+from mobilenets.deliver.verdict import time_artefact, too_noisy
+from mobilenets.measuring import measure
+from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
+from mobilenets.processes.child import usable_cores
 from mobilenets.runtimes.artefact import export
 
 _SPIN = "import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"

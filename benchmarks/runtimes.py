@@ -37,9 +37,9 @@ from torch import nn
 from torch.optim.swa_utils import update_bn
 
 from mobilenets.archs import get_arch
-from mobilenets.measurement import compare, measure
-from mobilenets.measurement.device import device_name
-from mobilenets.measurement.loop import LocalTarget, interleave
+from mobilenets.measuring import compare, measure
+from mobilenets.measuring.loop import LocalTarget, interleave
+from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.nn.checkpoint import MEAN, STD
 from mobilenets.runtimes import RUNTIMES, get_runtime

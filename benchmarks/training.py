@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import cost, get_arch
-from mobilenets.measurement.device import device_name
+from mobilenets.measuring.machine import device_name
 
 BATCH, WORKERS, EVERY = 128, 2, 5
 # resolution: (training images, steps that are timed); the steps before FIRST warm up

@@ -25,9 +25,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mobilenets.commands.train import Training, train_named
 from mobilenets.nn import Checkpoint
-from mobilenets.shrink.family import records
-from mobilenets.train import Limits, Training, train_named
+from mobilenets.prune.members import records
+from mobilenets.train import Limits
 
 
 @dataclass(frozen=True)

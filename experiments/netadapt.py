@@ -39,21 +39,21 @@ import torch
 from replayed import train_replayed, validated
 from side_by_side import side_by_side
 
-from mobilenets.adaptation import Adaptation, adapt
 from mobilenets.archs import Arch, Budget, at_width, cost, from_json
-from mobilenets.child import usable_cores
+from mobilenets.commands.adapt import Adaptation, adapt
+from mobilenets.commands.train import Training, train_named
 from mobilenets.data import Images, load_images
 from mobilenets.files import read_json, write_json, write_text
-from mobilenets.measurement.device import device_name
-from mobilenets.measurement.latency import Latency
-from mobilenets.measurement.target import measure_networks
+from mobilenets.measuring.latency import Latency
+from mobilenets.measuring.machine import device_name
+from mobilenets.measuring.target import measure_networks
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.shrink import Settings, Step, Workers
-from mobilenets.shrink.family import member, records, run_price
-from mobilenets.train import Limits, Recipe, Training, train, train_named
-from mobilenets.train.job import save_trained
+from mobilenets.processes.child import usable_cores
+from mobilenets.prune import Settings, Step, Workers
+from mobilenets.prune.members import member, records, run_price
+from mobilenets.train import Limits, Recipe, train
+from mobilenets.train.job import save_trained, seconds_in
 from mobilenets.train.module import Learner
-from mobilenets.train.named import seconds_in
 
 DATA = "fashion-mnist"
 POINTS = (0.7, 0.5, 0.35)

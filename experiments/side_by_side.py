@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import torch
 
-from mobilenets.child import usable_cores
+from mobilenets.processes.child import usable_cores
 
 T = TypeVar("T")
 

@@ -37,11 +37,12 @@ import numpy as np
 from PIL import Image
 from side_by_side import side_by_side
 
-from mobilenets.child import usable_cores
+from mobilenets.commands.train import Training, train_named
 from mobilenets.data import Images, load_images
 from mobilenets.files import write_text
-from mobilenets.measurement.device import device_name
-from mobilenets.train import Limits, Training, train_named
+from mobilenets.measuring.machine import device_name
+from mobilenets.processes.child import usable_cores
+from mobilenets.train import Limits
 
 DATA = "fashion-mnist"
 FAMILIES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")

@@ -19,12 +19,12 @@ from mobilenets.archs import widen as widen
 from mobilenets.errors import MobileNetsError as MobileNetsError
 
 if TYPE_CHECKING:
-    from mobilenets.deliver.verify import verify as verify
-    from mobilenets.measurement.choose import choose as choose
-    from mobilenets.measurement.latency import measure as measure
+    from mobilenets.choosing.choice import choose as choose
+    from mobilenets.commands.fit import fit as fit
+    from mobilenets.deliver.verdict import verify as verify
+    from mobilenets.measuring.latency import measure as measure
     from mobilenets.nn import MobileNet as MobileNet
     from mobilenets.nn.pretrained import load_weights as load_weights
-    from mobilenets.pipeline import fit as fit
 
 __version__ = "0.1.0"
 __all__ = [
@@ -46,11 +46,11 @@ __all__ = [
 # Loaded on first use: torch takes seconds, and a cost needs none of it.
 _LAZY = {
     "MobileNet": "mobilenets.nn",
-    "choose": "mobilenets.measurement.choose",
-    "fit": "mobilenets.pipeline",
+    "choose": "mobilenets.choosing.choice",
+    "fit": "mobilenets.commands.fit",
     "load_weights": "mobilenets.nn.pretrained",
-    "measure": "mobilenets.measurement.latency",
-    "verify": "mobilenets.deliver.verify",
+    "measure": "mobilenets.measuring.latency",
+    "verify": "mobilenets.deliver.verdict",
 }
 
 

@@ -1,6 +1,6 @@
 """`python -m mobilenets` is `mobilenets`: what torchrun starts."""
 
-from mobilenets.cli.main import main
+from mobilenets.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 
-from mobilenets import group
 from mobilenets.archs import Arch, get_arch
+from mobilenets.commands.train import Training, train_named
 from mobilenets.data import Images, load_images
 from mobilenets.errors import DataError
 from mobilenets.nn import Checkpoint
-from mobilenets.train import Limits, Recipe, Teacher, Training, get_recipe, train, train_named
+from mobilenets.processes import group
+from mobilenets.train import Limits, Recipe, Teacher, get_recipe, train
 from mobilenets.train.module import Learner
 from mobilenets.train.norm import share_
 

@@ -1,8 +1,8 @@
-"""A child (`mobilenets.child`) that tells its environment."""
+"""A child (`mobilenets.processes.child`) that tells its environment."""
 
 import os
 
-from mobilenets.child import Request, serve
+from mobilenets.processes.child import Request, serve
 
 
 def answer(request: Request) -> str | None:

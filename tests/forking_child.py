@@ -1,9 +1,10 @@
-"""A child (`mobilenets.child`) that leaves a process of its own behind, as some libraries do."""
+"""A child (`mobilenets.processes.child`) that leaves a process of its own behind, as some libraries
+do."""
 
 import os
 import signal
 
-from mobilenets.child import Request, serve
+from mobilenets.processes.child import Request, serve
 
 
 def answer(request: Request) -> int:

@@ -16,8 +16,10 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets import pipeline
-from mobilenets.adaptation import (
+from mobilenets.archs import Arch, Budget, cost, from_json, get_arch
+from mobilenets.archs.budget import describe
+from mobilenets.commands import fit as pipeline
+from mobilenets.commands.adapt import (
     HEADROOM,
     Adaptation,
     adapt,
@@ -25,23 +27,21 @@ from mobilenets.adaptation import (
     correct_,
     run_steps,
 )
-from mobilenets.archs import Arch, Budget, cost, from_json, get_arch
-from mobilenets.archs.budget import describe
+from mobilenets.commands.fit import fit_adapted
 from mobilenets.data import Images, load_images
-from mobilenets.deliver.family import read_family, write_family
+from mobilenets.deliver.member_page import read_family, write_family
 from mobilenets.errors import BudgetError, FileError, MeasureError, MobileNetsError, NoFitError
 from mobilenets.files import read_json, write_json
-from mobilenets.measurement.latency import Latency
+from mobilenets.measuring.latency import Latency
 from mobilenets.nn import Checkpoint
-from mobilenets.pipeline import fit_adapted
+from mobilenets.prune import Price, arithmetic_price
+from mobilenets.prune.algorithm import first_step
+from mobilenets.prune.evaluation import Outcome
+from mobilenets.prune.members import keep, member_path, records, run_price
+from mobilenets.prune.prices import LatencyPrice, latency_price
+from mobilenets.runs.stages import Stages
 from mobilenets.runtimes.artefact import artefact_name, is_intact, size_of
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.shrink import Price, arithmetic_price
-from mobilenets.shrink.evaluate import Outcome
-from mobilenets.shrink.family import keep, member_path, records, run_price
-from mobilenets.shrink.netadapt import first_step
-from mobilenets.shrink.prices import LatencyPrice, latency_price
-from mobilenets.stages import Stages
 from mobilenets.train import How
 from tests.test_netadapt import BRIEF, LEAST, TINY
 from tests.test_table import known_table

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mobilenets.archs import Arch, Op, at_resolution, cost, get_arch, ops
-from mobilenets.archs.cost import macs, params, weights
+from mobilenets.archs.counts import macs, params, weights
 from mobilenets.archs.ops import squeeze_channels
 from mobilenets.archs.rows import Bottleneck, Dense
 

@@ -18,17 +18,17 @@ from torch.nn.functional import cross_entropy
 
 from mobilenets import Budget, fit
 from mobilenets.archs import get_arch, keep_resolution
-from mobilenets.cli.main import app
+from mobilenets.cli.app import app
 from mobilenets.data import Augment, Images, load_images, read_image, write_shards
 from mobilenets.deliver import load
 from mobilenets.errors import DataError, FileError, TrainingStopped
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.shrink import netadapt
+from mobilenets.prune import netadapt
 from mobilenets.tasks import get_task
 from mobilenets.tasks.attributes import Attributes, average_precisions
 from mobilenets.train import Distil, Limits, Teacher, from_scratch, train
 from mobilenets.train.module import Learner
-from mobilenets.train.named import score
+from mobilenets.train.scoring import score
 
 NAMES = ("even", "prime", "loop", "above four")
 HAVE = ({0, 2, 4, 6, 8}, {2, 3, 5, 7}, {0, 6, 8, 9}, {5, 6, 7, 8, 9})

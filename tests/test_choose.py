@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from mobilenets.archs import Arch, Budget, cost, get_arch
-from mobilenets.errors import ArchError, BudgetError, ConversionError, NoFitError
-from mobilenets.measurement import target
-from mobilenets.measurement.candidates import candidates, price
-from mobilenets.measurement.choose import (
+from mobilenets.choosing.candidate import candidates, price
+from mobilenets.choosing.choice import (
     HEADROOM,
     MAX_MEASURED,
     choose,
     contenders,
     measured_whole,
 )
-from mobilenets.measurement.journal import journalled
-from mobilenets.measurement.latency import Latency
-from mobilenets.measurement.quiet import in_quiet
+from mobilenets.errors import ArchError, BudgetError, ConversionError, NoFitError
+from mobilenets.measuring import target
+from mobilenets.measuring.journal import journalled
+from mobilenets.measuring.latency import Latency
+from mobilenets.measuring.quiet import in_quiet
 from mobilenets.runtimes.isolated import Job
 
 FAST, SLOW, BROKEN = "openvino", "litert", "ncnn"

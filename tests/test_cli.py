@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner
 
 import mobilenets
-from mobilenets import pipeline
-from mobilenets.cli.main import app
-from mobilenets.cli.reference import reference
-from mobilenets.measurement import Latency
+from mobilenets.cli.app import app
+from mobilenets.cli.reference_page import reference
+from mobilenets.commands import fit as pipeline
+from mobilenets.measuring import Latency
 from mobilenets.runtimes import RUNTIMES
 
 
@@ -120,7 +120,7 @@ def measured(
     monkeypatch: pytest.MonkeyPatch, found: list[tuple[str, Latency]], arguments: str
 ) -> str:
     """What `latency` prints where this is measured."""
-    monkeypatch.setattr("mobilenets.measurement.target.measure_targets", lambda *_, **__: found)
+    monkeypatch.setattr("mobilenets.measuring.target.measure_targets", lambda *_, **__: found)
     done = CliRunner().invoke(app, ["latency", *arguments.split()])
     assert done.exit_code == 0
     return done.stdout

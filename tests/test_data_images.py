@@ -15,8 +15,10 @@ import torchvision
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mobilenets.data import Arrays, Images, SplitRule, builtin, load, load_images
-from mobilenets.data.idx import read_idx
+from mobilenets.data import Arrays, Images, SplitRule, load_images
+from mobilenets.data import loading as load
+from mobilenets.data.formats import builtin
+from mobilenets.data.formats.idx import read_idx
 from mobilenets.data.split import divide
 from mobilenets.errors import DataError
 

@@ -17,7 +17,7 @@ from PIL import Image
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
-from mobilenets.cli.main import app
+from mobilenets.cli.app import app
 from mobilenets.data import (
     Images,
     Members,
@@ -27,7 +27,7 @@ from mobilenets.data import (
     train_pixels,
     write_shards,
 )
-from mobilenets.data.shards import expand_braces
+from mobilenets.data.formats.shards import expand_braces
 from mobilenets.errors import DataError
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets import group
+from mobilenets.commands.train import train_named
 from mobilenets.data import Part, PartSampler
 from mobilenets.errors import MobileNetsError, NoFitError
 from mobilenets.nn import Checkpoint
-from mobilenets.train import train, train_named
-from mobilenets.train.device import precision
+from mobilenets.processes import group
+from mobilenets.train import train
+from mobilenets.train.hardware import precision
 from tests import ddp_program
 from tests.ddp_program import ARCH, NETWORK, RECIPES, digits, named, recipe, trained
 

@@ -20,16 +20,16 @@ import pytest
 
 from mobilenets import runtimes
 from mobilenets.archs import Arch, get_arch
-from mobilenets.child import Child, usable_cores
 from mobilenets.errors import ArchError, FileError, MeasureError, RuntimeMissing
-from mobilenets.measurement import Latency, compare, measure
-from mobilenets.measurement import latency as latency_module
-from mobilenets.measurement import target as target_module
-from mobilenets.measurement import worker as worker_module
-from mobilenets.measurement.device import device, device_name, waited_ns
-from mobilenets.measurement.loop import LocalTarget, half_width, interleave, interval_rank
-from mobilenets.measurement.target import measure_targets
-from mobilenets.measurement.worker import Worker, rest
+from mobilenets.measuring import Latency, compare, measure
+from mobilenets.measuring import latency as latency_module
+from mobilenets.measuring import target as target_module
+from mobilenets.measuring import worker as worker_module
+from mobilenets.measuring.loop import LocalTarget, half_width, interleave, interval_rank
+from mobilenets.measuring.machine import device, device_name, waited_ns
+from mobilenets.measuring.target import measure_targets
+from mobilenets.measuring.worker import Worker, rest
+from mobilenets.processes.child import Child, usable_cores
 from tests.test_runtimes import write_onnx
 
 
@@ -442,7 +442,7 @@ def test_a_record_without_times_is_refused():
 def cpuinfo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text(text)
-    monkeypatch.setattr(sys.modules["mobilenets.measurement.device"], "_CPUINFO", path)
+    monkeypatch.setattr(sys.modules["mobilenets.measuring.machine"], "_CPUINFO", path)
 
 
 def test_the_device_is_described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -470,7 +470,7 @@ def test_two_cpus_of_one_name_have_two_fingerprints(
 
 def test_a_machine_without_cpuinfo_has_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = tmp_path / "none"
-    monkeypatch.setattr(sys.modules["mobilenets.measurement.device"], "_CPUINFO", path)
+    monkeypatch.setattr(sys.modules["mobilenets.measuring.machine"], "_CPUINFO", path)
 
     assert device()["cpu"]
 
@@ -503,7 +503,7 @@ def test_no_network_takes_no_time():
 
 
 def test_the_worker_starts_without_torch_and_pins_itself_before_numpy_comes():
-    look = "import sys, mobilenets.measurement.worker; print({'torch', 'numpy'} & set(sys.modules))"
+    look = "import sys, mobilenets.measuring.worker; print({'torch', 'numpy'} & set(sys.modules))"
 
     child = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
 
@@ -616,7 +616,7 @@ def test_a_process_that_dies_at_a_file_is_reported_with_it(
 ):
     program = """
 import os
-from mobilenets.child import serve
+from mobilenets.processes.child import serve
 serve(lambda request: request["do"] == "start" or os.kill(os.getpid(), 9))
 """
     monkeypatch.setattr(latency_module, "_WORKER", stand_in(monkeypatch, tmp_path, program))
@@ -644,7 +644,7 @@ def test_what_a_childs_libraries_print_is_no_answer(
 ):
     program = """
 import os
-from mobilenets.child import serve
+from mobilenets.processes.child import serve
 
 def answer(request):
     print("a library")

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from mobilenets.commands.train import Training, train_named
 from mobilenets.data import Images, load_images, train_pixels, whole
 from mobilenets.data import batches as loading
 from mobilenets.errors import DataError
 from mobilenets.nn import Checkpoint
-from mobilenets.train import Limits, Training, train_named
+from mobilenets.train import Limits
 from mobilenets.train.module import Learner
 from tests.three import three_digits
 

@@ -32,12 +32,12 @@ from mobilenets.errors import (
     TrainingDiverged,
 )
 from mobilenets.nn import Checkpoint
-from mobilenets.shrink import Price, Settings, Step, Workers, arithmetic_price, netadapt
-from mobilenets.shrink import pool as pools
-from mobilenets.shrink.evaluate import Job, Parent, Shared, evaluate, gates, score
-from mobilenets.shrink.family import keep, member, records
-from mobilenets.shrink.propose import propose, smallest
-from mobilenets.shrink.step import ranked
+from mobilenets.prune import Price, Settings, Step, Workers, arithmetic_price, netadapt
+from mobilenets.prune import workers as pools
+from mobilenets.prune.evaluation import Job, Parent, Shared, evaluate, gates, score
+from mobilenets.prune.members import keep, member, records
+from mobilenets.prune.proposals import propose, smallest
+from mobilenets.prune.step import ranked
 from mobilenets.train import Limits, get_recipe
 
 # fmt: off

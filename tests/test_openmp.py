@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from mobilenets.openmp import as_found, spin_briefly
+from mobilenets.processes.openmp import as_found, spin_briefly
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_threads_spin_briefly_unless_the_user_said_how_long(
 
 PROGRAM = """
 import os, sys
-from mobilenets.child import Child
+from mobilenets.processes.child import Child
 from mobilenets.cli import main as command
 
 sys.argv = ["mobilenets", "--version"]

@@ -21,8 +21,10 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mobilenets import Budget, fit, pipeline
+from mobilenets import Budget, fit
 from mobilenets.archs import from_json
+from mobilenets.commands import fit as pipeline
+from mobilenets.commands.fit import Run, fit_adapted
 from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
 from mobilenets.deliver.predictor import evaluate, images_for
@@ -30,11 +32,10 @@ from mobilenets.deliver.usage import needs_package, snippet
 from mobilenets.errors import DataError, FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.pipeline import Run, fit_adapted
+from mobilenets.runs.stages import Stages
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, describe_file, is_intact
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.stages import Stages
 from mobilenets.tasks.classification import Classification
 from mobilenets.train import Limits
 

@@ -20,26 +20,27 @@ from numpy.typing import NDArray
 from onnxruntime import quantization as theirs
 from torch import Tensor
 
-from mobilenets import quantisation
 from mobilenets.archs import Arch, Budget, cost, get_arch
+from mobilenets.choosing.candidate import file_bytes
+from mobilenets.commands import quantize as quantisation
+from mobilenets.commands.quantize import Quantisation, quantise
+from mobilenets.commands.train import Training, train_named
 from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
 from mobilenets.errors import ConversionError, MobileNetsError
 from mobilenets.files import read_json, write_json
-from mobilenets.measurement.candidates import file_bytes
-from mobilenets.measurement.latency import measure
+from mobilenets.measuring.latency import measure
 from mobilenets.nn import Checkpoint
-from mobilenets.quantisation import Quantisation, quantise
+from mobilenets.quantize.calibrate import Observed, observe, shifts
+from mobilenets.quantize.interpret import walk
+from mobilenets.quantize.schemes import SCHEMES, quantised
 from mobilenets.runtimes import in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of, is_intact, size_of
-from mobilenets.runtimes.integer_form import Graph, integer_form, is_depthwise, levelled, stem_of
+from mobilenets.runtimes.graphs.integers import Graph, integer_form, is_depthwise, levelled, stem_of
+from mobilenets.runtimes.graphs.onnx_file import onnx_model
+from mobilenets.runtimes.graphs.qdq import Range, bounded, for_timing, with_integers
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.runtimes.onnx_file import onnx_model
-from mobilenets.runtimes.qdq import Range, bounded, for_timing, with_integers
-from mobilenets.shrink.calibrate import Observed, observe, shifts
-from mobilenets.shrink.quantise import SCHEMES, quantised
-from mobilenets.shrink.walk import walk
-from mobilenets.train import Limits, Training, train_named
+from mobilenets.train import Limits
 
 Floats = NDArray[np.float32]
 # Products of 8-bit weights saturate on x86 before VNNI, as `quantise.Scheme` says.

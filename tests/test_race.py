@@ -11,11 +11,11 @@ import torch
 
 from mobilenets import Budget, fit
 from mobilenets.archs import Arch, from_json, get_arch, keep_resolution
+from mobilenets.choosing.halving import Lap, after, has_time, race, train_lap
 from mobilenets.data import load_images
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
-from mobilenets.race import Lap, after, has_time, race, train_lap
 from mobilenets.train import How, Limits
 from mobilenets.train.job import TrainingJob
 from mobilenets.train.recipes import from_scratch

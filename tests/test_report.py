@@ -17,13 +17,13 @@ import pytest
 from PIL import Image
 
 from mobilenets.archs import get_arch, keep_resolution, to_json
+from mobilenets.choosing.candidate import price
 from mobilenets.data import Preprocess, read_image
-from mobilenets.deliver.card import interval
-from mobilenets.deliver.page import PALETTE
-from mobilenets.deliver.report import report
+from mobilenets.deliver.html_page import PALETTE
+from mobilenets.deliver.model_card import interval
+from mobilenets.deliver.run_report import report
 from mobilenets.deliver.usage import snippet
 from mobilenets.errors import FileError
-from mobilenets.measurement.candidates import price
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, files_of

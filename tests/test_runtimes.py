@@ -27,10 +27,10 @@ from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual 
 
 from mobilenets.archs import Arch, cost, get_arch, keep_resolution
 from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Dense, Pool
-from mobilenets.child import Child, ChildDied
+from mobilenets.choosing.candidate import file_bytes
 from mobilenets.errors import ConversionError, DataError, FileError, RuntimeMissing
-from mobilenets.measurement.candidates import file_bytes
 from mobilenets.nn import Checkpoint
+from mobilenets.processes.child import Child, ChildDied
 from mobilenets.runtimes import (
     RUNTIMES,
     Runtime,
@@ -48,8 +48,8 @@ from mobilenets.runtimes.artefact import (
     precision_of,
     size_of,
 )
+from mobilenets.runtimes.graphs.onnx_file import exported, onnx_model
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated, try_exports
-from mobilenets.runtimes.onnx_file import exported, onnx_model
 
 CLASSES = 4
 SIZE = 16

@@ -10,8 +10,8 @@ from typer.testing import CliRunner
 
 from mobilenets.archs import ARCHS, Arch, cost, get_arch, keep_resolution
 from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Pool, Row
-from mobilenets.archs.split import largest_between_blocks, peak_with_splits, split_counts
-from mobilenets.cli.main import app
+from mobilenets.archs.split_inference import largest_between_blocks, peak_with_splits, split_counts
+from mobilenets.cli.app import app
 from mobilenets.errors import ArchError
 from mobilenets.nn import MobileNet
 

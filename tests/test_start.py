@@ -12,7 +12,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from mobilenets.archs import get_arch, keep_resolution
-from mobilenets.archs.weights import Published
+from mobilenets.archs.published_weights import Published
 from mobilenets.data import Images, load_images
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn import Checkpoint, surgery

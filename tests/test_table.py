@@ -21,16 +21,11 @@ import torch
 
 from mobilenets.archs import Arch, at_resolution, cost, get_arch, keep_resolution, to_json, widen
 from mobilenets.archs.ops import ops
-from mobilenets.archs.pieces import pieces
-from mobilenets.errors import ConversionError, FileError, MeasureError, RuntimeMissing
-from mobilenets.measurement import build, candidates
-from mobilenets.measurement import table as tables
-from mobilenets.measurement.build import build_table
-from mobilenets.measurement.device import device
-from mobilenets.measurement.loop import Turn
-from mobilenets.measurement.regress import fit_prices
-from mobilenets.measurement.space import random_networks
-from mobilenets.measurement.table import (
+from mobilenets.archs.parts import pieces
+from mobilenets.choosing import candidate as candidates
+from mobilenets.choosing import latency_table as tables
+from mobilenets.choosing import table_build as build
+from mobilenets.choosing.latency_table import (
     CALIBRATION_NETWORKS,
     EMPTY,
     HELD_OUT_NETWORKS,
@@ -39,6 +34,12 @@ from mobilenets.measurement.table import (
     read_table,
     table_path,
 )
+from mobilenets.choosing.regress import fit_prices
+from mobilenets.choosing.space import random_networks
+from mobilenets.choosing.table_build import build_table
+from mobilenets.errors import ConversionError, FileError, MeasureError, RuntimeMissing
+from mobilenets.measuring.loop import Turn
+from mobilenets.measuring.machine import device
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.runtimes import isolated
 
@@ -394,7 +395,7 @@ import sys
 from pathlib import Path
 from tests import test_table
 test_table.shrink()
-from mobilenets.measurement.build import build_table
+from mobilenets.choosing.table_build import build_table
 build_table("onnxruntime", folder=Path(sys.argv[1]))
 """
 

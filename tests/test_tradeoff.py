@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from mobilenets.archs import Arch
+from mobilenets.choosing.candidate import Candidate, candidates
+from mobilenets.choosing.choice import predict_all
 from mobilenets.deliver.tradeoff import pareto, to_json, write_tradeoff
-from mobilenets.measurement.candidates import Candidate, candidates
-from mobilenets.measurement.choose import predict_all
-from mobilenets.measurement.latency import Latency
+from mobilenets.measuring.latency import Latency
 from tests.test_choose import FakeDevice
 from tests.test_table import known_table, network_ms
 

@@ -160,7 +160,7 @@ def test_an_epoch_that_does_not_fit_into_the_minutes_is_of_as_many_images_as_do(
     digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A step of 1 s, an evaluation of 2 s: in 9 s seven steps of the epoch's twenty."""
-    module = sys.modules["mobilenets.train.train"]  # its package has a function of that name
+    module = sys.modules["mobilenets.train.trainer"]  # its package has a function of that name
     monkeypatch.setattr(module, "_seconds", lambda trial, loaders: (1.0, 2.0))
     steps: list[int] = []
     monkeypatch.setattr(

@@ -19,12 +19,13 @@ import pytest
 import torch
 
 from mobilenets.archs import cost, get_arch
+from mobilenets.commands.train import Training, train_named
 from mobilenets.data import load_images
 from mobilenets.deliver import load
 from mobilenets.deliver.predictor import evaluate
 from mobilenets.errors import MobileNetsError, TrainingDiverged
 from mobilenets.nn import Checkpoint
-from mobilenets.train import Limits, Training, train_named
+from mobilenets.train import Limits
 from mobilenets.train.module import Learner
 from tests.three import three_digits
 

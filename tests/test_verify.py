@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mobilenets.archs import Budget
-from mobilenets.deliver.verify import time_artefact, too_noisy
-from mobilenets.measurement import Latency
+from mobilenets.deliver.verdict import time_artefact, too_noisy
+from mobilenets.measuring import Latency
 
 QUIET, SLOWED = 20_000, 33_000  # what a probe takes
 
@@ -32,7 +32,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Sequence[Laten
             assert paths == [Path("a.onnx")]
             return [left.pop(0)]
 
-        monkeypatch.setattr(sys.modules["mobilenets.deliver.verify"], "measure", measure)
+        monkeypatch.setattr(sys.modules["mobilenets.deliver.verdict"], "measure", measure)
         found = time_artefact(Path("a.onnx"), budget or Budget(latency_ms=1.0))
         return found, len(sessions) - len(left)
 

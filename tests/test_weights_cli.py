@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mobilenets.archs import get_arch
-from mobilenets.cli.main import app
+from mobilenets.cli.app import app
 from mobilenets.nn import Checkpoint
 from tests.test_hub import Hub, hub  # noqa: F401  (a fixture)
 

@@ -19,7 +19,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from mobilenets.archs import get_arch, keep_resolution
-from mobilenets.archs.weights import WeightsFile, find_weights
+from mobilenets.archs.published_weights import WeightsFile, find_weights
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn import Checkpoint
 from mobilenets.nn.pretrained import load_weights

@@ -23,7 +23,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from mobilenets.archs.weights import PUBLISHED_WEIGHTS, Published, find_weights
+from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, Published, find_weights
 from mobilenets.data import Preprocess
 from mobilenets.errors import FileError
 from mobilenets.nn import Checkpoint

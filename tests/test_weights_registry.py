@@ -13,8 +13,8 @@ import timm
 from torchvision.models import get_model_weights
 
 from mobilenets.archs import at_resolution, cost, from_json, get_arch, keep_resolution, to_json
+from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, Published, find_weights
 from mobilenets.archs.variants import VARIANTS
-from mobilenets.archs.weights import PUBLISHED_WEIGHTS, Published, find_weights
 from mobilenets.errors import ArchError
 
 
@@ -170,7 +170,7 @@ def test_what_is_not_published_is_refused(words: str, network: str, asked: dict,
 
 def test_the_registry_loads_none_of_its_sources():
     program = (
-        "import sys, mobilenets.archs.weights as weights;"
+        "import sys, mobilenets.archs.published_weights as weights;"
         "print([len([one.arch for one in weights.PUBLISHED_WEIGHTS])]);"
         "print({'torch', 'torchvision', 'timm', 'keras', 'numpy'} & set(sys.modules))"
     )

@@ -10,9 +10,9 @@ from mobilenets.archs.budget import Budget as Budget
 from mobilenets.archs.codec import digest as digest
 from mobilenets.archs.codec import from_json as from_json
 from mobilenets.archs.codec import to_json as to_json
-from mobilenets.archs.cost import Cost as Cost
-from mobilenets.archs.cost import cost as cost
-from mobilenets.archs.cost import memory_by_size as memory_by_size
+from mobilenets.archs.counts import Cost as Cost
+from mobilenets.archs.counts import cost as cost
+from mobilenets.archs.counts import memory_by_size as memory_by_size
 from mobilenets.archs.edits import proposals as proposals
 from mobilenets.archs.edits import width_groups as width_groups
 from mobilenets.archs.edits import with_expand as with_expand

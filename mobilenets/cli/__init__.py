@@ -1,3 +1,3 @@
 """The command line: one verb, one library function."""
 
-from mobilenets.cli.main import main as main
+from mobilenets.cli.app import main as main

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from mobilenets.archs import Arch, cost
-from mobilenets.archs.cost import Bytes
-from mobilenets.archs.split import peak_with_splits, split_counts
+from mobilenets.archs.counts import Bytes
+from mobilenets.archs.split_inference import peak_with_splits, split_counts
 from mobilenets.cli.show import show_table
 
 

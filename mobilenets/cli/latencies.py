@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mobilenets.cli.show import show_json, show_table
-from mobilenets.measurement import Latency, compare
-from mobilenets.words import counted
+from mobilenets.measuring import Latency, compare
+from mobilenets.text import counted
 
 
 def show(found: Sequence[tuple[str, Latency]], *, compared: bool, json: bool) -> None:

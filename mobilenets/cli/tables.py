@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mobilenets.words import counted
+from mobilenets.text import counted
 
 
 def show(record: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mobilenets.archs.weights import PUBLISHED_WEIGHTS
+from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS
 from mobilenets.cli.show import show_json, show_table
 
 

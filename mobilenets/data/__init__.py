@@ -1,6 +1,6 @@
 """Images: found, checked, split, decoded and varied."""
 
-from mobilenets.data.augment import Augment, augment
+from mobilenets.data.augmentation import Augment, augment
 from mobilenets.data.batches import (
     Batch,
     EpochSampler,
@@ -12,14 +12,14 @@ from mobilenets.data.batches import (
     training_side,
     whole,
 )
-from mobilenets.data.builtin import BUILT_IN
+from mobilenets.data.formats.builtin import BUILT_IN
+from mobilenets.data.formats.shards import Members
 from mobilenets.data.images import Images
-from mobilenets.data.load import load_images
+from mobilenets.data.loading import load_images
 from mobilenets.data.pack import ShardSize, write_shards
 from mobilenets.data.part import Part, PartSampler
 from mobilenets.data.preprocess import Preprocess
 from mobilenets.data.read import read_image
-from mobilenets.data.shards import Members
 from mobilenets.data.source import Arrays, Files, Source
 from mobilenets.data.split import SplitRule
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from mobilenets.data.formats.shards import INDEX, UNFINISHED
+from mobilenets.data.formats.tars import Contents, Member, index_path, index_record, read_contents
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress
 from mobilenets.data.read import png, read_image
-from mobilenets.data.shards import INDEX, UNFINISHED
 from mobilenets.data.split import Indices
-from mobilenets.data.tars import Contents, Member, index_path, index_record, read_contents
 from mobilenets.errors import DataError
 from mobilenets.files import read_json, write_bytes, write_json
 

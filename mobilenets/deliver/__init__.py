@@ -3,5 +3,5 @@
 from mobilenets.deliver.predictor import Prediction as Prediction
 from mobilenets.deliver.predictor import Predictor as Predictor
 from mobilenets.deliver.predictor import load as load
-from mobilenets.deliver.verify import Verdict as Verdict
-from mobilenets.deliver.verify import verify as verify
+from mobilenets.deliver.verdict import Verdict as Verdict
+from mobilenets.deliver.verdict import verify as verify

@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 
 from mobilenets.archs import Budget
 from mobilenets.archs.budget import describe
-from mobilenets.deliver.page import PALETTE, plot
-from mobilenets.measurement.candidates import Candidate
+from mobilenets.choosing.candidate import Candidate
+from mobilenets.deliver.html_page import PALETTE, plot
 from mobilenets.tasks import Task
-from mobilenets.words import counted
+from mobilenets.text import counted
 
 # The colours of the day; the page's script puts those of the night in their place.
 _DAY = {name: shades[0] for name, shades in PALETTE.items()}

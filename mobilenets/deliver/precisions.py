@@ -18,12 +18,12 @@ from mobilenets.data import Images, Preprocess, decode
 from mobilenets.deliver.predictor import load
 from mobilenets.files import write_bytes, write_json
 from mobilenets.nn import Checkpoint
+from mobilenets.quantize.schemes import quantised
 from mobilenets.runtimes.artefact import artefact_name, export_int8, files_of, move
-from mobilenets.runtimes.integer_form import HSWISH_APART
+from mobilenets.runtimes.graphs.integers import HSWISH_APART
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.shrink.quantise import quantised
 from mobilenets.tasks import get_task
-from mobilenets.words import counted
+from mobilenets.text import counted
 
 # What int8 may lose of the task's metric, percent.
 MAX_DROP = 1.0

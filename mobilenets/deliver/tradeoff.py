@@ -9,13 +9,14 @@ from typing import Any
 from plotly.offline import get_plotlyjs
 
 from mobilenets.archs.budget import describe
-from mobilenets.deliver import page, plots
+from mobilenets.choosing.candidate import Candidate
+from mobilenets.choosing.latency_table import Table
+from mobilenets.deliver import html_page as page
+from mobilenets.deliver import plots
 from mobilenets.files import write_text
-from mobilenets.measurement.candidates import Candidate
-from mobilenets.measurement.device import device_name
-from mobilenets.measurement.table import Table
+from mobilenets.measuring.machine import device_name
 from mobilenets.runtimes import check_runtime, in_precision, is_int8
-from mobilenets.words import counted
+from mobilenets.text import counted
 
 _LIMITS_MS = (0.2, 0.5, 1, 2, 5, 10, 20)
 

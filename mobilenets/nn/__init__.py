@@ -3,4 +3,4 @@
 from mobilenets.nn.checkpoint import Checkpoint as Checkpoint
 from mobilenets.nn.deploy import Deployed as Deployed
 from mobilenets.nn.model import MobileNet as MobileNet
-from mobilenets.nn.surgery import surgery as surgery
+from mobilenets.nn.weight_surgery import surgery as surgery

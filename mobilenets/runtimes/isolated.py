@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mobilenets.archs import Arch, from_json, to_json
-from mobilenets.child import Child, ChildDied, Request, serve, usable_cores
 from mobilenets.errors import ConversionError
+from mobilenets.processes.child import Child, ChildDied, Request, serve, usable_cores
 from mobilenets.runtimes import check_runtime, in_precision, is_int8
 from mobilenets.runtimes.artefact import export, export_int8, move
 
@@ -145,9 +145,9 @@ def _answer(request: Request) -> None:
     path = Path(request["path"])
     if precision == "fp32":
         return export(checkpoint, runtime, path)
-    from mobilenets.runtimes.integer_form import HSWISH_APART
-    from mobilenets.runtimes.onnx_file import onnx_model
-    from mobilenets.runtimes.qdq import for_timing
+    from mobilenets.runtimes.graphs.integers import HSWISH_APART
+    from mobilenets.runtimes.graphs.onnx_file import onnx_model
+    from mobilenets.runtimes.graphs.qdq import for_timing
 
     model = for_timing(onnx_model(checkpoint), hswish=runtime in HSWISH_APART)
     return export_int8(model, checkpoint.about(), runtime, path)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, final
 import ncnn
 import numpy as np
 
-from mobilenets.child import usable_cores
 from mobilenets.errors import ConversionError, FileError
+from mobilenets.processes.child import usable_cores
 from mobilenets.runtimes import check_images
 
 if TYPE_CHECKING:

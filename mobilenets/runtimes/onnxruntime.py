@@ -45,7 +45,7 @@ class OnnxRuntime:
     """onnxruntime's CPU provider."""
 
     def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
-        from mobilenets.runtimes.onnx_file import onnx_model  # torch takes seconds to import
+        from mobilenets.runtimes.graphs.onnx_file import onnx_model  # torch takes seconds to import
 
         self.write(onnx_model(checkpoint), about, path)
 

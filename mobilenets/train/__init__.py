@@ -2,8 +2,6 @@
 
 from mobilenets.train.distil import Teacher as Teacher
 from mobilenets.train.job import How as How
-from mobilenets.train.named import Training as Training
-from mobilenets.train.named import train_named as train_named
 from mobilenets.train.recipe import Decay as Decay
 from mobilenets.train.recipe import Distil as Distil
 from mobilenets.train.recipe import Limits as Limits
@@ -15,4 +13,4 @@ from mobilenets.train.recipes import from_scratch as from_scratch
 from mobilenets.train.recipes import get_recipe as get_recipe
 from mobilenets.train.recipes import recipe_without_weights as recipe_without_weights
 from mobilenets.train.start import starting_point as starting_point
-from mobilenets.train.train import train as train
+from mobilenets.train.trainer import train as train

@@ -16,10 +16,10 @@ from lightning.pytorch.callbacks import WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from mobilenets import group
 from mobilenets.data import Batch
 from mobilenets.errors import DataError
 from mobilenets.files import write_bytes, write_text
+from mobilenets.processes import group
 from mobilenets.tasks import Task
 
 log = logging.getLogger(__name__)

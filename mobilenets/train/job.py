@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mobilenets import group
 from mobilenets.archs import Arch, to_json
 from mobilenets.data import Images, load_images
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, sha256_of, write_json
 from mobilenets.nn import Checkpoint
+from mobilenets.processes import group
 from mobilenets.train.distil import Teacher, teacher_in
 from mobilenets.train.recipe import Limits, Recipe
 from mobilenets.train.recipes import get_recipe, recipe_without_weights
 from mobilenets.train.start import families, starting_point
-from mobilenets.train.train import train
+from mobilenets.train.trainer import train
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ class How:
     `weights` are words for `starting_point`; `recipe` None is fine_tune with weights, and without
     small_images for images of at most 32 pixels and from_scratch for others; `teacher` is a
     checkpoint's file; `task` None is what the data is for (`load_images`). Where `fit` chooses,
-    `race` candidates train briefly, and the one that learns most is taken (`mobilenets.race`);
+    `race` candidates train briefly, and the one that learns most is taken
+    (`mobilenets.choosing.halving`);
     None: where time is short.
     """
 
@@ -129,3 +131,9 @@ def read_images(data: str | Path, folder: Path, *, seed: int, task: str | None =
     images = load_images(data, seed=seed, known=known, task=task)
     write_json(path, images.to_json())
     return images
+
+
+def seconds_in(metrics: Path) -> float:
+    """What all epochs took, with their evaluations, by metrics.csv."""
+    with metrics.open(newline="") as file:
+        return sum(float(row["seconds"]) for row in csv.DictReader(file))

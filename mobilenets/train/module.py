@@ -16,8 +16,8 @@ from mobilenets.nn import MobileNet
 from mobilenets.nn.blocks import ClassifierHead
 from mobilenets.tasks import Task
 from mobilenets.tasks.classification import Classification
-from mobilenets.train.device import accelerator
 from mobilenets.train.distil import Teacher, imitation_loss
+from mobilenets.train.hardware import accelerator
 from mobilenets.train.mix import WholeDropout, blend, trivial_augment
 from mobilenets.train.norm import freeze_, norms, share_
 from mobilenets.train.optimise import optimiser, parameter_groups, rate_factor

@@ -7,7 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from mobilenets.archs import Arch, at_width
-from mobilenets.archs.weights import PUBLISHED_WEIGHTS, SOURCES, find_weights, published_as
+from mobilenets.archs.published_weights import (
+    PUBLISHED_WEIGHTS,
+    SOURCES,
+    find_weights,
+    published_as,
+)
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn import Checkpoint, surgery
 from mobilenets.nn.pretrained import load_weights
@@ -55,7 +60,7 @@ def _seen_as(checkpoint: Checkpoint, arch: Arch) -> Checkpoint:
     if len(theirs) != len(arch.rows):
         raise ArchError(
             f"the weights are of a {arch.name} with {len(theirs)} rows instead of "
-            f"{len(arch.rows)}; carry them over with mobilenets.nn.surgery first"
+            f"{len(arch.rows)}; carry them over with mobilenets.nn.weight_surgery first"
         )
     rows = tuple(
         replace(row, stride=ours.stride) if hasattr(row, "stride") else row  # type: ignore

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from mobilenets.archs.weights import Published, WeightsFile
+from mobilenets.archs.published_weights import Published, WeightsFile
 from mobilenets.errors import FileError
 from mobilenets.files import write_bytes, write_text
 

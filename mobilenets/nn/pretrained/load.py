@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from mobilenets.archs import Arch, at_resolution, get_arch, keep_resolution
-from mobilenets.archs.weights import PUBLISHED_WEIGHTS, SOURCES, Published, find_weights
+from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, SOURCES, Published, find_weights
 from mobilenets.errors import ArchError, FileError
 from mobilenets.files import sha256_of
 from mobilenets.nn.checkpoint import Checkpoint

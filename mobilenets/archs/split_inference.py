@@ -1,0 +1,110 @@
+"""Split inference: peak memory where a bottleneck's expanded tensor is computed in slices.
+
+arXiv:1801.04381, section 5.1. A bottleneck is F(x) = A(N(B(x))): B expands, N works on each channel
+on its own (depthwise, batch norm, activation), A projects and is linear. The expanded tensor is a
+concatenation of t slices, so F(x) is the sum over the slices of A_i(N_i(B_i(x))), and only one of
+them need exist: |input| + |output| + a slice before the depthwise + a slice behind it.
+
+Conventions, on top of those of `cost`:
+
+- The output is set to zero first and every slice adds to it. A slice has ceil(expand / t) channels,
+  the last may have fewer. Without an expansion layer the slice before the depthwise is a part of
+  the input and takes no memory of its own.
+- A row is cut or computed whole, whichever takes less, so that splits never cost memory, and one
+  split is `cost(arch).peak_activation_bytes`.
+- Rows with squeeze-and-excite are computed whole. Their gate is a function of the means of all
+  expanded channels, and stands before the projection: slices would need one pass for the means and
+  a second one that computes every slice again, twice the MACs of expansion and depthwise.
+- V1's separable convolutions are computed whole: they expand nothing.
+
+What t splits cost: no MACs. The input is read t times instead of once, the output is read and
+written t - 1 times more, and each call of a pointwise convolution has 1/t of the work, which keeps
+a processor less busy: the paper finds t between 2 and 5 best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from mobilenets.archs.counts import Bytes, LayerCost, cost, memory_by_size
+from mobilenets.archs.ops import Op
+from mobilenets.archs.rows import Arch, Bottleneck, Row
+from mobilenets.errors import ArchError
+
+
+def peak_with_splits(arch: Arch, splits: int) -> Bytes:
+    """Peak activation memory of `arch` with each bottleneck in at most `splits` slices.
+
+    Raises `ArchError` for less than one split, and for more than the widest bottleneck that can be
+    cut has channels: there, every slice is one channel already.
+    """
+    _check_splits(arch, splits)
+    rows = groupby(cost(arch).layers, key=lambda layer: layer.op.row)
+    peak = max(_row_peak(arch, row, tuple(layers), splits) for row, layers in rows)
+    return Bytes(4 * peak, 2 * peak, peak)
+
+
+def split_counts(arch: Arch, most: int) -> tuple[int, ...]:
+    """1, 2, 4, ... up to `most`, which is always the last: what a table of splits shows.
+
+    Raises as `peak_with_splits`.
+    """
+    _check_splits(arch, most)
+    powers = (2**power for power in range(most.bit_length()))
+    return (*(count for count in powers if count < most), most)
+
+
+def largest_between_blocks(arch: Arch) -> Bytes:
+    """The largest single tensor that stands between two blocks: the "max" row of Table 3 of
+    arXiv:1801.04381, which counts fp16.
+
+    Less than any number of splits reaches here: the paper counts one tensor, not a block's input
+    and output together, and takes the full convolutions at both ends for computed in slices too.
+    """
+    values = max(size for _, size in memory_by_size(arch, bytes_per_value=1).values())
+    return Bytes(4 * values, 2 * values, values)
+
+
+def _check_splits(arch: Arch, splits: int) -> None:
+    if type(splits) is not int or splits < 1:
+        raise ArchError(f"splits must be a whole number of at least 1, got {splits!r}")
+    widest = max((_sliceable_channels(row) for row in arch.rows), default=0)
+    if splits > max(widest, 1):
+        raise ArchError(f"{arch.full_name} {_limit(widest)}, got {splits}")
+
+
+def _limit(widest: int) -> str:
+    if widest == 0:
+        return "has no bottleneck without squeeze-and-excite to split: splits must be 1"
+    return (
+        f"has {widest} expanded channels in the widest bottleneck to split: splits can be no more"
+    )
+
+
+def _sliceable_channels(row: Row) -> int:
+    """Expanded channels of a row that can be computed in slices, 0 for one that cannot."""
+    return row.expand if isinstance(row, Bottleneck) and not row.se else 0
+
+
+def _row_peak(arch: Arch, row: int, layers: Sequence[LayerCost], splits: int) -> int:
+    """The most values alive while one row runs; the image stands in row -1."""
+    whole = max(layer.live_values for layer in layers)
+    if row < 0 or not _sliceable_channels(arch.rows[row]):
+        return whole
+    return min(whole, _split_values([layer.op for layer in layers], splits))
+
+
+def _split_values(block: Sequence[Op], splits: int) -> int:
+    """Values alive while a bottleneck's slice passes the depthwise: input, output, both slices."""
+    first, last = block[0], block[-1]
+    depthwise = next(op for op in block if op.name.endswith(".depthwise"))
+    slice_channels = -(-depthwise.out_channels // splits)
+    slice_in = 0 if first is depthwise else slice_channels * depthwise.in_size**2
+    slice_out = slice_channels * depthwise.out_size**2
+    return (
+        first.in_channels * first.in_size**2
+        + last.out_channels * last.out_size**2
+        + slice_in
+        + slice_out
+    )

@@ -1,0 +1,1 @@
+"""Which network: candidates, priors, the latency table, successive halving."""

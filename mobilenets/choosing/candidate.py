@@ -1,0 +1,205 @@
+"""Every network worth considering: families x widths x resolutions, priced by arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mobilenets.archs import (
+    Arch,
+    Budget,
+    Cost,
+    at_resolution,
+    cost,
+    expected_top1,
+    get_arch,
+    keep_resolution,
+    widen,
+)
+from mobilenets.archs.budget import Use
+from mobilenets.archs.published import Expected
+from mobilenets.choosing.regress import features
+from mobilenets.errors import ArchError
+from mobilenets.measuring.latency import Latency
+from mobilenets.runtimes import is_int8
+
+# Hundredths of the width, over the range each paper publishes. V1's channels are not rounded to a
+# multiple of 8, and run up to five times slower where they are none: only the widths that are.
+WIDTHS = {
+    "mobilenet_v1": range(25, 101, 25),
+    "mobilenet_v2": range(35, 141, 5),
+    "mobilenet_v3_large": range(35, 126, 5),
+    "mobilenet_v3_small": range(35, 126, 5),
+}
+FAMILIES = tuple(WIDTHS)
+# fmt: off
+RESOLUTIONS = (
+    16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256,
+)
+# fmt: on
+_SMALL, _FULL, _LARGEST = 96, 224, 256  # the papers' smallest, usual and largest
+_MAP_4X4 = 128  # pixels at output stride 32 whose last feature map is 4 x 4
+# What a runtime's file has beside the weights, at most: bytes a layer, and bytes an output channel
+# (batch norm in ours, the other scales and zeros in int8).
+_BYTES = {
+    "torch": (700, 12),
+    "torch-compile": (700, 12),
+    "onnxruntime": (400, 0),
+    "onnxruntime-int8": (1800, 9),
+    "openvino": (9000, 0),
+    "openvino-int8": (20_500, 9),
+    "litert": (1600, 0),
+    "executorch": (700, 0),
+    "ncnn": (400, 0),
+}
+# ImageNet top-1 that 8-bit integers cost without training: V2's, V3-Large's and V3-Small's by NNCF
+# and PyTorch's PT2E (71.87 to 71.38, 74.05 to 73.5, 67.66 to 66.8), V1's by training in integers
+# (70.9 to 70.0). A prior as the accuracies are: what it costs is measured on the images.
+INT8_LOSS = {
+    "mobilenet_v1": 0.9,
+    "mobilenet_v2": 0.49,
+    "mobilenet_v3_large": 0.55,
+    "mobilenet_v3_small": 0.86,
+}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A network that may be chosen, in a runtime, and what is known of it so far.
+
+    `features` are what its latency depends on (`regress.features`); `latency` is measured,
+    `predicted_ms` guessed from the networks that were.
+    """
+
+    arch: Arch
+    expected: Expected
+    costs: Cost
+    features: tuple[float, ...]
+    runtime: str = "onnxruntime"
+    latency: Latency | None = None
+    predicted_ms: float | None = None
+
+    @property
+    def macs(self) -> int:
+        return self.costs.macs
+
+    @property
+    def params(self) -> int:
+        return self.costs.params
+
+    @property
+    def memory_bytes(self) -> int:
+        """Peak activations in fp32: in int8 no more, for the stem stays in float."""
+        return self.costs.peak_activation_bytes.fp32
+
+    @property
+    def file_bytes(self) -> int:
+        """An upper estimate of the artefact's file."""
+        return file_bytes(self.costs, self.runtime)
+
+    def in_runtime(self, runtime: str) -> Candidate:
+        """The same float network in another runtime; in 8-bit integers less is expected of it."""
+        if not is_int8(runtime):
+            return replace(self, runtime=runtime)
+        top1 = self.expected.top1 - INT8_LOSS[self.arch.name]
+        return replace(self, runtime=runtime, expected=self.expected._replace(top1=top1))
+
+    def spent(self) -> dict[str, float]:
+        """What it spends on each limit of a `Budget`; latency only where it was measured."""
+        spent: dict[str, float] = {
+            "macs": self.macs,
+            "params": self.params,
+            "size_bytes": self.file_bytes,
+            "memory_bytes": self.memory_bytes,
+        }
+        return spent if self.latency is None else spent | {"latency_ms": self.latency.p50_ms}
+
+    def worst(self, budget: Budget) -> Use:
+        """The limit it comes nearest to, or misses by most."""
+        return max(budget.uses(**self.spent()), key=lambda use: use.fraction)
+
+    def to_json(self) -> dict[str, Any]:
+        latency = self.latency
+        return {
+            **describe_arch(self.arch),
+            "runtime": self.runtime,
+            "expected_imagenet_top1": round(self.expected.top1, 2),
+            "expected_source": self.expected.source,
+            "macs": self.macs,
+            "params": self.params,
+            "size_bytes": self.file_bytes,
+            "peak_activation_bytes": self.memory_bytes,
+            "predicted_ms": self.predicted_ms,
+            "latency": None if latency is None else latency.to_json(),
+        }
+
+
+def describe_arch(arch: Arch) -> dict[str, Any]:
+    """The words for one network in every command's JSON."""
+    return {
+        "full_name": arch.full_name,
+        "name": arch.name,
+        "width": arch.width,
+        "rule": arch.rule,
+        "resolution": arch.resolution,
+        "output_stride": arch.output_stride,
+    }
+
+
+def candidates(classes: int, image_size: int | None = None) -> list[Candidate]:
+    """All candidates for `classes` and images of `image_size` pixels (their short side; None:
+    large enough for any resolution)."""
+    shapes = list(_shapes(image_size))
+    return [
+        price(keep_resolution(at_resolution(arch, resolution), output_stride))
+        for arch in _widths(classes)
+        for resolution, output_stride in shapes
+    ]
+
+
+def price(arch: Arch) -> Candidate:
+    """`arch` with its costs by arithmetic; raises `ArchError` for one with nothing published."""
+    expected = expected_top1(arch)
+    if expected is None:
+        raise ArchError(
+            f"no accuracy is published for {arch.name}; choose among {', '.join(FAMILIES)}"
+        )
+    costs = cost(arch)
+    return Candidate(arch=arch, expected=expected, costs=costs, features=features(costs))
+
+
+def file_bytes(costs: Cost, runtime: str = "onnxruntime") -> int:
+    """An upper estimate of the artefact's file: the weights, the graph's nodes and names, and the
+    description in its metadata."""
+    int8 = is_int8(runtime)
+    weights = costs.size_bytes.int8 if int8 else costs.size_bytes.fp32
+    channels = (costs.size_bytes.int8 - costs.params) // 7  # a bias and a scale each (`archs.cost`)
+    layer, channel = _BYTES[runtime]
+    return weights + layer * len(costs.layers) + channel * channels + 10_000
+
+
+def _widths(classes: int) -> Iterator[Arch]:
+    for name, hundredths in WIDTHS.items():
+        for width in hundredths:
+            yield widen(get_arch(name, classes=classes), width / 100)
+
+
+def _shapes(image_size: int | None) -> Iterator[tuple[int, int]]:
+    """(resolution, output stride) worth trying.
+
+    Images of 224 pixels and more are only ever scaled down. Smaller ones are also scaled up, or
+    the network keeps their resolution for longer (its first strides become 1): a 32-pixel image at
+    output stride 8 costs what a 128-pixel image costs at 32, and ends in the same 4 x 4 map. Where
+    that map is 4 x 4, going beyond four times the image's own pixels buys no more of what is in it.
+    """
+    size = min(image_size or _LARGEST, _LARGEST)
+    smallest, largest = min(size, _SMALL), size if size >= _FULL else _LARGEST
+    for resolution in sorted({*RESOLUTIONS, size}):
+        if not smallest <= resolution <= largest:
+            continue
+        yield resolution, 32
+        if size < _FULL and resolution <= 2 * size:
+            for output_stride in (16, 8, 4, 2):
+                if resolution * 32 // output_stride <= min(max(4 * size, _MAP_4X4), _LARGEST):
+                    yield resolution, output_stride

@@ -1,0 +1,139 @@
+"""`fit`'s race: candidates train briefly on the user's images, and what they learnt decides.
+
+The expected accuracy that ranks candidates comes from ImageNet and weeks of training. On other
+images, and in minutes, a cheaper network may get further: it sees the images more often.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from math import ceil, log2
+from pathlib import Path
+from typing import Any
+
+from mobilenets.archs import Arch
+from mobilenets.nn import Checkpoint
+from mobilenets.processes import group
+from mobilenets.runs.stages import Stages
+from mobilenets.tasks import TASKS, percent
+from mobilenets.text import counted
+from mobilenets.train import Recipe
+from mobilenets.train.job import TRAINED, TrainingJob, seconds_in
+
+log = logging.getLogger(__name__)
+
+# Networks that race where time is short, and nobody says how many.
+RACING = 4
+# In so few of the recipe's epochs a cheaper network gets further (docs/training.md, "A race").
+_HURRIED = 0.1
+# What a race may take of the minutes that bound a training; the winner has what is left.
+_PART = 0.5
+
+
+@dataclass(frozen=True)
+class Lap:
+    """A contender's training in a round, the first being 1. `loss` and `score`, the task's metric
+    in percent, are on the holdout, after the best of `epochs`; `seconds` are those of all."""
+
+    name: str
+    round: int
+    epochs: float
+    seconds: float
+    loss: float
+    score: float
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def race(
+    contenders: Sequence[Arch],
+    lap: Callable[[Arch, int, float], Lap],
+    *,
+    enough: Callable[[Lap], bool] = lambda first: False,
+) -> tuple[Arch, list[Lap]]:
+    """The contender that wins, and all laps: successive halving (arXiv:1502.07943).
+
+    `lap(arch, round, share)` trains one anew, for `share` of what the race may take; the half with
+    the least loss go on to the next round, and train twice as long. The first contender wins at
+    once where its first lap is `enough`.
+    """
+    left, laps = list(contenders), list[Lap]()
+    rounds = ceil(log2(len(left)))
+    for number in range(1, rounds + 1):
+        share = 1 / (rounds * len(left))
+        log.info(f"round {number} of {rounds}: {counted(len(left), 'network')}")
+        ran = dict[Arch, Lap]()
+        for arch in left:
+            ran[arch] = lap(arch, number, share)
+            if not laps and len(ran) == 1 and enough(ran[arch]):
+                return arch, [ran[arch]]
+        laps += ran.values()
+        left = sorted(left, key=lambda arch: ran[arch].loss)[: ceil(len(left) / 2)]
+    return left[0], laps
+
+
+def train_lap(job: TrainingJob, number: int, share: float, folder: Path) -> Lap:
+    """The lap of `job` for `share` of what a race may take: of its recipe's epochs, or of half its
+    minutes. Kept in `folder`: called again, what is done is not done again. Several processes train
+    together."""
+    job = replace(job, recipe=_part(job, share))
+    stages = Stages(folder, first="trained")
+    stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder), together=True)
+    found = group.decided(lambda: _lap(job, number, folder))
+    if group.rank() == 0:
+        log.info(
+            f"{found.name}: loss {found.loss:.3f}, {TASKS[job.images.task].title} "
+            f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
+            f"{found.seconds:.0f} s"
+        )
+    return found
+
+
+def _part(job: TrainingJob, share: float) -> Recipe:
+    recipe = job.recipe
+    minutes = None if recipe.minutes is None else share * _PART * recipe.minutes
+    return replace(recipe, epochs=max(1, round(share * recipe.epochs)), minutes=minutes)
+
+
+def hurried(epochs: float, recipe_epochs: int) -> bool:
+    """Whether so few of a recipe's epochs are better spent on a cheaper network."""
+    return epochs < _HURRIED * recipe_epochs
+
+
+def has_time(lap: Lap, recipe: Recipe) -> bool:
+    """Whether a network with this lap sees the images often enough in the recipe's minutes."""
+    if recipe.minutes is None:
+        return True
+    epochs = lap.epochs * 60 * recipe.minutes / max(lap.seconds, 0.1)
+    short = hurried(epochs, recipe.epochs)
+    if short and group.rank() == 0:
+        log.info(
+            f"{recipe.minutes:g} minutes are {epochs:.2g} of the recipe's {recipe.epochs} epochs: "
+            "cheaper networks are tried as well"
+        )
+    return not short
+
+
+def after(laps: Sequence[Lap], recipe: Recipe) -> Recipe:
+    """The recipe with the minutes that the race left of its own."""
+    if recipe.minutes is None or not laps:
+        return recipe
+    left = recipe.minutes - sum(lap.seconds for lap in laps) / 60
+    return replace(recipe, minutes=float(f"{max(left, (1 - _PART) * recipe.minutes):.3g}"))
+
+
+def _lap(job: TrainingJob, number: int, folder: Path) -> Lap:
+    with (folder / "metrics.csv").open(newline="") as file:
+        best = min(csv.DictReader(file), key=lambda row: float(row["holdout_loss"]))
+    return Lap(
+        name=job.arch.full_name,
+        round=number,
+        epochs=Checkpoint.load(folder / "trained.safetensors").training["epochs"],
+        seconds=seconds_in(folder / "metrics.csv"),
+        loss=float(best["holdout_loss"]),
+        score=float(best[f"holdout_{TASKS[job.images.task].metric}"]),
+    )

@@ -1,0 +1,318 @@
+"""A latency table for this machine: what every piece of the candidates takes, and how wrong their
+sums are.
+
+One file for each device, runtime, its version and number of threads: JSON lines, the conditions
+first, then a line for each piece and each whole network that was measured. Lines are only ever
+added, so what was measured before an interruption stays; a last line cut short is left out.
+
+A prediction is a line in sums over a network's pieces, fitted to whole networks: what each takes
+beyond a call of the runtime that does nothing; less what a call that does something takes more, and
+what taking in and pooling the maps between them costs, large ones more; and more for the weights
+that the caches do not keep from one run of the network to the next, as they do where one piece runs
+again and again: none while all fit, and all of them where there are twice as many; and for each
+squeeze-and-excite, whose small layers wait for theirs one after another. Networks that take about
+as long count most in the fit, because a small one waits where a large one computes. Its error is
+stated on other whole networks, which neither built nor calibrated it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.stats import kendalltau
+
+from mobilenets.archs import Arch, cost, from_json, to_json
+from mobilenets.archs.ops import ops
+from mobilenets.archs.parts import pieces
+from mobilenets.archs.rows import Bottleneck, Pool
+from mobilenets.choosing.regress import Floats, Prices, fit, fit_prices
+from mobilenets.choosing.space import random_networks
+from mobilenets.errors import ArchError, FileError, MeasureError
+from mobilenets.files import cache_folder
+from mobilenets.measuring.machine import device
+from mobilenets.runtimes import check_runtime
+
+CALIBRATION_NETWORKS = 48
+HELD_OUT_NETWORKS = 40
+_CALIBRATION_SEED, _HELD_OUT_SEED = 1, 6
+# Values in a map (0.6 MB) beyond which it and its copy in another layout leave a core's own cache.
+_SPILL = 150_000
+# Runtimes keep maps in blocks of so many channels, the last one filled up.
+_BLOCK = 16
+# How many weights the caches keep is the machine's, and its other guests': the best fit says.
+_KEPT_WEIGHTS = (1e5, 2e5, 3e5, 4e5, 5e5, 7e5, 1e6, 2e6, 3e6, 4e6, 6e6, 8e6)
+# A network whose pieces take e^_NEAR = 2.2 times as long counts 0.6 as much, one of 5 times 0.14.
+_NEAR = 0.8
+_LEAST_MS = 1e-3
+_FORMAT = 6  # of the file and the way of measuring; older files are left where they are
+# A call of the runtime that does next to nothing.
+EMPTY = Arch("piece", 1, (Pool(),), resolution=1, classes=1, in_channels=8, dropout=0.0)
+log = logging.getLogger(__name__)
+
+
+class Timing(NamedTuple):
+    """A p50, that of the reference about then, and whether others disturbed it."""
+
+    ms: float
+    reference_ms: float
+    noisy: bool
+
+
+class _Entry(NamedTuple):
+    """A line of the file: a "piece" or a "network", its timing, the seconds that it took."""
+
+    kind: str
+    arch: Arch
+    timing: Timing
+    seconds: float
+
+
+class _Sums(NamedTuple):
+    """Over a network's pieces: their ms beyond an empty call, the values between them and those of
+    them beyond `_SPILL` in one map, squeeze-and-excites; and each piece's weights."""
+
+    alone_ms: float
+    carried: int
+    spilt: int
+    squeezes: int
+    weights: tuple[int, ...]
+
+    def terms(self, kept_weights: float) -> tuple[float, ...]:
+        """What is priced: one, the pieces' ms, less their number (hundreds) and the values (ten
+        millions); the weights (ten millions) that the caches keep for a piece alone, but not, or
+        not all, for so many of them; squeeze-and-excites (hundreds)."""
+        lost = min(max(sum(self.weights) / kept_weights - 1, 0), 1)
+        fetched = lost * sum(min(some, kept_weights) for some in self.weights)
+        moved = -self.carried / 1e7, -self.spilt / 1e7, fetched / 1e7
+        return 1.0, self.alone_ms, -len(self.weights) / 100, *moved, self.squeezes / 100
+
+
+class Calibration(NamedTuple):
+    """The whole networks that a table is calibrated on: a row of `_Sums.terms` and a time for each,
+    and how many weights the caches keep from one run to the next."""
+
+    terms: Floats
+    times_ms: Floats
+    kept_weights: float
+
+    def prices(self, terms: Floats) -> Floats:
+        """Fitted for the least relative error, none negative; networks like that of `terms` count
+        most."""
+        alone = np.maximum(np.append(self.terms[:, 1], terms[1]), _LEAST_MS)
+        distances = np.log(alone[:-1] / alone[-1]) / _NEAR
+        return fit(self.terms, self.times_ms, weights=np.exp(-0.5 * distances**2))
+
+
+class HeldOut(NamedTuple):
+    """The table's error on whole networks that neither built nor calibrated it."""
+
+    networks: int
+    median_error_pct: float
+    worst_error_pct: float
+    kendall_tau: float
+
+
+@dataclass
+class Table:
+    """Latencies in ms of pieces and of whole networks under one set of conditions. `quiet` counts
+    the undisturbed timings of each; where there are some, they alone count."""
+
+    conditions: dict[str, Any]
+    pieces: dict[Arch, float] = field(default_factory=dict)
+    networks: dict[Arch, float] = field(default_factory=dict)
+    quiet: Counter[Arch] = field(default_factory=Counter)
+    build_s: float = 0.0
+
+    @property
+    def noisy(self) -> list[Arch]:
+        """What was measured only while others disturbed the machine."""
+        return [arch for arch in (*self.pieces, *self.networks) if not self.quiet[arch]]
+
+    def predict_ms(self, arch: Arch) -> float:
+        """The latency of a whole network; raises MeasureError before the table is calibrated."""
+        terms = np.array(self._sums(arch).terms(self.calibration.kept_weights))
+        return float(terms @ self.calibration.prices(terms))
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """With the number of kept weights that fits best."""
+        known = self._measured(calibration_networks())
+        if len(known) < CALIBRATION_NETWORKS:
+            raise MeasureError(
+                f"the latency table of {self.conditions['runtime']} is unfinished; finish it with: "
+                f"mobilenets table --runtime {self.conditions['runtime']} "
+                f"--threads {self.conditions['threads']}"
+            )
+        sums = [self._sums(arch) for arch, _ in known]
+        times = np.array([ms for _, ms in known])
+        fits = []
+        for kept in _KEPT_WEIGHTS:
+            terms = np.array([one.terms(kept) for one in sums])
+            error = float(np.abs(terms @ fit(terms, times) / times - 1).mean())
+            fits.append((error, Calibration(terms, times, kept)))
+        return min(fits, key=lambda one: one[0])[1]
+
+    def held_out(self) -> HeldOut:
+        """The error on networks kept out of building and calibrating."""
+        known = self._measured(held_out_networks())
+        predicted = [self.predict_ms(arch) for arch, _ in known]
+        measured = [ms for _, ms in known]
+        errors = [100 * abs(p / m - 1) for p, m in zip(predicted, measured, strict=True)]
+        return HeldOut(
+            networks=len(known),
+            median_error_pct=median(errors),
+            worst_error_pct=max(errors),
+            kendall_tau=float(kendalltau(predicted, measured).statistic),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON of `mobilenets table`."""
+        here = self.conditions
+        return {
+            "entries": len(self.pieces),
+            "noisy": len(self.noisy),
+            "build_s": round(self.build_s, 1),
+            "device": here["device"],
+            "runtime": here["runtime"],
+            "runtime_version": here["runtime_version"],
+            "threads": here["threads"],
+            "held_out": self.held_out()._asdict(),
+        }
+
+    def _sums(self, arch: Arch) -> _Sums:
+        parts = pieces(arch)
+        call = self.pieces.get(EMPTY, 0.0)
+        inner = [ops(piece)[0] for piece in parts[1:]]
+        maps = [-(-op.out_channels // _BLOCK) * _BLOCK * op.out_size**2 for op in inner]
+        return _Sums(
+            alone_ms=sum(max(self._piece_ms(piece) - call, 0.0) for piece in parts),
+            carried=sum(maps),
+            spilt=sum(max(values - _SPILL, 0) for values in maps),
+            squeezes=sum(isinstance(row, Bottleneck) and row.se for row in arch.rows),
+            weights=tuple(cost(piece).params for piece in parts),
+        )
+
+    def _measured(self, archs: Iterable[Arch]) -> list[tuple[Arch, float]]:
+        return [(arch, self.networks[arch]) for arch in archs if arch in self.networks]
+
+    def _piece_ms(self, piece: Arch) -> float:
+        known = self.pieces.get(piece)
+        return self._arithmetic.price(piece) if known is None else known
+
+    @cached_property
+    def _arithmetic(self) -> Prices:
+        return fit_prices(self.pieces)
+
+
+def calibration_networks() -> list[Arch]:
+    """What a table is calibrated on."""
+    return random_networks(CALIBRATION_NETWORKS, _CALIBRATION_SEED)
+
+
+def held_out_networks() -> list[Arch]:
+    """What its error is stated on."""
+    return random_networks(HELD_OUT_NETWORKS, _HELD_OUT_SEED)
+
+
+def load_tables(runtimes: Iterable[str], threads: int) -> dict[str, Table]:
+    """The finished tables of this machine; one that cannot be used is named in a warning."""
+    found = {}
+    for runtime in runtimes:
+        try:
+            table = read_table(table_path(runtime, threads), runtime, threads)
+            if table is not None and table.calibration:
+                found[runtime] = table
+        except (FileError, MeasureError) as error:
+            log.warning(f"{error}; choosing without it")
+    return found
+
+
+def table_path(runtime: str, threads: int, folder: Path | None = None) -> Path:
+    """Where the table of these conditions is kept."""
+    known = check_runtime(runtime)
+    name = f"{runtime}-{known.version()}-{threads}t-{device()['fingerprint']}-v{_FORMAT}.jsonl"
+    return (folder or cache_folder() / "tables") / name
+
+
+def read_table(path: Path, runtime: str, threads: int) -> Table | None:
+    """The table in `path`, None where there is no file.
+
+    Raises FileError for a file that is no table, or one of another device, runtime or threads. A
+    line that cannot be read is left out with a warning.
+    """
+    if not path.exists():
+        return None
+    first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    here = conditions_of(runtime, threads)
+    there = _parse_conditions(path, first)
+    for key in ("fingerprint", "runtime", "runtime_version", "threads"):
+        if there[key] != here[key]:
+            raise FileError(
+                f"{path} is the latency table of {key} {there[key]}, and this is {here[key]}; "
+                "build one here with: mobilenets table"
+            )
+    table = Table(there)
+    entries = [entry for line in lines if (entry := _parse(line)) is not None]
+    if len(entries) < len(lines):
+        broken = len(lines) - len(entries)
+        log.warning(f"{path}: {broken} of {len(lines)} lines cannot be read and are left out")
+    table.build_s = sum(entry.seconds for entry in entries)
+    pace = median([entry.timing.reference_ms for entry in entries] or [1.0])
+    timings: dict[tuple[str, Arch], list[Timing]] = {}
+    for kind, arch, timing, _ in entries:
+        timings.setdefault((kind, arch), []).append(timing)
+    for (kind, arch), some in timings.items():
+        quiet = [one for one in some if not one.noisy]
+        multiples = [one.ms / one.reference_ms for one in quiet or some]
+        (table.pieces if kind == "piece" else table.networks)[arch] = pace * median(multiples)
+        table.quiet[arch] = len(quiet)
+    return table
+
+
+def conditions_of(runtime: str, threads: int) -> dict[str, Any]:
+    """What the times of a table hold for."""
+    here = device()
+    return {
+        "table": _FORMAT,
+        "device": f"{here['cpu']}, {here['cores']} cores, {here['machine']}",
+        "fingerprint": here["fingerprint"],
+        "runtime": runtime,
+        "runtime_version": check_runtime(runtime).version(),
+        "threads": threads,
+    }
+
+
+def _parse_conditions(path: Path, line: str) -> dict[str, Any]:
+    try:
+        conditions = json.loads(line)
+        if conditions["table"] == _FORMAT and conditions["fingerprint"]:
+            return conditions
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise FileError(f"{path} is not a latency table, or its first line is broken; move it away")
+
+
+def line_of(kind: str, arch: Arch, timing: Timing, seconds: float) -> str:
+    """The line of a "piece" or a "network" that took `seconds` to measure."""
+    return json.dumps({kind: to_json(arch), **timing._asdict(), "seconds": round(seconds, 4)})
+
+
+def _parse(line: str) -> _Entry | None:
+    """None for a line that cannot be read."""
+    try:
+        record = json.loads(line)
+        kind = "piece" if "piece" in record else "network"
+        timing = Timing(float(record["ms"]), float(record["reference_ms"]), bool(record["noisy"]))
+        entry = _Entry(kind, from_json(record[kind]), timing, float(record["seconds"]))
+    except (ValueError, KeyError, TypeError, ArchError):
+        return None
+    return entry if min(timing[:2]) > 0 else None

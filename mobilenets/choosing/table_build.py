@@ -1,0 +1,377 @@
+"""Building this machine's latency table: every piece and the whole networks, measured.
+
+A piece that ends in a feature map is measured with a global pool behind it: inside a network maps
+stay in the runtime's own layout, and handing one out in the caller's can take longer than the piece
+(0.22 of 0.28 ms in OpenVINO for 16 channels of 64 x 64).
+
+Everything is measured in random order, so that what the machine does meanwhile falls on all alike.
+Its other guests slow it for hundredths of a second to some seconds, by up to 1.7 times, which no
+process waiting for its core can notice, but a probe can (`measurement.loop`): so all are timed in
+several bursts, far apart, of which the least undisturbed counts, and in more where all were
+disturbed. Its own speed changes in minutes: so `REFERENCES` are timed again and again beside the
+rest, and each time counts as a multiple of what they take together just then. They have few
+weights: networks with many are slowed when others fill the caches that they share with us (by 65 %
+within a minute), and most pieces are not. Where a network lies in memory, and what others keep in
+the caches, decides some per cent more: so whole networks, which calibrate and judge the table, and
+the pieces that read the image, the dearest of small networks, are loaded and measured more than
+once, minutes apart.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import random
+import shutil
+import tempfile
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from itertools import cycle
+from pathlib import Path
+from statistics import median
+from typing import NamedTuple, TypeVar
+
+from mobilenets.archs import Arch, at_resolution, get_arch, widen
+from mobilenets.archs.parts import pieces
+from mobilenets.archs.rows import Pool
+from mobilenets.choosing.candidate import candidates
+from mobilenets.choosing.latency_table import (
+    EMPTY,
+    Table,
+    Timing,
+    calibration_networks,
+    conditions_of,
+    held_out_networks,
+    line_of,
+    read_table,
+    table_path,
+)
+from mobilenets.errors import ConversionError, MeasureError
+from mobilenets.measuring.latency import NOISY_WAIT, Bench, BenchTarget
+from mobilenets.measuring.loop import BURST_MS, SETTLE_MS, Turn, fill, is_slowed
+from mobilenets.processes.child import usable_cores
+from mobilenets.runtimes import check_runtime, is_int8
+from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
+
+_REFERENCE_ROWS = 7
+_ROUNDS = 4  # bursts of each, with those of the rest of its chunk before and after
+_MORE_ROUNDS = 30  # at most, of those that were slowed in every burst
+_WAIT_S = 0.1  # before each of these, for the guest that slows the core to go
+_PACE_EVERY = 4  # bursts from one of a reference to the next
+_LEAST_RUNS = 3  # timed in a burst
+_WARM_SECONDS = 0.01
+_CHUNK = 128  # converted, measured and written at a time
+_IMAGE_TIMES, _NETWORK_TIMES = 3, 4
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+
+def _pooled(arch: Arch) -> Arch:
+    """A feature map at the end goes into a global pool."""
+    ends_in_map = not any(isinstance(row, Pool) for row in arch.rows)
+    return replace(arch, rows=(*arch.rows, Pool())) if ends_in_map else arch
+
+
+def _reference(name: str) -> Arch:
+    arch = at_resolution(widen(get_arch(name), 0.5), 128)
+    return _pooled(replace(arch, rows=arch.rows[:_REFERENCE_ROWS]))
+
+
+# The first rows of networks: every kind of layer, and few weights.
+REFERENCES = tuple(map(_reference, ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large")))
+
+
+class _Item(NamedTuple):
+    """Something to measure: a "piece" or a whole "network"."""
+
+    kind: str
+    arch: Arch
+
+    @property
+    def times(self) -> int:
+        """How often."""
+        if self.kind == "network":
+            return _NETWORK_TIMES
+        return _IMAGE_TIMES if self.arch.in_channels == 3 else 1
+
+    @property
+    def as_measured(self) -> Arch:
+        """What is converted for it."""
+        return _pooled(self.arch)
+
+
+class _Span(NamedTuple):
+    """A burst's lengths: untimed runs for `settle_ms`, then runs for `burst_ms`. The weights of a
+    whole network must come back into the caches first (`measurement.loop`)."""
+
+    settle_ms: float
+    burst_ms: float
+
+
+_SPANS = {"piece": _Span(1.0, 2.0), "network": _Span(SETTLE_MS, BURST_MS)}
+
+
+def build_table(
+    runtime: str, *, threads: int = 1, image_size: int | None = None, folder: Path | None = None
+) -> Table:
+    """Measure what is not yet in the table of this machine, or was measured in noise; return it.
+
+    The pieces are those of all candidates for images of `image_size` pixels (None: large ones).
+    Interrupted, it goes on where it was. A piece that the runtime cannot convert or run is left
+    out with a warning. Raises FileError for a file in its place that is no such table, and
+    ConversionError for a whole network that the runtime cannot convert.
+    """
+    check_runtime(runtime)
+    if is_int8(runtime):
+        raise MeasureError(
+            f"latency tables are of float networks, got {runtime}; without one, `choose` measures "
+            "more networks"
+        )
+    path = table_path(runtime, threads, folder)
+    table = read_table(path, runtime, threads) or Table(conditions_of(runtime, threads))
+    wanted = _wanted(image_size)
+    missing = [item for item in wanted for _ in range(item.times - table.quiet[item.arch])]
+    random.Random(0).shuffle(missing)
+    log.info(f"{len(wanted) - len(set(missing))} of {len(wanted)} timings are known, {path}")
+    with _Writer(path, table) as writer:
+        for item, timing in _measure(missing, runtime, threads):
+            writer.add(item, timing)
+    built = read_table(path, runtime, threads) or table
+    if built.noisy:
+        log.warning(
+            f"the machine was disturbed during {len(built.noisy)} of the measurements; the same "
+            "command repeats them when it is quiet"
+        )
+    return built
+
+
+def _wanted(image_size: int | None) -> list[_Item]:
+    """The pieces of all candidates and of the whole networks, and those networks."""
+    whole = dict.fromkeys([*calibration_networks(), *held_out_networks()])
+    space = [one.arch for one in candidates(1000, image_size)]
+    parts = dict.fromkeys(piece for arch in [*whole, *space] for piece in pieces(arch))
+    parts[EMPTY] = None
+    return [*(_Item("piece", arch) for arch in parts), *(_Item("network", arch) for arch in whole)]
+
+
+class _Writer:
+    """Adds lines to the file as they come."""
+
+    def __init__(self, path: Path, table: Table):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        before = path.read_bytes() if path.exists() else b""
+        self._file = path.open("a", encoding="utf-8")
+        if not before:
+            self._write(json.dumps(table.conditions))
+        elif not before.endswith(b"\n"):
+            self._file.write("\n")  # after a line cut short
+        self._mark = time.perf_counter()
+
+    def add(self, item: _Item, timing: Timing) -> None:
+        now = time.perf_counter()
+        self._write(line_of(item.kind, item.arch, timing, now - self._mark))
+        self._mark = now
+
+    def __enter__(self) -> _Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def _write(self, line: str) -> None:
+        self._file.write(line + "\n")
+        self._file.flush()
+
+
+def _measure(
+    missing: Sequence[_Item], runtime: str, threads: int
+) -> Iterator[tuple[_Item, Timing]]:
+    """Each with its timing, chunk by chunk."""
+    if not missing:
+        return
+    suffix = check_runtime(runtime).suffix
+    done = 0
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        references = _export_references(folder / "references", runtime)
+        # A folder a chunk: of the next one some may be converted when this one is done with.
+        jobs = [
+            Job(item.as_measured, folder / f"{at // _CHUNK}" / f"{at}{suffix}")
+            for at, item in enumerate(missing)
+        ]
+        with closing(_convert(jobs, runtime, threads)) as failures:
+            for chunk in _chunks(list(zip(missing, jobs, strict=True)), _CHUNK):
+                ready = [
+                    (item, job.path) for item, job in chunk if _converted(item, next(failures))
+                ]
+                yield from _time(ready, references, runtime, threads)
+                shutil.rmtree(chunk[0][1].path.parent, ignore_errors=True)
+                done += len(chunk)
+                log.info(f"{done} of {len(missing)} timings")
+
+
+def _convert(
+    jobs: Sequence[Job], runtime: str, threads: int
+) -> Generator[ConversionError | None, None, None]:
+    """Convert: up to a chunk ahead on the cores that do not measure, or between the chunks where
+    all do."""
+    free = usable_cores()[:-threads]
+    if not free:
+        return try_exports(jobs, runtime)
+    return _ahead(try_exports(jobs, runtime, cores=free), _CHUNK)
+
+
+def _ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
+    """The same items, up to `count` of them taken in a thread before they are asked for."""
+    end = object()
+    with closing(items):
+        pool = ThreadPoolExecutor(1)
+        try:
+            coming = deque(pool.submit(next, items, end) for _ in range(count))
+            while (item := coming.popleft().result()) is not end:
+                coming.append(pool.submit(next, items, end))
+                yield item  # type: ignore[misc]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _converted(item: _Item, failure: ConversionError | None) -> bool:
+    """Without its whole networks there is no table; a piece can be done without."""
+    if failure and item.kind == "network":
+        raise failure
+    if failure:
+        log.warning(str(failure))
+    return failure is None
+
+
+def _time(
+    files: Sequence[tuple[_Item, Path]], references: Sequence[Path], runtime: str, threads: int
+) -> Iterator[tuple[_Item, Timing]]:
+    """In one process, and in another without the file at which that crashed."""
+    left = list(files)
+    while left:
+        with Bench(runtime, threads) as bench:
+            session = _Session(bench, references, left)
+            try:
+                timings = session.timings()
+            except MeasureError as error:
+                log.warning(str(error))
+                del left[session.at]
+                continue
+        yield from ((item, timing) for (item, _), timing in zip(left, timings, strict=True))
+        return
+
+
+class _Session:
+    """Files timed beside the references in one process; `at` is the one that it is at."""
+
+    def __init__(
+        self, bench: Bench, references: Sequence[Path], files: Sequence[tuple[_Item, Path]]
+    ):
+        self.at = 0
+        self._bench = bench
+        self._references = references
+        self._files = files
+        self._core = _Core()
+
+    def timings(self) -> list[Timing]:
+        """Of each file; raises MeasureError."""
+        paces = [self._load("piece", path) for path in self._references]
+        bursts: list[_Bursts] = []
+        for item, path in self._files:
+            self.at = len(bursts)
+            bursts.append(self._load(item.kind, path))
+        next_pace = cycle(paces)
+        for round_ in _rounds(bursts):
+            for count, self.at in enumerate(round_):
+                bursts[self.at].take()
+                if count % _PACE_EVERY == 0:
+                    next(next_pace).take()
+        for round_ in _rounds(paces):
+            for number in round_:
+                paces[number].take()
+        pace_ms = sum(_p50_ms(pace.least()) for pace in paces)
+        return [Timing(_p50_ms(one.least()), pace_ms, one.disturbed()) for one in bursts]
+
+    def _load(self, kind: str, path: Path) -> _Bursts:
+        return _Bursts(self._bench.load(path), _SPANS[kind], self._core)
+
+
+def _rounds(bursts: Sequence[_Bursts]) -> Iterator[list[int]]:
+    """Which are timed next: a few times all, then those in whose every burst the core was slowed,
+    with as many bursts again at most."""
+    yield from [[*range(len(bursts))]] * _ROUNDS
+    left = _ROUNDS * len(bursts)
+    for _ in range(_MORE_ROUNDS):
+        slowed = [at for at, burst in enumerate(bursts) if burst.slowed()]
+        left -= len(slowed)
+        if not slowed or left < 0:
+            return
+        time.sleep(_WAIT_S)
+        yield slowed
+
+
+class _Core:
+    """What the core of a measuring process was at its best."""
+
+    def __init__(self) -> None:
+        self._best_ns = math.inf
+
+    def see_(self, turn: Turn) -> None:
+        self._best_ns = min(self._best_ns, turn.probe_ns)
+
+    def slowed(self, turn: Turn) -> bool:
+        """Whether others slowed it in this turn."""
+        return is_slowed(turn.probe_ns, self._best_ns)
+
+    def disturbed(self, turn: Turn) -> bool:
+        """Whether others had it in this turn, or slowed it."""
+        return turn.waited_ns > NOISY_WAIT * turn.wall_ns or self.slowed(turn)
+
+
+class _Bursts:
+    """A loaded file, timed in bursts."""
+
+    def __init__(self, target: BenchTarget, span: _Span, core: _Core):
+        run_ms = target.warm_up(_WARM_SECONDS)
+        self._target = target
+        self._core = core
+        self._settle = fill(span.settle_ms, run_ms)
+        self._runs = max(_LEAST_RUNS, fill(span.burst_ms, run_ms))
+        self._turns: list[Turn] = []
+
+    def take(self) -> None:
+        turn = self._target.turn(self._settle, self._runs)
+        self._core.see_(turn)
+        self._turns.append(turn)
+
+    def least(self) -> Turn:
+        """The burst with the least p50, of those that others did not disturb where there are."""
+        return min(self._turns, key=lambda turn: (self._core.disturbed(turn), _p50_ms(turn)))
+
+    def disturbed(self) -> bool:
+        """Whether all bursts were."""
+        return all(map(self._core.disturbed, self._turns))
+
+    def slowed(self) -> bool:
+        return all(map(self._core.slowed, self._turns))
+
+
+def _p50_ms(turn: Turn) -> float:
+    return median(turn.times_ns) / 1e6
+
+
+def _export_references(folder: Path, runtime: str) -> list[Path]:
+    suffix = check_runtime(runtime).suffix
+    paths = [folder / f"{number}{suffix}" for number in range(len(REFERENCES))]
+    export_isolated([Job(*one) for one in zip(REFERENCES, paths, strict=True)], runtime)
+    return paths
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -1,0 +1,665 @@
+"""`mobilenets VERB`: parse, call one library function, print.
+
+Exit status: 0 done (and verified and within budget), 1 a user's mistake, 2 no network fits,
+3 the finished artefact misses a limit or fails verification.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mobilenets.archs import ARCHS, Budget, cost, get_arch
+from mobilenets.cli.show import show_json, show_progress, show_table
+from mobilenets.errors import MobileNetsError, NoFitError
+from mobilenets.processes.openmp import spin_briefly
+from mobilenets.text import counted
+
+NO_FIT, MISSED = 2, 3
+# Typer brings a click of its own or uses the installed one; this is the base of either's.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+_HELP = """Images and a budget in; the right-sized MobileNet out: chosen, trained, exported and
+checked on your data and your device."""
+
+app = typer.Typer(
+    help=_HELP, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead of text.")]
+Name = Annotated[str, typer.Argument(help="A network, such as mobilenet_v3_small.")]
+Trained = Annotated[
+    Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run folder or its checkpoint.")
+]
+TrainedOn = Annotated[str, typer.Argument(help="The images it was trained on.")]
+Width = Annotated[float | None, typer.Option(help="Channel multiplier.  [default: 1]")]
+Resolution = Annotated[int | None, typer.Option(help="Image side in pixels.  [default: 224]")]
+Classes = Annotated[int | None, typer.Option(help="Number of classes.  [default: 1000]")]
+ImageSize = Annotated[
+    int | None, typer.Option(help="Short side of your images, if below 224 pixels.")
+]
+Runtime = Annotated[
+    str,
+    typer.Option(help="One or more (a,b-int8: in 8-bit integers); auto: all that are installed."),
+]
+Int8 = Annotated[bool, typer.Option("--int8", help="Consider each network in 8-bit integers, too.")]
+Threads = Annotated[int, typer.Option(help="Threads the network runs on.")]
+Latency = Annotated[str | None, typer.Option(help="Limit on the p50 latency: 5ms.")]
+Macs = Annotated[str | None, typer.Option(help="Limit on the multiply-adds: 100M.")]
+Params = Annotated[str | None, typer.Option(help="Limit on the parameters: 2M.")]
+Size = Annotated[str | None, typer.Option(help="Limit on the artefact's file: 4MB.")]
+Weights = Annotated[
+    str | None,
+    typer.Option(help="Start from: torchvision, timm, keras, timm:TAG, hf:OWNER/NAME, a file."),
+]
+RecipeName = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        help="from_scratch, small_images, fine_tune, few_images, modern, paper_v1, paper_v2, "
+        "paper_v3.  [default: with weights fine_tune; else small_images for images of at most 32 "
+        "pixels, from_scratch for others]",
+    ),
+]
+TeacherFile = Annotated[
+    Path | None, typer.Option("--teacher", help="A checkpoint whose answers to imitate.")
+]
+Flip = Annotated[
+    bool | None,
+    typer.Option("--flip/--no-flip", help="Mirrored images mean the same.  [default: by data]"),
+]
+Mixed = Annotated[
+    bool | None,
+    typer.Option("--mixed/--no-mixed", help="Mixed precision, on GPUs only.  [default: on]"),
+]
+Task = Annotated[
+    str | None,
+    typer.Option(help="classification, or attributes that are there or not.  [default: by data]"),
+]
+Memory = Annotated[str | None, typer.Option(help="Limit on peak activations, fp32: 1.5MB.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"mobilenets {version('mobilenets')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """What can be said before a verb."""
+
+
+@app.command("list")
+def list_networks(
+    weights: Annotated[
+        bool, typer.Option("--weights", help="The published weights, with their accuracy.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """List the networks.  Example: mobilenets list"""
+    if weights:
+        from mobilenets.cli.weights import show
+
+        return show(json=json)
+    records = []
+    for arch in ARCHS.values():
+        costs = cost(arch)
+        record = {"name": arch.name, "resolution": arch.resolution, "macs": costs.macs}
+        records.append(record | {"params": costs.params})
+    if json:
+        return show_json(records)
+    return show_table(list(records[0]), [list(record.values()) for record in records])
+
+
+@app.command("cost")
+def print_cost(
+    name: Name,
+    width: Width = None,
+    rule: Annotated[
+        str, typer.Option(help="Whose width rule: paper, torchvision, timm, keras.")
+    ] = "paper",
+    resolution: Resolution = None,
+    classes: Classes = None,
+    per_layer: Annotated[bool, typer.Option("--per-layer", help="Every layer.")] = False,
+    splits: Annotated[
+        int | None, typer.Option(help="Peak memory with bottlenecks in 1, 2, 4, ... slices.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the MACs, parameters, bytes and peak memory of NAME.
+
+    Example: mobilenets cost mobilenet_v3_large --width 0.75
+    """
+    from mobilenets.cli import costs
+
+    arch = get_arch(name, width=width, rule=rule, resolution=resolution, classes=classes)
+    if json:
+        return show_json(costs.record(arch, splits=splits))
+    return costs.show(arch, per_layer=per_layer, splits=splits)
+
+
+@app.command()
+def runtimes(json: Json = False) -> None:
+    """List the runtimes: which are installed, their versions and precisions.
+
+    Example: mobilenets runtimes
+    """
+    from mobilenets.runtimes import describe_runtimes
+
+    records = describe_runtimes()
+    if json:
+        return show_json(records)
+    return show_table(
+        ["runtime", "version", "files", "precisions", "to install"],
+        [
+            [
+                one["name"], one["version"] or "-", one["suffix"], ", ".join(one["precisions"]),
+                "-" if one["installed"] else one["install"],
+            ]
+            for one in records
+        ],
+    )  # fmt: skip
+
+
+@app.command()
+def latency(
+    targets: Annotated[
+        list[str], typer.Argument(metavar="NAME|FILE...", help="Networks or their files.")
+    ],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Also the ratio to the first, turn by turn.")
+    ] = False,
+    width: Width = None,
+    resolution: Resolution = None,
+    runtime: Runtime = "onnxruntime",
+    int8: Int8 = False,
+    threads: Threads = 1,
+    json: Json = False,
+) -> None:
+    """Measure networks on this machine, in turns, in processes of their own.
+
+    Example: mobilenets latency mobilenet_v2 mobilenet_v3_small --compare
+    """
+    from mobilenets.cli import latencies
+    from mobilenets.measuring.target import measure_targets
+    from mobilenets.runtimes import runtime_names
+
+    found = measure_targets(
+        targets, width=width, resolution=resolution, runtimes=runtime_names(runtime, int8=int8),
+        threads=threads,
+    )  # fmt: skip
+    return latencies.show(found, compared=compare, json=json)
+
+
+@app.command()
+def table(
+    runtime: Annotated[str, typer.Option(help="The runtime to measure in.")] = "onnxruntime",
+    threads: Threads = 1,
+    image_size: ImageSize = None,
+    json: Json = False,
+) -> None:
+    """Build this machine's latency table, and state its error; interrupted, it goes on.
+
+    Example: mobilenets table --runtime onnxruntime --threads 1
+    """
+    from mobilenets.choosing.table_build import build_table
+    from mobilenets.cli import tables
+
+    record = build_table(runtime, threads=threads, image_size=image_size).to_json()
+    return show_json(record) if json else tables.show(record)
+
+
+@app.command()
+def choose(
+    latency: Latency = None,
+    macs: Macs = None,
+    params: Params = None,
+    size: Size = None,
+    memory: Memory = None,
+    runtime: Runtime = "onnxruntime",
+    int8: Int8 = False,
+    threads: Threads = 1,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
+    image_size: ImageSize = None,
+    json: Json = False,
+) -> None:
+    """Choose the network that meets a budget on this machine.
+
+    Example: mobilenets choose --latency 5ms --params 4M
+    """
+    from mobilenets.choosing.choice import choose as choose_network
+    from mobilenets.choosing.latency_table import load_tables
+    from mobilenets.runtimes import runtime_names
+
+    budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    names = runtime_names(runtime, int8=int8)
+    choice = choose_network(
+        budget, classes=classes, image_size=image_size, threads=threads,
+        runtimes=names, tables=load_tables(names, threads),
+    )  # fmt: skip
+    if json:
+        return show_json(choice.to_json())
+    header = ["network", "runtime", "expected top-1", "p50 ms", "MACs", "params", "file bytes"]
+    rows = [
+        [
+            one.arch.full_name, one.runtime, one.expected.top1,
+            one.latency and one.latency.p50_ms, one.macs, one.params, one.file_bytes,
+        ]
+        for one in choice.shortlist()
+    ]  # fmt: skip
+    show_table(header, rows)
+    chosen = choice.chosen
+    return print(
+        f"\nchosen: {chosen.arch.full_name} in {chosen.runtime}; {choice.binding_limit} binds"
+    )
+
+
+@app.command()
+def tradeoff(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN", help="A run of adapt, and others to draw beside it, instead."
+        ),
+    ] = None,
+    runtime: Runtime = "auto",
+    int8: Int8 = False,
+    threads: Threads = 1,
+    classes: Annotated[int, typer.Option(help="Number of classes.")] = 1000,
+    image_size: ImageSize = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The page.  [default: tradeoff.html, in RUN if given]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Draw expected accuracy against latency, for every network in each runtime; or the family of
+    an adapted RUN against its price, beside the width multiplier's.
+
+    Example: mobilenets tradeoff --runtime onnxruntime,openvino
+    """
+    page = out or Path(runs[0] if runs else "", "tradeoff.html")
+    if runs:
+        from mobilenets.deliver.member_page import read_family, write_family
+
+        family = read_family(runs[0], runs[1:])
+        write_family(family, page)
+        return show_json(family.to_json()) if json else print(page)
+    from mobilenets.choosing.choice import predict_all
+    from mobilenets.choosing.latency_table import load_tables
+    from mobilenets.deliver import tradeoff as pages
+    from mobilenets.runtimes import runtime_names
+
+    names = runtime_names(runtime, int8=int8)
+    tables = load_tables(names, threads)
+    pools = predict_all(
+        classes=classes, image_size=image_size, threads=threads, runtimes=names, tables=tables
+    )
+    pages.write_tradeoff(pools, tables, page, threads=threads)
+    return show_json(pages.to_json(pools)) if json else print(page)
+
+
+@app.command()
+def fit(
+    data: Annotated[str, typer.Argument(help="Folder, CSV, or: digits, fashion-mnist.")],
+    latency: Latency = None,
+    macs: Macs = None,
+    params: Params = None,
+    size: Size = None,
+    memory: Memory = None,
+    runtime: Runtime = "onnxruntime",
+    int8: Int8 = False,
+    threads: Threads = 1,
+    weights: Weights = None,
+    recipe: RecipeName = None,
+    teacher: TeacherFile = None,
+    task: Task = None,
+    epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(help="Train for at most so long, race and all.  [default: the recipe's]"),
+    ] = None,
+    flip: Flip = None,
+    mixed: Mixed = None,
+    race: Annotated[
+        int | None,
+        typer.Option(
+            help="Train so many candidates briefly, and take the best; 1: none.  [default: 4, "
+            "where the minutes are few and no weights are given]"
+        ),
+    ] = None,
+    adapt: Annotated[
+        bool, typer.Option("--adapt", help="Choose a larger network, and shrink it (NetAdapt).")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.  [default: runs/DATA-LIMITS]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
+    json: Json = False,
+) -> None:
+    """Choose, train, export, verify and report; the same command resumes a killed run.
+
+    Example: mobilenets fit photos/ --latency 5ms
+    """
+    from mobilenets.commands.fit import fit as fit_network
+    from mobilenets.commands.fit import fit_adapted
+    from mobilenets.processes import group
+    from mobilenets.runtimes import runtime_names
+    from mobilenets.train import How, Limits
+
+    budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    words: dict[str, Any] = {
+        "out": out, "threads": threads, "seed": seed,
+        "runtimes": runtime_names(runtime, int8=int8),
+        "limits": Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
+        "how": How(weights, recipe, teacher, task, race),
+    }  # fmt: skip
+    if adapt:
+        return _show_adapted(fit_adapted(data, budget, **words), json=json)
+    run = fit_network(data, budget, **words)
+    if group.rank() > 0:
+        return None
+    if json:
+        show_json(run.summary)
+    else:
+        print(run.verdict())
+    if not run.accepted:
+        print("; ".join(run.summary["complaints"]), file=sys.stderr)
+        raise typer.Exit(MISSED)
+    return None
+
+
+@app.command()
+def adapt(
+    source: Trained,
+    data: TrainedOn,
+    latency: Latency = None,
+    macs: Macs = None,
+    params: Params = None,
+    size: Size = None,
+    memory: Memory = None,
+    runtime: Annotated[str, typer.Option(help="The runtime it is for.")] = "onnxruntime",
+    threads: Threads = 1,
+    step: Annotated[float, typer.Option(help="Part of the start's price cut first.")] = 0.025,
+    decay: Annotated[float, typer.Option(help="Of that part, from step to step.")] = 0.96,
+    kinds: Annotated[
+        str, typer.Option(help="Edits proposed: expand, width, kernel, se, row.")
+    ] = "expand,width,se,row",
+    importance: Annotated[str, typer.Option(help="Which filters stay: l2, bn, taylor.")] = "l2",
+    rule: Annotated[
+        str, typer.Option(help="v3: least loss per price saved; paper: least loss.")
+    ] = "v3",
+    screen: Annotated[
+        str, typer.Option(help="How many proposals of a step are trained; or: all.")
+    ] = "4",
+    short_steps: Annotated[int, typer.Option(help="Batches in a short training.")] = 50,
+    long_epochs: Annotated[int, typer.Option(help="Epochs at the end.")] = 10,
+    distil: Annotated[bool, typer.Option("--distil", help="The start teaches.")] = False,
+    workers: Annotated[
+        int, typer.Option(help="Evaluate proposals in so many processes (Ray).")
+    ] = 0,
+    ray: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Or on this Ray cluster.")
+    ] = None,
+    member: Annotated[
+        int | None, typer.Option(help="Only deliver this member of a finished RUN; 0: its start.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.  [default: runs/SOURCE-LIMIT]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the adaptation.")] = 0,
+    json: Json = False,
+) -> None:
+    """Shrink a trained network to one limit by NetAdapt; the same command resumes a killed run.
+
+    Example: mobilenets adapt runs/photos photos/ --macs 20M
+    """
+    from mobilenets.cli import adapting
+    from mobilenets.commands.adapt import Adaptation, adapt_member
+    from mobilenets.commands.adapt import adapt as adapt_network
+    from mobilenets.prune import Settings, Workers
+
+    budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    if member is not None:
+        record = adapt_member(
+            source, member, data, runtime=runtime, threads=threads, long_epochs=long_epochs
+        )
+    else:
+        settings = Settings(
+            step=step, decay=decay, kinds=tuple(kinds.split(",")), importance=importance,
+            rule=rule, screen=adapting.screen(screen), short_steps=short_steps, distil=distil,
+            seed=seed,
+        )  # fmt: skip
+        record = adapt_network(
+            Adaptation(
+                source, data, budget, runtime=runtime, threads=threads, settings=settings,
+                long_epochs=long_epochs, workers=Workers(workers, ray), out=out,
+            )
+        )  # fmt: skip
+    return _show_adapted(record, json=json)
+
+
+@app.command()
+def quantise(
+    source: Trained,
+    data: TrainedOn,
+    runtime: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
+    threads: Threads = 1,
+    drop: Annotated[
+        float, typer.Option(help="The most that may be lost, in points of top-1.")
+    ] = 1.0,
+    smaller: Annotated[
+        bool, typer.Option("--smaller", help="Take int8 for its size, even if it is not faster.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.  [default: runs/SOURCE-int8]")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Put a trained network into 8-bit integers, where that is faster and loses little.
+
+    Example: mobilenets quantise runs/photos photos/
+    """
+    from mobilenets.cli import quantising
+    from mobilenets.commands.quantize import Quantisation
+    from mobilenets.commands.quantize import quantise as quantise_network
+
+    record = quantise_network(Quantisation(source, data, runtime, threads, drop, smaller, out))
+    show_json(record) if json else quantising.show(record)
+    _end(record)
+
+
+@app.command()
+def train(
+    name: Name,
+    data: Annotated[str, typer.Argument(help="Folder, CSV, or: digits, fashion-mnist.")],
+    width: Width = None,
+    resolution: Resolution = None,
+    weights: Weights = None,
+    recipe: RecipeName = None,
+    teacher: TeacherFile = None,
+    task: Task = None,
+    epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(help="Train for at most so long.  [default: the recipe's]")
+    ] = None,
+    lr: Annotated[
+        float | None, typer.Option(help="Peak learning rate.  [default: the recipe's]")
+    ] = None,
+    flip: Flip = None,
+    mixed: Mixed = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Run folder.  [default: runs/DATA-NETWORK]")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
+    json: Json = False,
+) -> None:
+    """Train NAME on DATA; the same command resumes a killed run.
+
+    Example: mobilenets train mobilenet_v2 photos/ --width 0.5 --weights timm
+    """
+    from mobilenets.commands.train import Training, train_named
+    from mobilenets.processes import group
+    from mobilenets.tasks import figure
+    from mobilenets.train import Limits
+
+    limits = Limits(epochs, minutes, flip, learning_rate=lr, mixed_precision=mixed)
+    record = train_named(
+        Training(name, data, width, resolution, weights, recipe, teacher, limits, seed, out, task)
+    )
+    if group.rank() > 0:
+        return None
+    if json:
+        return show_json(record)
+    title, value = figure(record)
+    return print(
+        f"{title} {value} of the validation images, after {counted(record['epochs'], 'epoch')} "
+        f"({record['images_per_second']:,.0f} images a second)\n{record['checkpoint']}"
+    )
+
+
+@app.command("eval")
+def evaluate(
+    file: Annotated[Path, typer.Argument(help="An artefact or checkpoint.")],
+    data: Annotated[str, typer.Argument(help="Folder, CSV, or built-in name.")],
+    json: Json = False,
+) -> None:
+    """Print how good FILE is on DATA; on the data it was trained on, the validation images.
+
+    Example: mobilenets eval runs/digits/model.onnx digits
+    """
+    from mobilenets.deliver import predictor as networks
+
+    network = networks.load(file)
+    score = networks.evaluate(network, networks.images_for(network, data))
+    if json:
+        return show_json(score.to_json())
+    return print(score.words())
+
+
+@app.command()
+def predict(
+    file: Annotated[Path, typer.Argument(help="An artefact or checkpoint.")],
+    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    json: Json = False,
+) -> None:
+    """Print the most likely class of each image, or the probability of each attribute.
+
+    Example: mobilenets predict runs/digits/model.onnx photo.png
+    """
+    from mobilenets.deliver import load
+
+    found = load(file).predict(images)
+    if json:
+        return show_json([one._asdict() for one in found])
+    return show_table(["image", "label", "probability"], [list(one) for one in found])
+
+
+@app.command()
+def push(
+    source: Annotated[Path, typer.Argument(metavar="FILE|RUN", help="A checkpoint or run folder.")],
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A Hub repository.")],
+    public: Annotated[
+        bool, typer.Option("--public", help="A new repository can be seen by all.")
+    ] = False,
+) -> None:
+    """Put a checkpoint, or what is shared of a run, on the Hugging Face Hub.
+
+    Example: mobilenets push runs/digits me/digits
+    """
+    from mobilenets.nn.pretrained import push as push_network
+
+    print(push_network(source, repo, private=not public))
+
+
+@app.command()
+def pull(
+    repo: Annotated[str, typer.Argument(metavar="OWNER/NAME", help="A Hub repository of ours.")],
+    out: Annotated[Path | None, typer.Option(help="Folder.  [default: one in the cache]")] = None,
+) -> None:
+    """Get a network that was pushed, every file's hash verified, and print its folder.
+
+    Example: mobilenets pull me/digits --out digits/
+    """
+    from mobilenets.nn.pretrained import pull as pull_network
+
+    print(pull_network(repo, out))
+
+
+@app.command()
+def shard(
+    data: Annotated[str, typer.Argument(help="Folder, CSV, or: digits, fashion-mnist.")],
+    out: Annotated[Path, typer.Argument(help="A new folder.")],
+    size: Annotated[str, typer.Option(help="The most bytes in a shard.")] = "100MB",
+    count: Annotated[int | None, typer.Option(help="The most images in a shard.")] = None,
+    json: Json = False,
+) -> None:
+    """Write DATA as WebDataset shards, which every command takes; interrupted, it goes on.
+
+    Example: mobilenets shard photos/ shards/ --size 100MB
+    """
+    from mobilenets.data import ShardSize, load_images, write_shards
+
+    limit = Budget.parse(size=size).size_bytes or 0
+    index = write_shards(load_images(data), out, ShardSize(limit, count))
+    if json:
+        return show_json(index)
+    skipped = f", {len(index['skipped'])} skipped" if index["skipped"] else ""
+    return print(f"{len(index['shards'])} shards of {index['images']:,} images{skipped}: {out}")
+
+
+@app.command("report")
+def write_report(run: Annotated[Path, typer.Argument(help="A run folder of `fit`.")]) -> None:
+    """Write report.html and README.md of a finished run anew.
+
+    Example: mobilenets report runs/digits
+    """
+    from mobilenets.deliver.run_report import report
+
+    print(report(run))
+
+
+def _show_adapted(record: dict[str, Any], *, json: bool) -> None:
+    """Print it, and end as it ended."""
+    from mobilenets.cli import adapting
+
+    show_json(record) if json else adapting.show(record)
+    _end(record)
+
+
+def _end(record: dict[str, Any]) -> None:
+    """With 3 where the artefact misses a limit or was not verified."""
+    if not (record["verified"] and record["within_budget"]):
+        print("; ".join(record["complaints"]), file=sys.stderr)
+        raise typer.Exit(MISSED)
+
+
+def main() -> None:
+    """Run the command line; every user's mistake is one sentence on stderr."""
+    spin_briefly()
+    show_progress()
+    try:
+        sys.exit(app(standalone_mode=False) or 0)
+    except NoFitError as error:
+        _complain(str(error), NO_FIT)
+    except MobileNetsError as error:
+        _complain(str(error), 1)
+    except _USAGE_ERROR as error:
+        _complain(f"{error.format_message()} See mobilenets --help.", 1)
+    except (typer.Abort, KeyboardInterrupt):
+        _complain("stopped; the same command goes on where it was", 1)
+
+
+def _complain(sentence: str, status: int) -> None:
+    print(f"mobilenets: {sentence}", file=sys.stderr)
+    sys.exit(status)

@@ -1,0 +1,1 @@
+"""Formats that images come in: each lists what is there."""

@@ -1,0 +1,196 @@
+"""Images in tar files (WebDataset shards), read at random by their byte offsets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mobilenets.data.formats.listing import Entry, Listing, list_entries
+from mobilenets.data.formats.tars import Contents, Member, read_contents
+from mobilenets.data.read import read_image
+from mobilenets.data.split import SPELLINGS
+from mobilenets.errors import DataError
+from mobilenets.files import read_json
+
+INDEX = "shards.json"  # beside the shards: their classes, whether they may be mirrored, their names
+UNFINISHED = "shards.partial.json"  # while they are written
+_BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class Members:
+    """Images in tar files: image i is `sizes[i]` bytes at `offsets[i]` of the tar `shards[i]`, a
+    number into `paths`."""
+
+    root: str
+    paths: Sequence[str]
+    names: Sequence[str]
+    shards: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def stored(self, index: int) -> bytes:
+        path = Path(self.root, self.paths[self.shards[index]])
+        try:
+            with path.open("rb", buffering=0) as file:
+                file.seek(int(self.offsets[index]))
+                content = file.read(int(self.sizes[index]))
+        except OSError as error:
+            raise DataError(f"{path} cannot be read: {error.strerror}; put it back") from error
+        if len(content) < self.sizes[index]:
+            raise DataError(f"{path} is shorter than it was: copy it again")
+        return content
+
+    def read(self, index: int, *, short_side: int | None = None) -> Tensor:
+        return read_image(self.stored(index), short_side=short_side, name=self.name(index))
+
+    def name(self, index: int) -> str:
+        """The shard and the member in it."""
+        return f"{self.paths[self.shards[index]]}/{self.names[index]}"
+
+
+class _Shard(NamedTuple):
+    """A tar relative to the listing's folder, with its time, split and contents."""
+
+    path: str
+    time_ns: int
+    split: str
+    contents: Contents
+
+
+def holds_shards(folder: Path) -> bool:
+    """Whether `folder` is one of shards: their index is there, begun or done, or tar files are, and
+    no folders that could be classes."""
+    return any((folder / name).exists() for name in (INDEX, UNFINISHED)) or bool(_tars(folder))
+
+
+def _tars(folder: Path) -> list[Path]:
+    """Those in `folder`, or in its train/, val/ and test/, where no folder could be a class."""
+    folders = [one for one in folder.iterdir() if one.is_dir() and not one.name.startswith(".")]
+    if not folders:
+        return sorted(folder.glob("*.tar"))
+    if any(one.name.lower() not in SPELLINGS for one in folders):
+        return []
+    return [] if any(folder.glob("*/*/")) else sorted(folder.glob("*/*.tar"))
+
+
+def expand_braces(pattern: str) -> list[Path]:
+    """The files of "a-{000..011}.tar", in order; without braces the one file."""
+    pieces = _BRACES.split(pattern)  # text, first, last, text, first, last, text
+    ranges = [
+        [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
+        for first, last in zip(pieces[1::3], pieces[2::3], strict=True)
+    ]
+    texts = pieces[::3]
+    return [
+        Path("".join(a + b for a, b in zip(texts, (*choice, ""), strict=True)))
+        for choice in product(*ranges)
+    ]
+
+
+def list_shards(data: Path) -> Listing:
+    """The listing of a folder with tar files, of one tar file, or of a pattern of their names.
+
+    Classes come from shards.json beside the tars; without one, labels name themselves and numbers
+    are sorted as numbers. A tar with train, val or test in its path is of that split. Raises
+    `DataError`.
+    """
+    root, paths, index = _find(data)
+    shards = [_shard(root, path) for path in paths]
+    found = sorted(
+        ((shard, number, member) for number, shard in enumerate(shards)
+         for member in shard.contents.members),
+        key=(lambda one: one[2].name) if index.get("ordered") else (lambda one: 0),
+    )  # fmt: skip
+    source = Members(
+        root=str(root),
+        paths=tuple(shard.path for shard in shards),
+        names=tuple(member.name for _, _, member in found),
+        shards=np.array([number for _, number, _ in found], dtype=np.int32),
+        offsets=np.array([member.offset for *_, member in found], dtype=np.int64),
+        sizes=np.array([member.size_bytes for *_, member in found], dtype=np.int64),
+    )
+    classes = index.get("classes")
+    entries = [_entry(shard, member, classes) for shard, _, member in found]
+    if len({bool(entry.split) for entry in entries}) > 1:
+        raise DataError(
+            f"{data} has train, val or test in the names of some shards only; name all so, or none"
+        )
+    if classes is None:
+        classes = sorted(
+            {entry.label for entry in entries if entry.split in ("train", "")}, key=_by
+        )
+    return list_entries(
+        index.get("name") or root.resolve().name,
+        source,
+        entries,
+        classes=tuple(classes),
+        ignored=sum(shard.contents.ignored for shard in shards),
+        flip=index.get("flip", True),
+    )
+
+
+def _find(data: Path) -> tuple[Path, list[Path], dict[str, Any]]:
+    """The folder, its tars in order, and what its index says."""
+    folder = data if data.is_dir() else expand_braces(str(data))[0].parent
+    if (folder / UNFINISHED).exists() and not (folder / INDEX).exists():
+        raise DataError(
+            f"{folder} lacks {INDEX}: its shards were not finished; run `mobilenets shard` again"
+        )
+    index = read_json(folder / INDEX) if (folder / INDEX).exists() else {}
+    if not isinstance(index, dict):
+        raise DataError(f"{folder / INDEX} is not an index of shards; write the shards anew")
+    if data.is_dir():
+        paths = [folder / name for name in index.get("shards", [])] or _tars(folder)
+    else:
+        paths = expand_braces(str(data))
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(
+            f"{len(missing)} of {len(paths)} shards are missing, the first {missing[0]}; put them "
+            "there"
+        )
+    return folder, paths, index
+
+
+def _shard(root: Path, path: Path) -> _Shard:
+    within = path.relative_to(root).as_posix()
+    words = re.split(r"[^a-z]+", within.removesuffix(path.suffix).lower())
+    splits = [SPELLINGS[word] for word in words if word in SPELLINGS]
+    split = splits[0] if splits else ""
+    return _Shard(within, path.stat().st_mtime_ns, split, read_contents(path))
+
+
+def _entry(shard: _Shard, member: Member, classes: list[str] | None) -> Entry:
+    path, label = f"{shard.path}/{member.name}", member.label
+    if classes is not None:
+        label = _class_of(path, label, classes)
+    return Entry(path, label, shard.split, member.size_bytes, shard.time_ns)
+
+
+def _class_of(path: str, label: str, classes: list[str]) -> str:
+    """A number counts the classes from 0; what is none of these is a class's name."""
+    if label.isdecimal() and int(label) < len(classes):
+        return classes[int(label)]
+    if label not in classes:
+        raise DataError(
+            f"{path} has the label {label!r}, and {INDEX} has {len(classes)} classes, "
+            f"{', '.join(classes[:3])}{' ...' if len(classes) > 3 else ''}; mend one of them"
+        )
+    return label
+
+
+def _by(label: str) -> tuple[int, str]:
+    return (int(label), "") if label.isdecimal() else (-1, label)

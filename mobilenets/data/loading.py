@@ -1,0 +1,169 @@
+"""`load_images`: from a folder, a CSV file or a built-in name to `Images`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mobilenets.data.formats.attribute_columns import CELEBA, list_celeba
+from mobilenets.data.formats.builtin import BUILT_IN
+from mobilenets.data.formats.csv_table import attributes_in, list_csv
+from mobilenets.data.formats.folders import list_folder
+from mobilenets.data.formats.idx import holds_idx, list_idx
+from mobilenets.data.formats.listing import Listing
+from mobilenets.data.formats.shards import holds_shards, list_shards
+from mobilenets.data.images import Images, task_of
+from mobilenets.data.pool import Progress, each
+from mobilenets.data.read import probe
+from mobilenets.data.source import Arrays
+from mobilenets.data.split import Indices, SplitRule, divide
+from mobilenets.errors import DataError
+
+# Above this many files only headers are read: decoding ImageNet once would take an hour.
+CHECKED_WHOLE = 200_000
+
+_KINDS = (
+    "a folder per class, a folder with train/ and val/, a folder of .tar shards, a .csv file of "
+    f"path,label or of path and attributes, or one of {', '.join(BUILT_IN)}"
+)
+TASKS = ("classification", "attributes")
+
+
+def load_images(
+    data: str | Path,
+    *,
+    seed: int = 0,
+    val_fraction: float = 0.2,
+    holdout_fraction: float = 0.1,
+    known: dict[str, Any] | None = None,
+    task: str | None = None,
+    progress: Progress | None = None,
+) -> Images:
+    """Labelled images with their split; every file is opened once to see whether it can be read.
+
+    `data` is a built-in name (digits, fashion-mnist) or a path: a folder per class, the same under
+    train/, val/ and test/, a folder with MNIST's four idx files, WebDataset shards (a folder of
+    them or "folder/{000..011}.tar"), a CSV file of path,label and perhaps split; or attributes: a
+    CSV file of path and several columns of 1, 0 (or -1) or nothing, CelebA's list_attr_celeba.txt,
+    or the folder with one of these. `task`, "classification" or "attributes", says which is meant;
+    None looks. The string "digits" is always the built-in; a folder of that name is "./digits" or a
+    `Path`. `known` is an earlier record (`Images.to_json`): if nothing has changed since, its
+    skipped list stands and no file is opened. Raises `DataError`.
+    """
+    rule = SplitRule(seed, val_fraction, holdout_fraction)
+    _check_task(task)
+    listing = _list(data, task)
+    _check_listing(listing, data)
+    size, skipped = _known_check(listing, known) or _check(listing, progress)
+    usable = _usable(listing, skipped)
+    split = divide(listing.labels, listing.given, usable, rule, listing.classes)
+    return Images(
+        name=listing.name,
+        classes=listing.classes,
+        source=listing.source,
+        labels=listing.labels,
+        train=split.train,
+        holdout=split.holdout,
+        val=split.val,
+        test=split.test,
+        skipped=skipped,
+        ignored=listing.ignored,
+        native_size=size,
+        fingerprint=listing.fingerprint,
+        flip=listing.flip,
+        rule=rule,
+        origin=split.origin,
+    )
+
+
+def _check_task(task: str | None) -> None:
+    if task is not None and task not in TASKS:
+        raise DataError(f"no task is called {task!r}; there are {' and '.join(TASKS)}")
+
+
+def _list(data: str | Path, task: str | None) -> Listing:
+    listing = _found(data, task)
+    found = task_of(listing.labels)
+    if task is not None and task != found:
+        raise DataError(
+            f"{data} holds no {'attributes' if found == 'classification' else 'classes'}; give "
+            f"{'a .csv file of path and attributes' if task == 'attributes' else _KINDS}"
+        )
+    return listing
+
+
+def _found(data: str | Path, task: str | None) -> Listing:
+    if isinstance(data, str) and data in BUILT_IN:
+        return BUILT_IN[data]()
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return _list_folder(path, task)
+    if path.suffix.lower() == ".tar":
+        return list_shards(path)
+    if not path.exists():
+        raise DataError(f"there is nothing at {path}; give {_KINDS}")
+    if path.name == CELEBA:
+        return list_celeba(path)
+    if path.suffix.lower() != ".csv":
+        raise DataError(f"{path} is neither a folder nor a .csv file; give {_KINDS}")
+    return list_csv(path, task=task)
+
+
+def _list_folder(path: Path, task: str | None) -> Listing:
+    if (path / CELEBA).exists():
+        return list_celeba(path / CELEBA)
+    if holds_idx(path):
+        return list_idx(path, name=path.resolve().name)
+    if holds_shards(path):
+        return list_shards(path)
+    table = None if task == "classification" else attributes_in(path)
+    return list_folder(path) if table is None else list_csv(table)
+
+
+def _check_listing(listing: Listing, data: str | Path) -> None:
+    if not len(listing.source):
+        raise DataError(f"{data} holds no images in class folders; give {_KINDS}")
+    if len(listing.classes) < 2:
+        raise DataError(
+            f"{data} holds one class only, {listing.classes[0]!r}; give the folder whose "
+            "sub-folders are the classes, two at least"
+        )
+
+
+Checked = tuple[int, tuple[tuple[str, str], ...]]  # native size, skipped
+
+
+def _known_check(listing: Listing, known: dict[str, Any] | None) -> Checked | None:
+    if known is None or known.get("fingerprint") != listing.fingerprint:
+        return None
+    return known["native_size"], tuple((item["name"], item["reason"]) for item in known["skipped"])
+
+
+def _check(listing: Listing, progress: Progress | None) -> Checked:
+    """The median short side, and which files cannot be read."""
+    source = listing.source
+    if isinstance(source, Arrays):
+        return min(source.array.shape[1:3]), ()
+    header_only = len(source) > CHECKED_WHOLE
+    found = each(
+        lambda index: probe(source.stored(index), header_only=header_only),
+        len(source),
+        progress=progress,
+    )
+    sizes = [side for side in found if isinstance(side, int)]
+    skipped = [(source.name(i), why) for i, why in enumerate(found) if isinstance(why, str)]
+    if not sizes:
+        name, why = skipped[0]
+        raise DataError(
+            f"none of the {len(found)} images can be read (the first, {name}: {why}); replace them"
+        )
+    return int(np.median(sizes)), tuple(skipped)
+
+
+def _usable(listing: Listing, skipped: tuple[tuple[str, str], ...]) -> Indices:
+    """Indices of the images that were not skipped."""
+    names = {name for name, _ in skipped}
+    source = listing.source
+    return np.array([i for i in range(len(source)) if source.name(i) not in names], dtype=np.int64)

@@ -1,0 +1,168 @@
+"""One page: the networks that an adaptation went through, beside the width multiplier's."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from plotly.offline import get_plotlyjs
+
+from mobilenets.archs import Budget, at_width, expected_top1, from_json
+from mobilenets.archs.budget import LIMIT_NAMES, describe
+from mobilenets.choosing.candidate import WIDTHS
+from mobilenets.deliver import html_page as page
+from mobilenets.deliver import plots
+from mobilenets.errors import FileError
+from mobilenets.files import read_json, write_text
+from mobilenets.nn import Checkpoint
+from mobilenets.prune import Price
+from mobilenets.prune.members import ASKED, records, run_price
+from mobilenets.text import counted
+
+
+class Point(NamedTuple):
+    """A network on the page: what it costs and its accuracy, percent of the held-out images."""
+
+    name: str
+    price: float
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Family:
+    """An adaptation's steps and what they are compared with.
+
+    `limit` is what it was priced by. `widths` are the start's accuracy less what the width
+    multiplier costs on ImageNet, by the papers; `trained` are other runs, their own accuracy.
+    """
+
+    folder: Path
+    limit: str
+    steps: tuple[dict[str, Any], ...]
+    final: Point | None
+    widths: tuple[Point, ...]
+    trained: tuple[Point, ...]
+
+    @property
+    def members(self) -> list[Point]:
+        return [
+            Point(f"{step['index']}: {step['chosen']}", step["price"], step["accuracy"])
+            for step in self.steps
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "priced_by": LIMIT_NAMES[self.limit],
+            "members": [one._asdict() for one in self.members],
+            "final": self.final and self.final._asdict(),
+            "width_multiplier": [one._asdict() for one in self.widths],
+            "trained": [one._asdict() for one in self.trained],
+        }
+
+
+def read_family(run: Path, others: Sequence[Path] = ()) -> Family:
+    """The family in the folder of an `adapt` run, and other trained runs to draw beside it; raises
+    `FileError` for a folder that holds none."""
+    steps = records(run)
+    if not steps:
+        raise FileError(f"{run} is no run of `mobilenets adapt`; give the folder of one")
+    price = run_price(run)
+    finished = (run / "trained.safetensors").exists() and (run / "metrics.csv").exists()
+    return Family(
+        folder=run,
+        limit=next(iter(Budget(**read_json(run / ASKED)["budget"]).limits())),
+        steps=tuple(steps),
+        final=_trained(run, price, steps[-1]["price"]) if finished else None,
+        widths=_widths(steps[0], price) if price else (),
+        trained=tuple(_trained(one, price, None) for one in others),
+    )
+
+
+def write_family(family: Family, path: Path) -> Path:
+    """Write the page to `path`."""
+    first, last = family.members[0], family.members[-1]
+    name = LIMIT_NAMES[family.limit]
+    body = [
+        page.heading(
+            "Adapted, step by step",
+            f"{from_json(family.steps[0]['arch']).full_name} from "
+            f"{describe(family.limit, first.price)} to {describe(family.limit, last.price)} "
+            f"({name}) in {counted(len(family.steps) - 1, 'step')}",
+        ),
+        page.paragraph(
+            "Each dot is a network after its step's short training, scored on held-out training "
+            "images. The width multiplier's line is the start's accuracy less what the papers lose "
+            "by width on ImageNet: expected, not measured, before any training on these images."
+        ),
+        plots.family(family.limit, _series(family)),
+        page.section("The members", _table(family)),
+        page.section(
+            "Any of them, trained, exported and verified",
+            page.code(f"mobilenets adapt {family.folder} DATA --member NUMBER"),
+        ),
+    ]
+    write_text(path, page.page("Adapted, step by step", body, get_plotlyjs()))
+    return path
+
+
+def _series(family: Family) -> list[tuple[str, str, Sequence[Point]]]:
+    """(label, how it is drawn, points) for each that there is."""
+    final = (family.final,) if family.final else ()
+    found = [
+        ("adapted", "line", family.members),
+        ("adapted, after the long training", "star", final),
+        ("width multiplier, expected", "dashes", family.widths),
+        ("trained alone", "dots", family.trained),
+    ]
+    return [(label, how, points) for label, how, points in found if points]
+
+
+def _table(family: Family) -> str:
+    start, name = family.steps[0]["price"], LIMIT_NAMES[family.limit]
+    rows = [
+        [
+            step["index"],
+            describe(family.limit, step["price"]),
+            page.Share(f"{100 * step['price'] / start:.1f} %", step["price"] / start),
+            f"{step['accuracy']:.2f} %",
+            f"{step['loss']:.4f}",
+            f"{step['trained']} of {step['proposals']}",
+            step["chosen"],
+        ]
+        for step in family.steps
+    ]
+    header = ["step", name, "of the start", "accuracy", "loss", "trained", "cut"]
+    return page.table(header, rows, tight=True)
+
+
+def _trained(run: Path, price: Price | None, known: float | None) -> Point:
+    """A run's network at the epoch that was kept."""
+    try:
+        arch = Checkpoint.load(run / "trained.safetensors").arch
+        with (run / "metrics.csv").open(newline="") as file:
+            kept = min(csv.DictReader(file), key=lambda row: float(row["holdout_loss"]))
+    except (OSError, KeyError, ValueError) as error:
+        raise FileError(f"{run} is no run of `mobilenets train`: {error}; give others") from error
+    spent = known if known is not None else price(arch) if price else None
+    if spent is None:
+        raise FileError(f"{run} cannot be priced without this machine's table: mobilenets table")
+    return Point(run.resolve().name, spent, float(kept["holdout_top1"]))
+
+
+def _widths(start: dict[str, Any], price: Price) -> tuple[Point, ...]:
+    """The start's family at its width and below; none where no accuracy is published."""
+    arch = from_json(start["arch"])
+    expected = expected_top1(arch)
+    if expected is None or arch.name not in WIDTHS:
+        return ()
+    found = []
+    for hundredths in WIDTHS[arch.name]:
+        one = at_width(arch, hundredths / 100)
+        its = expected_top1(one)
+        if its is not None and hundredths <= round(100 * arch.width):
+            lost = expected.top1 - its.top1
+            found.append(Point(f"width {one.width:g}", price(one), start["accuracy"] - lost))
+    return tuple(found)

@@ -1,0 +1,186 @@
+"""The model card: README.md beside the artefact; and the words that the page shares with it."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from mobilenets.archs import cost
+from mobilenets.archs.budget import LIMIT_NAMES, describe
+from mobilenets.deliver.record import Record
+from mobilenets.deliver.usage import commands, contract, library, needs_package, snippet
+from mobilenets.tasks import figure, percent
+from mobilenets.text import counted
+
+_LABELS_SHOWN = 100
+_ANY_IMAGE = {
+    "classification": "Any image, also one that shows none of the classes, gets one of the labels",
+    "attributes": "Any image gets a probability for each attribute",
+}
+
+
+def card(record: Record) -> str:
+    """The card of a finished run, as Markdown."""
+    verdict, images, training = record.verdict, record.images, record.training
+    counts = ", ".join(f"{count:,} {split}" for split, count in images["counts"].items())
+    complaints = "".join(f"- {plain(one)}\n" for one in verdict["complaints"])
+    labels = [f"{index}: {plain(name)}" for index, name in enumerate(images["classes"])]
+    more = len(labels) - _LABELS_SHOWN
+    if more > 0:
+        labels = [*labels[:_LABELS_SHOWN], f"and {more:,} more, all in the file's metadata"]
+    return f"""---
+library_name: {library(record.runtime)}
+pipeline_tag: image-classification
+tags: [mobilenet, {library(record.runtime)}, image-classification]
+---
+
+# {plain(images["name"])}: {record.arch.full_name}
+
+{describe_network(record)}: {record.task.does}, chosen
+for a budget, trained and checked by `mobilenets fit`. How, with plots: `report.html`.
+
+**Verified: {_yes(verdict["verified"])}. Within budget: {_yes(verdict["within_budget"])}.**
+
+{complaints}
+| figure | value |
+|---|---|
+{_rows([*_figures(record), *_limits(verdict)])}
+
+{conditions(verdict)}
+
+## Use
+
+{contract(record.arch, record.preprocess, record.runtime)}
+
+```
+{commands(record.runtime)}
+```
+
+{or_else(record.runtime)}
+
+```python
+{snippet(record.preprocess, record.runtime, record.task.name)}
+```
+
+## Labels
+
+In the order of the logits: {"; ".join(labels)}.
+
+## Training
+
+Images: {counts}; {len(images["skipped"]):,} files could not be read.
+Recipe: {plain(training["recipe"].get("name", "unnamed"))}, {counted(record.epochs, "epoch")}.
+Seed: {training["seed"]}. The epoch was chosen on the holdout images; validation images only report.
+
+## Limits
+
+- The accuracy holds for images like the validation images.
+- {_ANY_IMAGE[record.task.name]}; the probabilities are not calibrated.
+- The latency holds for the device, runtime and threads named above; nothing was timed elsewhere.
+- Nothing was checked for fairness across groups of people.
+"""
+
+
+def _figures(record: Record) -> list[tuple[str, str]]:
+    verdict, latency = record.verdict, record.verdict["latency"]
+    title, ours = figure(verdict, "_artefact")
+    peak = cost(record.arch).peak_activation_bytes.fp32
+    return [
+        (f"{title}, artefact", f"{ours} of {verdict['images']:,} images"),
+        (f"{title}, checkpoint", figure(verdict, "_checkpoint")[1]),
+        *_more_figures(record),
+        ("latency, p50 / p90", f"{latency['p50_ms']:.3f} / {latency['p90_ms']:.3f} ms"),
+        ("file", describe("size_bytes", verdict["size_bytes"])),
+        ("MACs", describe("macs", verdict["macs"])),
+        ("parameters", describe("params", verdict["params"])),
+        ("peak activations, fp32", describe("memory_bytes", peak)),
+        *((f"SHA-256 of {name}", digest) for name, digest in record.sha256.items()),
+    ]
+
+
+def _more_figures(record: Record) -> list[tuple[str, str]]:
+    verdict = record.verdict
+    if record.task.name == "attributes":
+        return [
+            (f"average precision, {plain(one['attribute'])}", percent(one["average_precision"]))
+            for one in verdict["attributes"][:_LABELS_SHOWN]
+        ]
+    low, high = interval(verdict["top1_artefact"], verdict["images"])
+    return [
+        ("its 95 % interval", f"{low:.1f} to {high:.1f} %"),
+        ("top-5, artefact", f"{verdict['top5_artefact']:.2f} %"),
+    ]
+
+
+def kind_of(images: dict[str, Any]) -> str:
+    """What the images of a run's record are labelled with."""
+    return "attributes" if images.get("task") == "attributes" else "classes"
+
+
+def _limits(verdict: dict[str, Any]) -> list[tuple[str, str]]:
+    return [
+        (f"limit: {limit['limit']}", f"{limit_text(limit)}, {'met' if limit['met'] else 'missed'}")
+        for limit in verdict["limits"]
+    ]
+
+
+def limit_text(limit: dict[str, Any]) -> str:
+    """What is spent of one of the verdict's limits: "latency 0.8 ms of 1 ms"."""
+    field = {option: field for field, option in LIMIT_NAMES.items()}[limit["limit"]]
+    spent, allowed = describe(field, limit["spent"]), describe(field, limit["allowed"])
+    return f"{limit['limit']} {spent} of {allowed}"
+
+
+def conditions(verdict: dict[str, Any]) -> str:
+    """What the accuracy and the latency were measured on."""
+    latency = verdict["latency"]
+    noisy = "; the machine was too noisy to be sure" if latency["noisy"] else ""
+    part = latency.get("slowed", 0)  # older verdicts do not tell
+    slowed = f" ({100 * part:.0f} % of the turns left out: others slowed the core)" if part else ""
+    threads = counted(latency["threads"], "thread")
+    return (
+        f"Accuracy on {verdict['images']:,} validation images, which trained and chose nothing. "
+        f"Latency: {latency['runtime']} {latency['runtime_version']}, {threads}, "
+        f"{latency['precision']}, batch {latency['batch']}, {latency['runs']:,} runs{slowed}, "
+        f"spread {100 * latency['spread']:.1f} % (interquartile range over p50), on "
+        f"{latency['device']}{noisy}."
+    )
+
+
+def or_else(runtime: str) -> str:
+    """What stands above the program."""
+    return "or, in Python:" if needs_package(runtime) else "or, without this package:"
+
+
+def describe_network(record: Record) -> str:
+    """The network in words: family, width, input, and its output stride where it is not 32."""
+    arch = record.arch
+    family = arch.name.removeprefix("mobilenet_").replace("_", "-").title()
+    side = arch.resolution
+    stride = "" if arch.output_stride == 32 else f", output stride {arch.output_stride}"
+    int8 = ", in 8-bit integers" if record.in_int8 else ""
+    return f"MobileNet{family}, width {arch.width:g}, {side} x {side} pixels{stride}{int8}"
+
+
+def interval(percent: float, count: int, *, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95 % interval of a percentage of `count` images."""
+    share = percent / 100
+    middle = share + z**2 / (2 * count)
+    half = z * sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    scale = 100 / (1 + z**2 / count)
+    return scale * (middle - half), scale * (middle + half)
+
+
+def _rows(figures: list[tuple[str, str]]) -> str:
+    return "\n".join(f"| {name} | {value} |" for name, value in figures)
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"
+
+
+def plain(text: str) -> str:
+    """Text that Markdown shows as it is, on one line."""
+    for sign in "\\`*_<>|[]#&~$!":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.split())

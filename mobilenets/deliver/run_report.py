@@ -1,0 +1,479 @@
+"""`report`: a finished run folder -> one self-contained page, and a model card."""
+
+from __future__ import annotations
+
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import plotly.offline
+
+from mobilenets.archs import Arch, Cost, cost, digest
+from mobilenets.archs.budget import describe
+from mobilenets.archs.rows import Bottleneck
+from mobilenets.deliver import plots
+from mobilenets.deliver.html_page import (
+    Share,
+    badge,
+    card,
+    code,
+    details,
+    heading,
+    limit_bar,
+    page,
+    paragraph,
+    picture,
+    section,
+    subtitle,
+    table,
+)
+from mobilenets.deliver.model_card import card as model_card
+from mobilenets.deliver.model_card import (
+    conditions,
+    describe_network,
+    interval,
+    kind_of,
+    limit_text,
+    or_else,
+)
+from mobilenets.deliver.record import Record, read_run
+from mobilenets.deliver.usage import commands, contract, snippet
+from mobilenets.files import write_text
+from mobilenets.runtimes import RUNTIMES
+from mobilenets.tasks import figure, percent
+from mobilenets.text import counted
+
+_HEAT_MAP = 30  # classes; beyond, tables
+_BESIDE = 12  # classes whose table has room beside the heat map
+_PAIRS_SHOWN = 40
+_SKIPPED_SHOWN = 50
+_PACKAGES = ("mobilenets", "torch", "torchvision", "lightning")
+
+
+def report(folder: str | Path) -> Path:
+    """The path of report.html, written anew with README.md from the run in `folder`.
+
+    Raises `FileError` where a file of the run is missing or broken.
+    """
+    folder = Path(folder)
+    record = read_run(folder)
+    title = f"{record.images['name']}: {record.arch.full_name}"
+    text = page(title, _body(record), plotly.offline.get_plotlyjs())
+    write_text(folder / "README.md", _encodable(model_card(record)))
+    write_text(folder / "report.html", _encodable(text))
+    return folder / "report.html"
+
+
+def _encodable(text: str) -> str:
+    """A file's name need not be UTF-8; what is not is shown as a question mark."""
+    return text.encode("utf-8", "replace").decode()
+
+
+def _body(record: Record) -> list[str]:
+    costs = cost(record.arch)
+    return [
+        heading(record.images["name"], f"{record.arch.full_name}: {describe_network(record)}"),
+        _verdict(record),
+        _figures(record, costs),
+        _tradeoff(record),
+        *_race(record),
+        _training(record),
+        *_of_task(record),
+        _costs(record.arch, costs),
+        _network(record.arch, costs),
+        _data(record.images),
+        _use(record),
+        _provenance(record),
+    ]
+
+
+def _of_task(record: Record) -> list[str]:
+    if record.task.name == "attributes":
+        return [_attributes(record.verdict["attributes"])]
+    return [_confusion(record.predictions), _examples(record.predictions)]
+
+
+def _verdict(record: Record) -> str:
+    verdict, images = record.verdict, record.verdict["images"]
+    verified = badge(
+        verdict["verified"],
+        "Verified",
+        "Not verified",
+        f"{record.artefact} and the trained network agree on {verdict['agreement']:.4g} % of "
+        f"{_answers(record)}{images:,} validation images, their logits to "
+        f"{verdict['max_relative_error']:.1e} of the largest",
+    )
+    limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
+    missed = "Budget undecided" if verdict.get("undecided") else "Misses the budget"
+    budget = badge(verdict["within_budget"], "Within budget", missed, limits)
+    complaints = [paragraph(f"{one}.", kind="complaint") for one in verdict["complaints"]]
+    bars = [
+        limit_bar(limit_text(limit), limit["spent"] / limit["allowed"])
+        for limit in verdict["limits"]
+    ]
+    return f'<div class="verdict">{verified}{budget}</div>{"".join(complaints + bars)}'
+
+
+def _figures(record: Record, costs: Cost) -> str:
+    verdict, latency = record.verdict, record.verdict["latency"]
+    title, ours = figure(verdict, "_artefact")
+    size, peak = verdict["size_bytes"], costs.peak_activation_bytes.fp32
+    cards = [
+        card(ours, f"{title} of {record.artefact}"),
+        card(figure(verdict, "_checkpoint")[1], f"{title} of the trained network"),
+        card(f"{latency['p50_ms']:.3f} ms", "latency, p50"),
+        card(f"{latency['p90_ms']:.3f} ms", "latency, p90"),
+        card(describe("size_bytes", size), " and ".join(record.sha256)),
+        card(describe("macs", verdict["macs"]), "MACs (FLOPs are twice that)"),
+        card(describe("params", verdict["params"]), "parameters"),
+        card(describe("memory_bytes", peak), "peak activations, fp32, by arithmetic"),
+    ]
+    text = _how_sure(record) + conditions(verdict)
+    return section("Figures", f'<div class="cards">{"".join(cards)}</div>', _note(text))
+
+
+def _how_sure(record: Record) -> str:
+    verdict = record.verdict
+    if record.task.name == "attributes":
+        return "Mean average precision is the mean over the attributes that any image has. "
+    low, high = interval(verdict["top1_artefact"], verdict["images"])
+    return (
+        f"The top-1 of {record.artefact} has a 95 % interval of {low:.1f} to {high:.1f} %; its "
+        f"top-5 is {verdict['top5_artefact']:.2f} %. "
+    )
+
+
+def _note(text: str) -> str:
+    return paragraph(text, kind="note")
+
+
+def _tradeoff(record: Record) -> str:
+    measured = [one for one in record.candidates if one["latency"]]
+    counts = Counter(one["runtime"] for one in measured)
+    where = ", ".join(f"{count} in {runtime}" for runtime, count in counts.items())
+    by_latency = plots.priced_by(record.budget) == "latency_ms"
+    drawn = "dashed line: the limit; " if record.budget.limits() else ""
+    text = (
+        f"{record.chosen['considered']:,} networks were priced by arithmetic, {where} "
+        f"measured on this machine; {record.chosen['binding_limit'] or 'no limit'} binds. The "
+        "accuracy is a prior: what the papers' ImageNet results lead one to expect, the same for "
+        "every user. It ranks the candidates and is not the accuracy on these images."
+    )
+    if any(one.endswith("-int8") for one in counts):
+        text += " In 8-bit integers half a point to a point less is expected."
+    how = f"Star: chosen; {drawn}solid marks: latency measured; faint dots: "
+    how += "latency predicted." if by_latency else "not measured."
+    chosen = record.arch.full_name, f"{record.runtime}-int8" if record.in_int8 else record.runtime
+    plot = plots.tradeoff(record.candidates, chosen, record.budget)
+    listed = details(f"What was measured ({len(measured)})", _measured(measured))
+    return section("Why this network", _note(text), plot, _note(how), listed)
+
+
+def _measured(candidates: list[dict[str, Any]]) -> str:
+    """The measured candidates, the best expected first, the faster first among equals."""
+    rows = [
+        (one["full_name"], one["runtime"], one["latency"]["p50_ms"], one["expected_imagenet_top1"])
+        for one in candidates
+    ]
+    rows.sort(key=lambda row: (-row[3], row[2]))
+    header = ["network", "runtime", "p50 in ms", "expected top-1, %"]
+    return table(header, [[*row[:2], round(row[2], 3), row[3]] for row in rows], tight=True)
+
+
+def _race(record: Record) -> list[str]:
+    """What several candidates learnt, where that chose the network."""
+    laps = record.chosen.get("race", [])
+    if not laps:
+        return []
+    text = (
+        "The expected accuracy is ImageNet's, so candidates trained on these images, all of a "
+        "round for as long; the half with the least loss on the holdout, a part of the training "
+        f"images, went on to the next round, anew and longer. {record.arch.full_name} won."
+    )
+    if len(laps) == 1:
+        text = (
+            "The network best expected trained briefly, to see whether there is time enough for "
+            "it. There is, so no cheaper one was tried."
+        )
+    title = f"holdout {record.task.title}, %"
+    header = ["round", "network", "holdout loss", title, "epochs", "seconds"]
+    rows = [
+        [
+            one["round"], one["name"], Decimal(f"{one['loss']:.3f}"),
+            Decimal(f"{one['score']:.2f}"), one["epochs"], round(one["seconds"]),
+        ]
+        for one in laps
+    ]  # fmt: skip
+    return [section("The race", _note(text), table(header, rows, tight=True))]
+
+
+def _training(record: Record) -> str:
+    kept = min(record.metrics, key=lambda row: row["holdout_loss"], default=None)
+    minutes = sum(row["seconds"] for row in record.metrics) / 60
+    which = f" Epoch {kept['epoch'] + 1:.0f} (dotted) had the lowest and was kept." if kept else ""
+    text = (
+        f"{_epochs(record)} in {minutes:.3g} minutes. The holdout images are a part of "
+        f"the training images; their loss chooses the epoch.{which} The training loss is that of "
+        "augmented images and smoothed labels, so it may lie above."
+    )
+    return section("Training", _note(text), plots.training(record.metrics, record.task))
+
+
+def _epochs(record: Record) -> str:
+    """How many were trained, and of how many where the minutes were limited."""
+    recipe, trained = record.training["recipe"], record.epochs
+    cut = recipe.get("minutes") is not None and trained < recipe.get("epochs", 0)
+    return (
+        f"{trained} of the recipe's {recipe['epochs']} epochs" if cut else counted(trained, "epoch")
+    )
+
+
+def _answers(record: Record) -> str:
+    return "" if record.task.name == "classification" else "the attributes of "
+
+
+def _attributes(found: list[dict[str, Any]]) -> str:
+    """Of each attribute how well the artefact ranks the validation images by it, and how often it
+    is right at a probability of one half."""
+    rows = [
+        [one["attribute"], _part(one["average_precision"]), _part(one["accuracy"]),
+         one["present"], one["known"]]
+        for one in found
+    ]  # fmt: skip
+    note = _note(
+        "Average precision: 100 % where every image that has the attribute is ranked before every "
+        "image that has not; by chance it is the share of those that have it. Right: the "
+        "probability is on the right side of one half."
+    )
+    header = ["attribute", "average precision", "right", "have it", "known of"]
+    return section("Each attribute", note, table(header, rows))
+
+
+def _part(percentage: float | None) -> Share:
+    return Share(percent(percentage), (percentage or 0) / 100)
+
+
+def _confusion(predictions: dict[str, Any]) -> str:
+    classes, matrix = predictions["classes"], predictions["confusion"]
+    title = "What is taken for what"
+    if len(classes) <= _HEAT_MAP:
+        note = _note(
+            "A row is a class, a column what the network says; counts of validation images, blue "
+            "where it is right, red where it is wrong."
+        )
+        accuracy = table(["class", "right", "of", "most taken for"], _per_class(classes, matrix))
+        kind = "sides" if len(classes) <= _BESIDE else ""
+        sides = f'<div class="{kind}">{plots.confusion(classes, matrix)}{accuracy}</div>'
+        return section(title, note, sides)
+    worst = sorted(_per_class(classes, matrix), key=lambda row: row[1].part)[:_PAIRS_SHOWN]
+    parts = [
+        subtitle("Pairs most often confused"),
+        table(["is", "said", "images"], _pairs(classes, matrix)),
+        subtitle("Classes found least often"),
+        table(["class", "right", "of", "most taken for"], worst),
+    ]
+    return section(title, *parts)
+
+
+def _per_class(classes: list[str], matrix: list[list[int]]) -> list[list[Any]]:
+    """Of each class: its name, the share that is right, its images, what it is most taken for."""
+    rows = []
+    for at, (name, row) in enumerate(zip(classes, matrix, strict=True)):
+        share = row[at] / max(sum(row), 1)
+        mistakes = [(count, said) for said, count in enumerate(row) if said != at and count]
+        most = max(mistakes, key=lambda mistake: mistake[0], default=None)
+        taken = f"{classes[most[1]]} ({most[0]:,})" if most else ""
+        rows.append([name, Share(f"{100 * share:.1f} %", share), sum(row), taken])
+    return rows
+
+
+def _pairs(classes: list[str], matrix: list[list[int]]) -> list[list[Any]]:
+    """The mistakes made most often: the true class, the class said, how many images."""
+    pairs: list[list[Any]] = [
+        [classes[true], classes[said], count]
+        for true, row in enumerate(matrix)
+        for said, count in enumerate(row)
+        if true != said and count
+    ]
+    return sorted(pairs, key=lambda pair: -pair[2])[:_PAIRS_SHOWN]
+
+
+def _examples(predictions: dict[str, Any]) -> str:
+    parts = []
+    for key, text in (("wrong", "Wrong, the surest first"), ("right", "Right, a random few")):
+        figures = [_example(one) for one in predictions[key]]
+        if figures:
+            parts += [subtitle(text), f'<div class="gallery">{"".join(figures)}</div>']
+    return section("Examples from the validation images", *parts)
+
+
+def _example(one: dict[str, Any]) -> str:
+    right = one["predicted"] == one["label"]
+    chance = f"{100 * one['probability']:.0f}\N{NO-BREAK SPACE}%"
+    said = f"{'' if right else 'said '}{one['predicted']}, {chance}"
+    return picture(one["png"], one["name"], said, "" if right else f"is {one['label']}")
+
+
+def _costs(arch: Arch, costs: Cost) -> str:
+    """MACs and parameters of each row, and of each layer to unfold."""
+    header = ["#", "operator", "map", "MACs", "params"]
+    most = max(layer.macs for layer in costs.layers), max(layer.params for layer in costs.layers)
+    layers = [
+        [layer.op.name, layer.op.kind, _map(layer.op.in_size, layer.op.out_size),
+         _share("macs", layer.macs, most[0]), _share("params", layer.params, most[1])]
+        for layer in costs.layers[1:]
+    ]  # fmt: skip
+    return section(
+        "What each row costs",
+        table(header, _row_costs(arch, costs), tight=True),
+        details(
+            f"Every layer ({len(layers)})",
+            table(["layer", "kind", "map", "MACs", "params"], layers, tight=True),
+        ),
+    )
+
+
+def _row_costs(arch: Arch, costs: Cost) -> list[list[Any]]:
+    rows: list[list[Any]] = []
+    for index in range(len(arch.rows)):
+        layers = [layer for layer in costs.layers if layer.op.row == index]
+        sums = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
+        sizes = _map(layers[0].op.in_size, layers[-1].op.out_size)
+        rows.append([str(index), _operator(arch, index), sizes, *sums])
+    macs, params = (max(row[column] for row in rows) for column in (3, 4))
+    return [
+        [*row[:3], _share("macs", row[3], macs), _share("params", row[4], params)] for row in rows
+    ]
+
+
+def _map(before: int, after: int) -> str:
+    return f"{before}²" if before == after else f"{before}² → {after}²"
+
+
+def _share(unit: str, value: int, most: int) -> Share:
+    return Share(describe(unit, value), value / max(most, 1))
+
+
+def _network(arch: Arch, costs: Cost) -> str:
+    header = ["input", "operator", "exp", "out", "SE", "NL", "s"]
+    rows = [_row_columns(arch, costs, index) for index in range(len(arch.rows))]
+    text = (
+        "As the papers print it: exp, channels inside a bottleneck; SE, squeeze-and-excite; NL, "
+        "activation; s, stride."
+    )
+    return section("How the network reads", _note(text), table(header, rows, tight=True))
+
+
+def _row_columns(arch: Arch, costs: Cost, index: int) -> list[str]:
+    """The paper's columns of one row: input, operator, exp, out, SE, NL, s."""
+    row = arch.rows[index]
+    ours = [layer.op for layer in costs.layers if layer.op.row == index]
+    return [
+        f"{ours[0].in_size}² x {ours[0].in_channels}",
+        _operator(arch, index),
+        str(row.expand) if isinstance(row, Bottleneck) else "-",
+        str(ours[-1].out_channels),
+        "✓" if getattr(row, "se", False) else "-",
+        getattr(row, "act", "-"),
+        str(getattr(row, "stride", "-")),
+    ]
+
+
+def _operator(arch: Arch, index: int) -> str:
+    row = arch.rows[index]
+    kernel = getattr(row, "kernel", None)
+    name = type(row).__name__.lower()
+    return f"{name} {kernel}x{kernel}" if kernel else name
+
+
+def _data(images: dict[str, Any]) -> str:
+    counts, skipped = images["counts"], images["skipped"]
+    text = (
+        f"{len(images['classes']):,} {kind_of(images)}; {sum(counts.values()):,} images used, "
+        f"{len(skipped):,} skipped as they cannot be read; {images['ignored']:,} other files. "
+        f"{_split(images['split'])}"
+    )
+    per_class = [
+        [name, *(images["class_counts"][split][name] for split in counts)]
+        for name in images["classes"]
+    ]
+    one = "class" if kind_of(images) == "classes" else "attribute"
+    header = [one, *counts]
+    parts = [_note(text), table(["", *counts], [["all", *counts.values()]])]
+    parts.append(details(f"Images of each {one}", table(header, per_class)))
+    if skipped:
+        rows = [[item["name"], item["reason"]] for item in skipped[:_SKIPPED_SHOWN]]
+        parts += [subtitle("Skipped"), table(["file", "why"], rows)]
+    if len(skipped) > _SKIPPED_SHOWN:
+        parts.append(_note(f"and {len(skipped) - _SKIPPED_SHOWN:,} more"))
+    return section("The images", *parts)
+
+
+def _split(split: dict[str, Any]) -> str:
+    """Where the parts come from, in a sentence."""
+    given = split["val"] == "given"
+    val = "as given" if given else f"{100 * split['val_fraction']:g} % of each class"
+    holdout = f"{100 * split['holdout_fraction']:g} % of each class of the rest"
+    return f"Split: val {val}, holdout {holdout}, test {split['test']}; seed {split['seed']}."
+
+
+def _use(record: Record) -> str:
+    return section(
+        f"Using {record.artefact}",
+        paragraph(contract(record.arch, record.preprocess, record.runtime)),
+        code(commands(record.runtime)),
+        paragraph(or_else(record.runtime).capitalize()),
+        code(snippet(record.preprocess, record.runtime, record.task.name)),
+    )
+
+
+def _provenance(record: Record) -> str:
+    latency = record.verdict["latency"]
+    run = {
+        **{f"SHA-256 of {name}": sha256 for name, sha256 in record.sha256.items()},
+        "architecture": digest(record.arch),
+        "images": record.images["fingerprint"],
+        "seed": str(record.training["seed"]),
+        "device": latency["device"],
+        "runtime": f"{latency['runtime']} {latency['runtime_version']}",
+    }
+    versions = {"Python": platform.python_version()}
+    versions |= {package: version(package) for package in _PACKAGES}
+    known = RUNTIMES[record.runtime]
+    versions |= {} if known.missing else {known.distribution: known.version()}
+    recipe = [[name, _setting(value)] for name, value in _flat(record.training["recipe"])]
+    return section(
+        "Where it comes from",
+        table(["run", ""], _rows(run)),
+        details("Recipe", table(["setting", "value"], recipe)),
+        details(
+            "Versions when this page was written", table(["package", "version"], _rows(versions))
+        ),
+    )
+
+
+def _rows(mapping: dict[str, str]) -> list[list[str]]:
+    return [[name, value] for name, value in mapping.items()]
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its full name, such as augment.scale."""
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(_setting(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else str(value)

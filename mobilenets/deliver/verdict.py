@@ -1,0 +1,235 @@
+"""Is the file that is handed over the network that was trained, and does it fit the budget?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.archs import Budget, cost
+from mobilenets.archs.budget import LIMIT_NAMES, Use, describe
+from mobilenets.data import Images
+from mobilenets.deliver.predictor import as_predictor, load
+from mobilenets.files import read_json
+from mobilenets.measuring.latency import Latency, measure
+from mobilenets.measuring.loop import undisturbed
+from mobilenets.nn import Checkpoint
+from mobilenets.runtimes.artefact import is_intact, size_of
+from mobilenets.tasks import Score, Task, get_task, percent
+
+# fp32 against fp32: the runtime sums in another order, nothing more. In int8 logits differ.
+MAX_RELATIVE_ERROR = {"fp32": 1e-3, "int8": math.inf}
+MAX_LOSS = 0.1  # of the task's metric, percent
+# A p50 that is not this part below its limit is measured again: all of three must be within it.
+_CLOSE = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Verdict:
+    """What verification found. Scores are of the validation images.
+
+    `logits` are the artefact's (N, C); `agreement` is the percentage of images (of attributes) of
+    which checkpoint and artefact say the same; `max_relative_error` is the largest difference of a
+    logit over the largest logit. `sessions` are the artefact's latencies, the slowest last.
+    """
+
+    task: Task
+    checkpoint: Score
+    artefact: Score
+    logits: NDArray[np.float32]
+    agreement: float
+    max_relative_error: float
+    intact: bool
+    sessions: tuple[Latency, ...]
+    uses: tuple[Use, ...]
+    size_bytes: int
+    macs: int
+    params: int
+    max_loss: float
+
+    @property
+    def latency(self) -> Latency:
+        """Of the slowest session."""
+        return self.sessions[-1]
+
+    @property
+    def verified(self) -> bool:
+        """Whether the artefact is the network that was trained."""
+        return (
+            self.intact
+            and self.max_relative_error <= MAX_RELATIVE_ERROR[self.latency.precision]
+            and (self.checkpoint.value or 0) - (self.artefact.value or 0) <= self.max_loss
+        )
+
+    @property
+    def within_budget(self) -> bool:
+        """Whether the artefact meets every limit, as far as this machine can tell: a latency that
+        it was too noisy to measure meets none."""
+        return all(use.spent <= use.allowed for use in self.uses) and not self.undecided
+
+    @property
+    def undecided(self) -> bool:
+        """Whether the latency has a limit and this machine was too noisy to decide on it."""
+        return too_noisy(self.sessions, self._limit_ms)
+
+    def complaints(self) -> list[str]:
+        """What is wrong, a sentence each."""
+        found = [
+            f"{LIMIT_NAMES[use.limit]} is {describe(use.limit, use.spent)}, "
+            f"{100 * (use.fraction - 1):.1f} % over the limit of {describe(use.limit, use.allowed)}"
+            for use in self.uses
+            if use.spent > use.allowed and not (self.undecided and use.limit == "latency_ms")
+        ]
+        if self.undecided:
+            latency = self.latency
+            found.append(
+                f"the machine is too noisy to decide on the limit of "
+                f"{describe('latency_ms', self._limit_ms)}: {self._seen()} (spread "
+                f"{100 * latency.spread:.0f} %, others had its cores for "
+                f"{100 * latency.waited:.0f} % and slowed them for "
+                f"{100 * latency.slowed:.0f} % of the time); run again when it is quiet"
+            )
+        if not self.intact:
+            found.append("the artefact is not the one that was written")
+        if not self.verified and self.intact:
+            found.append(f"the artefact differs from the checkpoint: {self._difference()}")
+        return found
+
+    @property
+    def _limit_ms(self) -> float:
+        """Infinite where the latency has none."""
+        limits = (use.allowed for use in self.uses if use.limit == "latency_ms")
+        return next(limits, math.inf)
+
+    def _difference(self) -> str:
+        scores = (
+            f"{self.task.title} {percent(self.artefact.value)} against "
+            f"{percent(self.checkpoint.value)}"
+        )
+        if self.latency.precision == "int8":
+            return f"{scores} in float, and 8-bit integers may cost {self.max_loss:g} points"
+        return f"{scores}, logits by up to {self.max_relative_error:.1e} of the largest"
+
+    def _seen(self) -> str:
+        """The p50 of all sessions, in words."""
+        ends = (self.sessions[0], self.sessions[-1])
+        least, most = (describe("latency_ms", one.p50_ms) for one in ends)
+        count = len(self.sessions)
+        return most if count == 1 else f"{least} to {most} in {count} sessions"
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "verified": self.verified,
+            "within_budget": self.within_budget,
+            "undecided": self.undecided,
+            "complaints": self.complaints(),
+            **{f"{key}_checkpoint": value for key, value in self.checkpoint.figures().items()},
+            **{f"{key}_artefact": value for key, value in self.artefact.figures().items()},
+            **self.artefact.details(),
+            "images": self.artefact.images,
+            "agreement": self.agreement,
+            "max_relative_error": self.max_relative_error,
+            "intact": self.intact,
+            "latency": self.latency.to_json(),
+            "limits": [
+                {**use._asdict(), "limit": LIMIT_NAMES[use.limit], "met": use.spent <= use.allowed}
+                for use in self.uses
+            ],
+            "size_bytes": self.size_bytes,
+            "macs": self.macs,
+            "params": self.params,
+        }
+
+
+def verify(
+    artefact: str | Path,
+    checkpoint: Checkpoint | str | Path,
+    images: Images,
+    budget: Budget,
+    *,
+    runtime: str | None = None,
+    threads: int = 1,
+    max_loss: float = MAX_LOSS,
+) -> Verdict:
+    """Score the artefact and the checkpoint on all validation images, time the artefact, weigh it.
+
+    `runtime` times it; None is that of its file's suffix. The artefact may lose `max_loss` percent
+    of the task's metric. Raises `FileError` for a file that cannot be read.
+    """
+    artefact = Path(artefact)
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint.load(Path(checkpoint))
+    reference = as_predictor(checkpoint, artefact).score(images, images.val)
+    logits = load(artefact).score(images, images.val)
+    labels = images.labels[images.val]
+    task = get_task(checkpoint.task, checkpoint.labels)
+    sessions = time_artefact(artefact, budget, runtime=runtime, threads=threads)
+    costs = cost(checkpoint.arch)
+    size = size_of(artefact)
+    return Verdict(
+        task=task,
+        checkpoint=task.score(reference, labels),
+        artefact=task.score(logits, labels),
+        logits=logits,
+        agreement=task.agreement(logits, reference),
+        max_relative_error=relative_error(logits, reference),
+        intact=is_intact(artefact),
+        sessions=sessions,
+        uses=budget.uses(
+            latency_ms=sessions[-1].p50_ms,
+            macs=costs.macs,
+            params=costs.params,
+            size_bytes=size,
+            memory_bytes=costs.peak_activation_bytes.fp32,
+        ),
+        size_bytes=size,
+        macs=costs.macs,
+        params=costs.params,
+        max_loss=max_loss,
+    )
+
+
+def drop_undecided(folder: Path) -> None:
+    """Remove the verdict of a run whose machine was too noisy to decide, and the report of it: the
+    next call verifies again."""
+    path = folder / "verdict.json"
+    if path.exists() and read_json(path).get("undecided"):
+        for made in (folder / "report.html", path):
+            made.unlink(missing_ok=True)
+
+
+def relative_error(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
+    """The largest difference over the largest value: a V3's logits may all be tiny."""
+    return float(np.abs(logits - reference).max() / np.abs(reference).max())
+
+
+def too_noisy(sessions: Sequence[Latency], limit_ms: float) -> bool:
+    """Whether a noisy latency is close to its limit or over it, or sessions disagree on the limit.
+    Noise makes no network faster: one far below its limit is within it all the same."""
+    close = (1 - _CLOSE) * limit_ms
+    within = {one.p50_ms <= limit_ms for one in sessions}
+    return len(within) > 1 or any(one.noisy and one.p50_ms > close for one in sessions)
+
+
+def time_artefact(
+    artefact: Path, budget: Budget, *, runtime: str | None = None, threads: int = 1
+) -> tuple[Latency, ...]:
+    """The artefact's latency in as many sessions as its limit needs, the slowest last.
+
+    Where it is close to its limit or over it, three sessions, each of which must then be within the
+    limit. One in which the core was slower all along than in another does not count.
+    """
+    first = measure([artefact], runtime=runtime, threads=threads)[0]
+    limit = budget.latency_ms
+    if limit is None or first.p50_ms <= (1 - _CLOSE) * limit:
+        return (first,)
+    again = (measure([artefact], runtime=runtime, threads=threads)[0] for _ in range(2))
+    sessions = [first, *again]
+    counts = undisturbed([one.probe_ns for one in sessions])
+    return tuple(sorted(compress(sessions, counts), key=lambda one: one.p50_ms))

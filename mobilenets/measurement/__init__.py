@@ -1,5 +1,0 @@
-"""How long networks take on this machine, measured in the runtime that will run them."""
-
-from mobilenets.measurement.latency import NOISY_SPREAD, Latency, compare, measure
-
-__all__ = ["NOISY_SPREAD", "Latency", "compare", "measure"]

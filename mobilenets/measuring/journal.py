@@ -1,0 +1,62 @@
+"""Measured latencies kept in a file, so that a killed choice does not measure them again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mobilenets.archs import Arch, digest
+from mobilenets.errors import FileError
+from mobilenets.files import write_text
+from mobilenets.measuring.latency import Latency
+
+Measure = Callable[[Sequence[Arch], str], list[Latency]]
+"""The latency of each arch in the runtime of this name."""
+
+
+def journalled(path: Path, conditions: Callable[[str], str], measure: Measure) -> Measure:
+    """`measure`, with its results in `path` (JSON lines); those found there are not measured.
+
+    `conditions` names what a latency in a runtime depends on beside the arch: device, version,
+    threads. A line that cannot be read is left out; one that holds under other conditions stays
+    there and is not used.
+    """
+
+    def measure_new(archs: Sequence[Arch], runtime: str) -> list[Latency]:
+        known = _read(path)
+        keys = [(conditions(runtime), digest(arch)) for arch in archs]
+        new = [arch for key, arch in zip(keys, archs, strict=True) if key not in known]
+        found = measure(new, runtime) if new else []
+        known |= {
+            (conditions(runtime), digest(arch)): latency
+            for arch, latency in zip(new, found, strict=True)
+        }
+        _write(path, known)
+        return [known[key] for key in keys]
+
+    return measure_new
+
+
+_Known = dict[tuple[str, str], Latency]
+
+
+def _read(path: Path) -> _Known:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    known: _Known = {}
+    for line in lines:
+        try:
+            record = json.loads(line)
+            key = record["conditions"], record["arch"]
+            known[key] = Latency.from_json(record["latency"])
+        except (ValueError, KeyError, TypeError, FileError):
+            continue  # measured again
+    return known
+
+
+def _write(path: Path, known: _Known) -> None:
+    records = [
+        {"arch": arch, "conditions": conditions, "latency": latency.to_json(raw=True)}
+        for (conditions, arch), latency in known.items()
+    ]
+    write_text(path, "".join(f"{json.dumps(record)}\n" for record in records))

@@ -1,0 +1,278 @@
+"""How long networks take, measured from their files in processes of their own.
+
+A child process for each runtime, pinned to as many cores as threads, so that neither this
+process's threads nor what it or another runtime has loaded matter. All files of a call are
+measured in turns, whatever their runtimes (`measurement.loop` says why).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from itertools import chain, compress
+from pathlib import Path
+from statistics import median
+from types import TracebackType
+from typing import Any
+
+from mobilenets.errors import FileError, MeasureError
+from mobilenets.measuring.loop import KNOWN, Timed, Turn, half_width, interleave, undisturbed
+from mobilenets.measuring.machine import device_name
+from mobilenets.processes.child import Child, ChildDied, usable_cores
+from mobilenets.runtimes import in_precision
+from mobilenets.runtimes.artefact import RUNTIME_OF
+
+NOISY_SPREAD = 0.2
+NOISY_WAIT = 0.05
+
+_WORKER = "mobilenets.measuring.worker"
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+_LOAD_SECONDS = 300.0  # torch.compile takes most of a minute for one network
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The times of one network for one batch, and the conditions they hold under.
+
+    `times_ms` are in the order they were taken, `burst` of them back to back in each turn;
+    `waited` is the part of its turns in which others had its cores, 0 to 1. `probes_ns` has one for
+    each turn (`measurement.loop` says of what): turns beside a slow one do not count in the
+    statistics. None were taken where it is empty, and all turns count.
+    """
+
+    times_ms: tuple[float, ...]
+    burst: int
+    runtime: str
+    runtime_version: str
+    threads: int
+    precision: str
+    batch: int
+    device: str
+    waited: float = 0.0
+    probes_ns: tuple[int, ...] = ()
+
+    @property
+    def runs(self) -> int:
+        return len(self._counted_ms)
+
+    @property
+    def min_ms(self) -> float:
+        return min(self._counted_ms)
+
+    @property
+    def p50_ms(self) -> float:
+        return median(self._counted_ms)
+
+    @property
+    def p90_ms(self) -> float:
+        return _quantile(self._counted_ms, 0.9)
+
+    @property
+    def spread(self) -> float:
+        """Interquartile range over median."""
+        counted = self._counted_ms
+        return (_quantile(counted, 0.75) - _quantile(counted, 0.25)) / median(counted)
+
+    @property
+    def slowed(self) -> float:
+        """The part of its turns in which the core was slower than at its best, 0 to 1: they do not
+        count."""
+        return 1 - sum(self.counts) / len(self.counts)
+
+    @property
+    def counts(self) -> list[bool]:
+        """Of each turn, whether it counts."""
+        return undisturbed(self.probes_ns) or [True] * len(self._bursts_ms)
+
+    @property
+    def probe_ns(self) -> int:
+        """What its probe took at best; 0 where none were taken."""
+        return min(self.probes_ns, default=0)
+
+    @property
+    def turns_ms(self) -> tuple[float, ...]:
+        """The median of each turn, of all of them."""
+        return tuple(map(median, self._bursts_ms))
+
+    @property
+    def noisy(self) -> bool:
+        """The machine was too noisy to decide by: runs differ by a fifth, p50 is not known to 2 %,
+        or others had our cores for a twentieth of the time."""
+        return (
+            self.spread > NOISY_SPREAD
+            or self.waited > NOISY_WAIT
+            or half_width(list(compress(self.turns_ms, self.counts))) > KNOWN
+        )
+
+    @property
+    def _bursts_ms(self) -> list[tuple[float, ...]]:
+        starts = range(0, len(self.times_ms), self.burst)
+        return [self.times_ms[start : start + self.burst] for start in starts]
+
+    @property
+    def _counted_ms(self) -> list[float]:
+        return list(chain.from_iterable(compress(self._bursts_ms, self.counts)))
+
+    def to_json(self, *, raw: bool = False) -> dict[str, Any]:
+        """Summary and conditions; with `raw` also the times, which `from_json` needs."""
+        summary = ("p50_ms", "p90_ms", "min_ms", "runs", "spread", "slowed", "noisy")
+        record = {name: getattr(self, name) for name in summary} | asdict(self)
+        if not raw:
+            del record["times_ms"], record["burst"], record["probes_ns"]
+        return record
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Latency:
+        """The inverse of `to_json(raw=True)`."""
+        values = {one.name: record[one.name] for one in fields(cls) if one.name in record}
+        missing = [one.name for one in fields(cls) if one.name not in values]
+        if missing:
+            raise FileError(
+                f"the latency record lacks {', '.join(missing)}; write it with to_json(raw=True)"
+            )
+        lists = {name: tuple(values[name]) for name in ("times_ms", "probes_ns")}
+        return cls(**values | lists)
+
+
+def measure(
+    paths: Sequence[str | Path],
+    *,
+    runtime: str | Sequence[str] | None = None,
+    threads: int = 1,
+    seconds: float = 4.0,
+    min_runs: int = 50,
+) -> list[Latency]:
+    """The latency of each file, batch 1, all in turns.
+
+    `runtime` is one for all or one for each; None goes by the files' suffixes. Each file is run
+    `min_runs` times, for two seconds and until its median is known to 2 %, but no longer than
+    `seconds` a file.
+    Raises FileError, RuntimeMissing and MeasureError.
+    """
+    files = [Path(path) for path in paths]
+    names = _runtime_names(files, runtime)
+    with ExitStack() as stack:
+        bench = {name: stack.enter_context(Bench(name, threads)) for name in dict.fromkeys(names)}
+        targets = [bench[name].load(path) for name, path in zip(names, files, strict=True)]
+        timed = interleave(targets, seconds=seconds, min_runs=min_runs)
+        return [target.latency(one) for target, one in zip(targets, timed, strict=True)]
+
+
+class Bench:
+    """A measuring process of one runtime, in which files are loaded and timed; a context manager.
+
+    Raises MeasureError for more threads than cores, or when the process crashes.
+    """
+
+    def __init__(self, runtime: str, threads: int):
+        self.runtime = runtime
+        self.threads = threads
+        cores = _cores(threads)
+        self._child = Child(_WORKER, environment={name: str(threads) for name in _THREAD_VARIABLES})
+        try:
+            self.version = self.ask("start", runtime=runtime, threads=threads, cores=cores)
+        except BaseException:
+            self._child.close()
+            raise
+
+    def load(self, path: Path) -> BenchTarget:
+        """A file made ready to run; raises FileError."""
+        return BenchTarget(self, path, self.ask("load", path=str(path)))
+
+    def ask(self, do: str, **words: Any) -> Any:
+        """An answer of the process (see `worker`)."""
+        timeout = _LOAD_SECONDS + 10 * float(words.get("seconds", 0))
+        try:
+            return self._child.ask({"do": do, **words}, timeout=timeout)
+        except ChildDied as error:
+            what = " ".join(["measuring", *filter(None, [words.get("path")])])
+            raise MeasureError(f"{what} in {self.runtime} failed: its process {error}") from error
+
+    def __enter__(self) -> Bench:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._child.__exit__(kind, error, trace)
+
+
+@dataclass(frozen=True)
+class BenchTarget:
+    """One file loaded in a `Bench`: a target of the measuring loop."""
+
+    bench: Bench
+    path: Path
+    precision: str
+
+    def warm_up(self, seconds: float) -> float:
+        return self.bench.ask("warm_up", path=str(self.path), seconds=seconds)
+
+    def turn(self, settle: int, burst: int) -> Turn:
+        return Turn(*self.bench.ask("turn", path=str(self.path), settle=settle, burst=burst))
+
+    def latency(self, timed: Timed) -> Latency:
+        """These times with the conditions they were taken under."""
+        return Latency(
+            times_ms=timed.times_ms,
+            burst=timed.burst,
+            runtime=in_precision(self.bench.runtime)[0],
+            runtime_version=self.bench.version,
+            threads=self.bench.threads,
+            precision=self.precision,
+            batch=1,
+            device=device_name(),
+            waited=timed.waited,
+            probes_ns=timed.probes_ns,
+        )
+
+
+def compare(latencies: Sequence[Latency]) -> list[float]:
+    """How many times as long as the first each takes: the median of its ratios turn by turn.
+
+    What slows the machine for a while slows neighbours in a turn alike, so this is steadier than
+    the ratio of medians. Turns count in which the core was at its best for all, where there are
+    some. For latencies of one `measure`.
+    """
+    turns = [latency.turns_ms for latency in latencies]
+    if len({len(one) for one in turns}) > 1:
+        raise MeasureError(
+            f"latencies of {', '.join(str(len(one)) for one in turns)} turns cannot be compared; "
+            "measure them in one call"
+        )
+    best = [all(counts) for counts in zip(*(latency.counts for latency in latencies), strict=True)]
+    counted = [list(compress(one, best)) if any(best) else one for one in turns]
+    return [median(a / b for a, b in zip(one, counted[0], strict=True)) for one in counted]
+
+
+def _quantile(times: Sequence[float], fraction: float) -> float:
+    """By linear interpolation."""
+    ordered = sorted(times)
+    below, rest = divmod(fraction * (len(ordered) - 1), 1)
+    pair = ordered[int(below) : int(below) + 2]
+    return pair[0] + rest * (pair[-1] - pair[0])
+
+
+def _cores(threads: int) -> list[int]:
+    """The last cores: interrupts and other processes gather on the first."""
+    usable = usable_cores()
+    if not 1 <= threads <= len(usable):
+        raise MeasureError(f"threads must be 1 to {len(usable)}, the usable cores, got {threads}")
+    return usable[-threads:]
+
+
+def _runtime_names(paths: Sequence[Path], runtime: str | Sequence[str] | None) -> list[str]:
+    if isinstance(runtime, str):
+        return [runtime] * len(paths)
+    if runtime is not None:
+        return list(runtime)
+    unknown = [path for path in paths if path.suffix not in RUNTIME_OF]
+    if unknown:
+        raise FileError(
+            f"{unknown[0]} is of no known runtime; give a file that ends in {', '.join(RUNTIME_OF)}"
+        )
+    return [RUNTIME_OF[path.suffix] for path in paths]

@@ -1,0 +1,1 @@
+"""Processes: children that measure and convert, those that torchrun starts, OpenMP."""

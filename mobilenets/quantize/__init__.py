@@ -1,0 +1,1 @@
+"""Fewer bits: 8-bit integers, calibrated on images."""

@@ -92,7 +92,7 @@ def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:
     def run(images: Floats) -> Floats:
         batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            return network(batch).numpy()
+            return network(batch)["logits"].numpy()
 
     return _predictor(path, checkpoint.about(), run)
 
@@ -102,7 +102,7 @@ def _load_artefact(path: Path, threads: int | None) -> Predictor:
     about = describe_file(path, session.metadata)
 
     def run(images: Floats) -> Floats:
-        return np.concatenate([session.run(image[None]) for image in images])
+        return np.concatenate([session.run(image[None])["logits"] for image in images])
 
     return _predictor(path, about, run)
 

@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import update_bn
 
 from mobilenets.archs import Arch
-from mobilenets.data import Images, Preprocess, StreamedPixels, decode, training_side
+from mobilenets.data import Images, Preprocess, StreamedPixels, decode, training_size
 from mobilenets.nn import Checkpoint, surgery
 from mobilenets.nn.gates import Gates, mean_gates, with_constant_gates
 from mobilenets.prune.settings import Settings
@@ -60,8 +60,8 @@ class Shared:
         """Drawn from the training images and their holdout by the seed."""
         rng = np.random.default_rng(settings.seed)
         side = start.arch.resolution
-        square = Preprocess(training_side(images, side))
-        room = max(_POOL_BYTES // (3 * square.resolution**2), 2 * settings.statistics)
+        square = Preprocess(training_size(images, start.arch.size).written)
+        room = max(_POOL_BYTES // (3 * square.size.area), 2 * settings.statistics)
         train, held = _some(images.train, room, rng), _some(images.holdout, settings.held_out, rng)
         statistics = _some(images.train, settings.statistics, rng)
         recipe = settings.recipe(start, images, short=True).for_images(len(images.train))

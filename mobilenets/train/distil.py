@@ -13,8 +13,10 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, mse_loss
 
+from mobilenets.archs import Resolution, Size
 from mobilenets.errors import DataError, FileError
-from mobilenets.nn import Checkpoint
+from mobilenets.nn import Checkpoint, MobileNet, Positional
+from mobilenets.nn.heads import ClassifyHead
 from mobilenets.tasks import Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.quick import quicken_
@@ -34,7 +36,7 @@ class Teacher:
     module: nn.Module
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    resolution: int | None = None
+    resolution: Resolution | None = None
     labels: tuple[str, ...] | None = None
     task: str | None = None
 
@@ -45,11 +47,10 @@ class Teacher:
     @classmethod
     def of(cls, checkpoint: Checkpoint, *, match: str = "logits") -> Teacher:
         """The network of a checkpoint: its logits, or the features before its classifier."""
-        network: nn.Module = checkpoint.network().to(memory_format=torch.channels_last)
+        network = checkpoint.network().to(memory_format=torch.channels_last)
         quicken_(network)  # only ours: another's module may rely on torch's order of memory
-        if match == "embedding":
-            network = nn.Sequential(*list(network.rows)[:-1])  # type: ignore[arg-type]
-        seen = network, checkpoint.mean, checkpoint.std, checkpoint.arch.resolution
+        module = Embedding(network) if match == "embedding" else Positional(network)
+        seen = module, checkpoint.mean, checkpoint.std, checkpoint.arch.size.written
         return cls(*seen, checkpoint.labels, checkpoint.task) if match == "logits" else cls(*seen)
 
     def for_task(self, task: Task) -> Callable[[Tensor], Tensor]:
@@ -79,9 +80,9 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         self.module.to(images.device)
-        side = self.resolution or images.shape[-1]
-        if side != images.shape[-1]:
-            images = interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+        size = tuple(images.shape[-2:] if self.resolution is None else Size.of(self.resolution))
+        if size != images.shape[-2:]:
+            images = interpolate(images, size=size, mode="bilinear", antialias=True)
         mean, std = (images.new_tensor(one).reshape(1, -1, 1, 1) for one in (self.mean, self.std))
         return self.module((images - mean) / std)
 
@@ -93,6 +94,18 @@ class Teacher:
         tensors = {name: one.contiguous() for name, one in self.module.state_dict().items()}
         sees = repr((self.mean, self.std, self.resolution, self.labels))
         return hashlib.sha256(save(tensors) + sees.encode()).hexdigest()[:16]
+
+
+class Embedding(nn.Module):
+    """The features before a network's classifier: (N, C, H, W) -> (N, D)."""
+
+    def __init__(self, network: MobileNet):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        head: ClassifyHead = self.network.head  # type: ignore[assignment]
+        return head.embed(self.network.features(images))
 
 
 def imitation_loss(ours: Tensor, theirs: Tensor, how: Distil, task: Task | None = None) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mobilenets.data import Batch, Part, augment
 from mobilenets.errors import TrainingDiverged
 from mobilenets.nn import MobileNet
-from mobilenets.nn.blocks import ClassifierHead
+from mobilenets.nn.heads import ClassifyHead
 from mobilenets.tasks import Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.distil import Teacher, imitation_loss
@@ -73,8 +73,8 @@ class Learner(pl.LightningModule):
             norm.momentum = recipe.bn_momentum or norm.momentum
         if self.part.processes > 1:
             share_(network, accelerator())
-        last = _classifier(network)
-        rate = last.dropout.p if recipe.dropout is None else recipe.dropout
+        last = self.head.classifier
+        rate = last.rate if recipe.dropout is None else recipe.dropout
         last.dropout = WholeDropout(rate, replace(self.part, overlap=0))
 
     def _hear(self, teacher: Teacher) -> None:
@@ -82,15 +82,19 @@ class Learner(pl.LightningModule):
         a linear layer goes between, trained with the rest and left behind."""
         self._teach = teacher.for_task(self.task)
         if self.recipe.distil.match == "embedding":
-            side = self.network.arch.resolution
-            theirs = teacher(torch.zeros(1, 3, side, side)).shape[1]
-            ours = _classifier(self.network).linear.in_features
+            theirs = teacher(torch.zeros(1, 3, *self.network.arch.size)).shape[1]
+            ours = self.head.classifier.linear.in_features
             if ours != theirs:
                 self.projection = nn.Linear(ours, theirs)
 
+    @property
+    def head(self) -> ClassifyHead:
+        assert isinstance(self.network.head, ClassifyHead)
+        return self.network.head
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits of float images in [0, 1]."""
-        return self.network(self.normalised(images))
+        return self.network(self.normalised(images))["logits"]
 
     def normalised(self, images: Tensor) -> Tensor:
         """What the network takes, of float images in [0, 1]."""
@@ -105,7 +109,8 @@ class Learner(pl.LightningModule):
         torch.manual_seed(1_000_003 * self.seed + epoch)
         self.generator.manual_seed(1_000_003 * self.seed + epoch)
         head_only = epoch < self.recipe.head_epochs
-        self.network.rows[:-1].requires_grad_(not head_only)
+        self.network.requires_grad_(not head_only)
+        self.head.classifier.requires_grad_(True)
         if head_only or self.recipe.batch_norm == "frozen":
             freeze_(self.network)
         else:
@@ -125,8 +130,8 @@ class Learner(pl.LightningModule):
         """The training loss of a batch, augmented."""
         images, labels = self._varied(images, labels)
         recipe = self.recipe
-        features = self.network.rows[:-1](self.normalised(images))
-        logits = self.network.rows[-1](features)
+        features = self.head.embed(self.network.features(self.normalised(images)))
+        logits = self.head.classify(features)["logits"]
         theirs = None if self._teach is None else self._teach(images)
         stands_in = theirs if recipe.distil.match == "logits" else None
         loss = self.task.loss(logits, labels, smoothing=recipe.label_smoothing, theirs=stands_in)
@@ -142,7 +147,7 @@ class Learner(pl.LightningModule):
         if recipe.trivial_augment:
             images = trivial_augment(images, self.part)
         images = augment(
-            images, arch.resolution, recipe.augment, generator=self.generator, part=self.part
+            images, arch.size.side, recipe.augment, generator=self.generator, part=self.part
         )
         images, labels = blend(images, labels, recipe, classes=arch.classes)
         return images[self.part.overlap :], labels[self.part.overlap :]
@@ -190,9 +195,3 @@ class Learner(pl.LightningModule):
             chosen, lambda step: rate_factor(step, self.total_steps, self.recipe)
         )
         return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _classifier(network: MobileNet) -> ClassifierHead:
-    last = network.rows[-1]
-    assert isinstance(last, ClassifierHead)
-    return last

@@ -16,6 +16,8 @@ def score(checkpoint: Checkpoint, images: Images) -> Score:
     """How well the validation images are recognised."""
     network = Deployed(checkpoint).to(memory_format=torch.channels_last)
     pixels = decode(images, images.val, Preprocess.from_json(checkpoint.preprocess))
-    logits = torch.cat([network(part.float() / 255) for part in torch.split(pixels, _BATCH)])
+    logits = torch.cat(
+        [network(part.float() / 255)["logits"] for part in torch.split(pixels, _BATCH)]
+    )
     task = get_task(checkpoint.task, checkpoint.labels)
     return task.score(logits.numpy(), images.labels[images.val])

@@ -145,8 +145,8 @@ class Family:
         """What `at` sets, as `arch` has it: channels or kernel pixels."""
         if self.kind == "width":
             return next(one.channels for one in width_groups(arch) if one.rows == self.rows)
-        (op,) = _layers(arch, self.rows[0], "expand" if self.kind == "expand" else "depthwise")
-        return op.out_channels if self.kind == "expand" else op.kernel
+        layers = _layers(arch, self.rows[0], "expand" if self.kind == "expand" else "depthwise")
+        return layers[-1].out_channels if self.kind == "expand" else layers[-1].kernel
 
     def _sizes(self) -> range:
         if self.kind in ("se", "row"):
@@ -182,9 +182,7 @@ def _families(arch: Arch, multiple: int) -> Iterator[Family]:
     for index in range(len(arch.rows)):
         if _layers(arch, index, "expand"):
             yield Family(arch, "expand", (index,), multiple)
-        if len(_layers(arch, index, "depthwise")) == 1 and getattr(
-            arch.rows[index], "kernel", None
-        ):
+        if _layers(arch, index, "depthwise") and getattr(arch.rows[index], "kernel", None):
             yield Family(arch, "kernel", (index,))
         if _layers(arch, index, "gate"):
             yield Family(arch, "se", (index,))

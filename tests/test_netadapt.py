@@ -20,7 +20,9 @@ import pytest
 import torch
 
 from mobilenets.archs import Arch, cost, get_arch, proposals, with_expand, with_width
-from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Dense, Pool
+from mobilenets.archs.heads import Classify
+from mobilenets.archs.op import Size
+from mobilenets.archs.rows import Bottleneck, Conv
 from mobilenets.data import Images, load_images
 from mobilenets.errors import (
     ArchError,
@@ -48,9 +50,9 @@ TINY = Arch(
         Bottleneck(3, 32, 16, True, "relu"),
         Bottleneck(5, 48, 24, False, "hswish", 2),
         Bottleneck(3, 64, 24, True, "hswish"),
-        Conv(1, 64, "hswish"), Pool(), Dense(64, "hswish"), Classifier(),
+        Conv(1, 64, "hswish"),
     ),
-    resolution=8, classes=10,
+    Classify(10, dense=64, act="hswish"), Size(8, 8),
 )
 # fmt: on
 BRIEF = Settings(
@@ -156,8 +158,9 @@ LEAST = replace(
         Bottleneck(3, 16, 8, True, "relu"),
         Bottleneck(5, 16, 8, False, "hswish", 2),
         Bottleneck(3, 16, 8, True, "hswish"),
-        Conv(1, 8, "hswish"), Pool(), Dense(8, "hswish"), Classifier(),
+        Conv(1, 8, "hswish"),
     ),
+    head=Classify(10, dense=8, act="hswish"),
 )
 # fmt: on
 

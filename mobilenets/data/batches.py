@@ -92,7 +92,7 @@ def train_pixels(
     memory_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> MemoryPixels | StreamedPixels:
-    """The training images, cut to the shape of `size`: in memory where they fit `memory_bytes`, else
+    """The training images in the shape of `size`: in memory where they fit `memory_bytes`, else
     streamed.
 
     By default a quarter of the machine's memory may be used.

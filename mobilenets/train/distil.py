@@ -41,7 +41,9 @@ class Teacher:
     task: str | None = None
 
     def __post_init__(self) -> None:
-        module = copy.deepcopy(self.module).eval().requires_grad_(False)
+        ours = isinstance(self.module, MobileNet)  # whose outputs have names
+        module = Positional(self.module) if ours else self.module
+        module = copy.deepcopy(module).eval().requires_grad_(False)
         object.__setattr__(self, "module", module)
 
     @classmethod
@@ -49,7 +51,7 @@ class Teacher:
         """The network of a checkpoint: its logits, or the features before its classifier."""
         network = checkpoint.network().to(memory_format=torch.channels_last)
         quicken_(network)  # only ours: another's module may rely on torch's order of memory
-        module = Embedding(network) if match == "embedding" else Positional(network)
+        module = Embedding(network) if match == "embedding" else network
         seen = module, checkpoint.mean, checkpoint.std, checkpoint.arch.size.written
         return cls(*seen, checkpoint.labels, checkpoint.task) if match == "logits" else cls(*seen)
 

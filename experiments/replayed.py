@@ -22,7 +22,7 @@ from mobilenets.archs import Arch
 from mobilenets.data import Images, MemoryPixels, Preprocess, decode, train_pixels
 from mobilenets.errors import MobileNetsError
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.tasks import get_task
+from mobilenets.tasks.task import named
 from mobilenets.train import Recipe
 from mobilenets.train.module import Learner
 from mobilenets.train.optimise import parameter_groups, rate_factor
@@ -44,7 +44,7 @@ def train_replayed(
     recipe = recipe.for_images(len(images.train), started=start is not None)
     if start is not None:
         recipe = replace(recipe, mean=start.mean, std=start.std)
-    task = get_task(images.task, images.classes)
+    task = images.task
     network = MobileNet(arch) if start is None else start.network()
     steps = len(images.train) // recipe.batch_size
     learner = Learner(network, recipe, seed=seed, total_steps=steps * recipe.epochs, task=task)
@@ -60,7 +60,7 @@ def train_replayed(
     return Checkpoint(
         arch=arch,
         weights={name: value.cpu().contiguous() for name, value in weights.items()},
-        labels=images.classes,
+        labels=task.labels,
         preprocess=Preprocess(arch.resolution).to_json(),
         mean=recipe.mean,
         std=recipe.std,
@@ -146,9 +146,9 @@ def _on_card(images: Images, side: int, part: str) -> tuple[Tensor, Tensor]:
     if part == "train":
         pixels = train_pixels(images, side)
         assert isinstance(pixels, MemoryPixels)
-        return pixels.pixels.to(device), pixels.labels.to(device)
+        return pixels.pixels.to(device), pixels.target.to(device)
     chosen = getattr(images, part)
-    labels = torch.from_numpy(images.labels[chosen])
+    labels = torch.from_numpy(images.targets.take(chosen).values)
     return decode(images, chosen, Preprocess(side)).to(device), labels.to(device)
 
 
@@ -171,5 +171,5 @@ def validated(checkpoint: Checkpoint, images: Images) -> dict[str, float]:
 def _loss(learner: Learner, pixels: Tensor, labels: Tensor) -> float:
     learner.eval()
     parts = zip(torch.split(pixels, _EVAL_BATCH), torch.split(labels, _EVAL_BATCH), strict=True)
-    losses = [len(y) * learner.task.loss(learner(x.float() / 255), y) for x, y in parts]
+    losses = [len(y) * learner.task.loss(named(learner(x.float() / 255)), y) for x, y in parts]
     return float(torch.stack(losses).sum()) / len(labels)

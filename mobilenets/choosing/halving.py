@@ -18,7 +18,7 @@ from mobilenets.archs import Arch
 from mobilenets.nn import Checkpoint
 from mobilenets.processes import group
 from mobilenets.runs.stages import Stages
-from mobilenets.tasks import TASKS, percent
+from mobilenets.tasks import percent
 from mobilenets.text import counted
 from mobilenets.train import Recipe
 from mobilenets.train.job import TRAINED, TrainingJob, seconds_in
@@ -86,7 +86,7 @@ def train_lap(job: TrainingJob, number: int, share: float, folder: Path) -> Lap:
     found = group.decided(lambda: _lap(job, number, folder))
     if group.rank() == 0:
         log.info(
-            f"{found.name}: loss {found.loss:.3f}, {TASKS[job.images.task].title} "
+            f"{found.name}: loss {found.loss:.3f}, {job.images.task.title} "
             f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
             f"{found.seconds:.0f} s"
         )
@@ -135,5 +135,5 @@ def _lap(job: TrainingJob, number: int, folder: Path) -> Lap:
         epochs=Checkpoint.load(folder / "trained.safetensors").training["epochs"],
         seconds=seconds_in(folder / "metrics.csv"),
         loss=float(best["holdout_loss"]),
-        score=float(best[f"holdout_{TASKS[job.images.task].metric}"]),
+        score=float(best[f"holdout_{job.images.task.metric}"]),
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mobilenets.data.part import Part
 from mobilenets.errors import DataError
+from mobilenets.tasks import Geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,8 @@ def augment(
     *,
     generator: torch.Generator,
     part: Part | None = None,
-) -> Tensor:
-    """float32 (B, 3, R, R) in [0, 1] from uint8 (B, 3, T, T).
+) -> tuple[Tensor, Geometry]:
+    """float32 (B, 3, R, R) in [0, 1] from uint8 (B, 3, T, T), and where that moved what is in them.
 
     Each image is varied by itself; the same generator state gives the same batch. Of a batch that
     is `part` of a larger one each image is varied as it would be in that.
@@ -69,10 +70,11 @@ def augment(
     draws = part.of(draws, dim=1).to(batch.device)
     pixels = _at_most(batch.float(), 2 * resolution)
     size = [len(batch), 3, resolution, resolution]
-    grid = F.affine_grid(_crops(draws[:7], how), size, align_corners=False)
+    geometry = Geometry(_crops(draws[:7], how))
+    grid = F.affine_grid(geometry.maps, size, align_corners=False)
     # Mirrored outside; inside half a pixel of the edge that is the edge itself, as in a resize.
     crops = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
-    return _recolour(crops, draws[7:], how.colour)
+    return _recolour(crops, draws[7:], how.colour), geometry
 
 
 def _at_most(pixels: Tensor, side: int) -> Tensor:

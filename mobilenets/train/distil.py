@@ -17,6 +17,7 @@ from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint
 from mobilenets.tasks import Task
 from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.task import named
 from mobilenets.train.quick import quicken_
 from mobilenets.train.recipe import Distil
 
@@ -104,7 +105,8 @@ def imitation_loss(ours: Tensor, theirs: Tensor, how: Distil, task: Task | None 
         )
     if how.match == "embedding":
         return mse_loss(ours, theirs)
-    return (task or Classification()).imitation(ours, theirs, temperature=how.temperature)
+    both = named(ours), named(theirs)
+    return (task or Classification()).imitation(*both, temperature=how.temperature)
 
 
 def teacher_in(path: Path, *, match: str = "logits") -> Teacher:

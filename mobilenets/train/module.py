@@ -14,8 +14,9 @@ from mobilenets.data import Batch, Part, augment
 from mobilenets.errors import TrainingDiverged
 from mobilenets.nn import MobileNet
 from mobilenets.nn.blocks import ClassifierHead
-from mobilenets.tasks import Task
+from mobilenets.tasks import Outputs, Task
 from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.task import named
 from mobilenets.train.distil import Teacher, imitation_loss
 from mobilenets.train.hardware import accelerator
 from mobilenets.train.mix import WholeDropout, blend, trivial_augment
@@ -29,7 +30,7 @@ _LOOK = 50
 
 
 class Learner(pl.LightningModule):
-    """Trains a `MobileNet` on batches of uint8 images (N, 3, T, T) and labels, as `task` has them.
+    """Trains a `MobileNet` on batches of uint8 images (N, 3, T, T) and their target, of `task`.
 
     Logs `train_loss`, `holdout_loss` (without label smoothing) and the task's metric in percent,
     `holdout_top1` for classes. All randomness of an epoch follows from the seed and the epoch's
@@ -112,55 +113,59 @@ class Learner(pl.LightningModule):
             self.network.train(self.training)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = self.loss(batch.pixels, batch.labels)
+        loss = self.loss(batch.pixels, batch.target)
         if self.device.type == "cpu" or index % _LOOK == 0:
             self._check_finite("training loss", loss, f"step {index + 1}")
         self.log(
             "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True,
-            batch_size=len(batch.labels),
+            batch_size=len(batch.target),
         )  # fmt: skip
         return loss
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, images: Tensor, target: Tensor) -> Tensor:
         """The training loss of a batch, augmented."""
-        images, labels = self._varied(images, labels)
+        images, target = self._varied(images, target)
         recipe = self.recipe
         features = self.network.rows[:-1](self.normalised(images))
         logits = self.network.rows[-1](features)
         theirs = None if self._teach is None else self._teach(images)
         stands_in = theirs if recipe.distil.match == "logits" else None
-        loss = self.task.loss(logits, labels, smoothing=recipe.label_smoothing, theirs=stands_in)
+        loss = self.task.loss(
+            named(logits), target, smoothing=recipe.label_smoothing,
+            teacher=None if stands_in is None else named(stands_in),
+        )  # fmt: skip
         if theirs is None:
             return loss
         ours = logits if recipe.distil.match == "logits" else self.projection(features)
         imitation = imitation_loss(ours, theirs, recipe.distil, self.task)
         return (1 - recipe.distil.share) * loss + recipe.distil.share * imitation
 
-    def _varied(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The images (N, 3, R, R) in [0, 1] that are this process's own, and their labels."""
+    def _varied(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The images (N, 3, R, R) in [0, 1] that are this process's own, and their target."""
         arch, recipe = self.network.arch, self.recipe
         if recipe.trivial_augment:
             images = trivial_augment(images, self.part)
-        images = augment(
+        images, geometry = augment(
             images, arch.resolution, recipe.augment, generator=self.generator, part=self.part
         )
-        images, labels = blend(images, labels, recipe, classes=arch.classes)
-        return images[self.part.overlap :], labels[self.part.overlap :]
+        target = self.task.follow(target, geometry)
+        images, target = blend(images, target, recipe, classes=arch.classes)
+        return images[self.part.overlap :], target[self.part.overlap :]
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """One batch of holdout images, already at the network's resolution."""
-        images, labels = batch.pixels.float() / 255, batch.labels
-        logits = self(images)
-        self.meter.update(logits, labels)
-        loss = self.task.loss(logits, labels, theirs=self._for_unknown(images, labels))
+        images, target = batch.pixels.float() / 255, batch.target
+        outputs = named(self(images))
+        self.meter.update(outputs, target)
+        loss = self.task.loss(outputs, target, teacher=self._for_unknown(images, target))
         self._check_finite("loss on the holdout images", loss, "its end")
-        self.log("holdout_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(labels))
+        self.log("holdout_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(target))
 
-    def _for_unknown(self, images: Tensor, labels: Tensor) -> Tensor | None:
-        """The teacher's logits, where they are to stand in for a label."""
+    def _for_unknown(self, images: Tensor, target: Tensor) -> Outputs | None:
+        """The teacher's outputs, where they are to stand in for what is unknown."""
         if self._teach is None or self.recipe.distil.match != "logits":
             return None
-        return self._teach(images) if labels.isnan().any() else None
+        return None if self.task.knows_all(target) else named(self._teach(images))
 
     def on_validation_epoch_end(self) -> None:
         self.log(f"holdout_{self.task.metric}", 100 * self.meter.compute(), prog_bar=True)

@@ -7,6 +7,7 @@ import torch
 from mobilenets.data import Images, Preprocess, decode
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.tasks import Score, get_task
+from mobilenets.tasks.task import named
 
 _BATCH = 256
 
@@ -18,4 +19,4 @@ def score(checkpoint: Checkpoint, images: Images) -> Score:
     pixels = decode(images, images.val, Preprocess.from_json(checkpoint.preprocess))
     logits = torch.cat([network(part.float() / 255) for part in torch.split(pixels, _BATCH)])
     task = get_task(checkpoint.task, checkpoint.labels)
-    return task.score(logits.numpy(), images.labels[images.val])
+    return task.score(named(logits.numpy()), images.targets.take(images.val))

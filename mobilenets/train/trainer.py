@@ -45,7 +45,7 @@ from mobilenets.errors import FileError, MobileNetsError, TrainingStopped
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.processes import group
-from mobilenets.tasks import Task, get_task
+from mobilenets.tasks import Task
 from mobilenets.train.callbacks import Mended, Metrics, Stoppable, WholeFiles, averaging
 from mobilenets.train.distil import Teacher
 from mobilenets.train.hardware import accelerator, autocast, precision
@@ -87,9 +87,9 @@ def train(
     arguments, and are given the same checkpoint.
     """
     preprocess = Preprocess(arch.resolution)
-    task = get_task(images.task, images.classes)
+    task = images.task
     taught = teacher is not None and recipe.distil.match == "logits"
-    task.check(images.labels[images.train], taught=taught)
+    task.check(images.targets.take(images.train), taught=taught)
     recipe = recipe.for_images(len(images.train), started=start is not None)
     if start is not None:
         recipe = replace(recipe, mean=start.mean, std=start.std)
@@ -124,7 +124,7 @@ def train(
     return Checkpoint(
         arch=arch,
         weights=_weights_in(state),
-        labels=images.classes,
+        labels=task.labels,
         preprocess=preprocess.to_json(),
         mean=recipe.mean,
         std=recipe.std,
@@ -184,7 +184,7 @@ def _loaders(
     if len(chosen) >= part.processes:  # else each takes them all, and the mean is the same
         chosen = chosen[part.rank :: part.processes]
     holdout = MemoryPixels(
-        decode(images, chosen, preprocess), torch.from_numpy(images.labels[chosen])
+        decode(images, chosen, preprocess), torch.from_numpy(images.targets.take(chosen).values)
     )
     cores = max((os.cpu_count() or 1) // group.local_size(), 1)
     workers = cores if isinstance(pixels, StreamedPixels) else 0
@@ -262,7 +262,7 @@ def _seconds(trial: Learner, loaders: _Loaders, *, steps: int = 10) -> tuple[flo
     times = []
     for batch, _ in zip(_forever(loaders[0]), range(steps + 3), strict=False):
         begin = time.perf_counter()
-        _step_(trial, optimiser, batch.pixels.to(trial.device), batch.labels.to(trial.device))
+        _step_(trial, optimiser, batch.pixels.to(trial.device), batch.target.to(trial.device))
         times.append(time.perf_counter() - begin)
     step = sorted(times[3:])[steps // 2]
     processes = trial.part.processes
@@ -271,13 +271,13 @@ def _seconds(trial: Learner, loaders: _Loaders, *, steps: int = 10) -> tuple[flo
 
 
 def _step_(
-    trial: Learner, optimiser: torch.optim.Optimizer, pixels: Tensor, labels: Tensor
+    trial: Learner, optimiser: torch.optim.Optimizer, pixels: Tensor, target: Tensor
 ) -> None:
     """A training step, the gradients summed over the processes, until it is done."""
     optimiser.zero_grad()
     where = trial.device.type
     with autocast(where, precision(where, mixed=trial.recipe.mixed_precision)):
-        loss = trial.loss(pixels, labels)
+        loss = trial.loss(pixels, target)
     loss.backward()  # type: ignore[no-untyped-call]
     if trial.part.processes > 1:
         for weight in trial.parameters():

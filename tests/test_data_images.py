@@ -106,9 +106,9 @@ def test_a_folder_named_digits_needs_a_path(tmp_path: Path, monkeypatch: pytest.
     pets(tmp_path / "digits")
     monkeypatch.chdir(tmp_path)
 
-    assert load_images("digits").classes[0] == "0"
-    assert load_images("./digits").classes == ("cat", "dog")
-    assert load_images(Path("digits")).classes == ("cat", "dog")
+    assert load_images("digits").task.labels[0] == "0"
+    assert load_images("./digits").task.labels == ("cat", "dog")
+    assert load_images(Path("digits")).task.labels == ("cat", "dog")
 
 
 def test_fashion_mnist_comes_from_debians_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -428,14 +428,14 @@ def test_train_may_be_a_class_beside_others(tmp_path: Path):
     fill(tmp_path / "train" / "steam", 3)
     fill(tmp_path / "bus", 3)
 
-    assert load_images(tmp_path).classes == ("bus", "train")
+    assert load_images(tmp_path).task.labels == ("bus", "train")
 
 
 def test_train_with_images_of_its_own_is_a_class(tmp_path: Path):
     fill(tmp_path / "train", 3)
     fill(tmp_path / "test", 3)
 
-    assert load_images(tmp_path).classes == ("test", "train")
+    assert load_images(tmp_path).task.labels == ("test", "train")
 
 
 def test_a_class_that_train_lacks_is_refused(tmp_path: Path):
@@ -494,7 +494,7 @@ def test_a_header_is_no_image(tmp_path: Path, header: str):
 def test_a_header_may_name_the_columns_in_any_order(tmp_path: Path):
     rows = [",".join(reversed(row.split(","))) for row in pet_rows()]
 
-    assert load_images(write_csv(tmp_path, ["label,path", *rows])).classes == ("cat", "dog")
+    assert load_images(write_csv(tmp_path, ["label,path", *rows])).task.labels == ("cat", "dog")
 
 
 def test_a_third_column_is_the_split(tmp_path: Path):
@@ -513,7 +513,7 @@ def test_a_header_of_other_words_keeps_the_order(tmp_path: Path):
 def test_quoted_labels_and_empty_lines_are_fine(tmp_path: Path):
     rows = [row.replace(",dog", ',"dog, large"') for row in pet_rows()]
 
-    assert load_images(write_csv(tmp_path, [*rows, "", ""])).classes == ("cat", "dog, large")
+    assert load_images(write_csv(tmp_path, [*rows, "", ""])).task.labels == ("cat", "dog, large")
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,7 @@ def test_numbers_are_sorted_as_numbers(tmp_path: Path):
     files = {k: v if k.endswith("png") else b"10" if v == b"0" else b"9" for k, v in dots().items()}
     tar_of(tmp_path / "a.tar", files)
 
-    assert load_images(tmp_path).classes == ("9", "10")
+    assert load_images(tmp_path).task.labels == ("9", "10")
 
 
 def test_a_class_may_be_named_in_the_shard_or_in_the_index(tmp_path: Path):
@@ -322,9 +322,9 @@ def test_a_class_may_be_named_in_the_shard_or_in_the_index(tmp_path: Path):
     tar_of(tmp_path / "numbered/a.tar", dots())
     index_of(tmp_path / "numbered", classes=["dog", "cat"])
 
-    assert load_images(tmp_path / "named").classes == ("pet 0", "pet 1")
+    assert load_images(tmp_path / "named").task.labels == ("pet 0", "pet 1")
     numbered = load_images(tmp_path / "numbered")
-    assert numbered.classes == ("dog", "cat")
+    assert numbered.task.labels == ("dog", "cat")
     assert numbered.targets.values[:2].tolist() == [0, 1]
 
 
@@ -358,7 +358,7 @@ def test_a_folder_of_classes_with_an_archive_is_no_shards(tmp_path: Path):
     fill(tmp_path)
     tar_of(tmp_path / "pets.tar", dots())
 
-    assert load_images(tmp_path).classes == ("cat", "dog")
+    assert load_images(tmp_path).task.labels == ("cat", "dog")
 
 
 # Failing well

@@ -22,7 +22,6 @@ from mobilenets.archs import Arch
 from mobilenets.data import Images, MemoryPixels, Preprocess, decode, train_pixels
 from mobilenets.errors import MobileNetsError
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.tasks.task import named
 from mobilenets.train import Recipe
 from mobilenets.train.module import Learner
 from mobilenets.train.optimise import parameter_groups, rate_factor
@@ -171,5 +170,5 @@ def validated(checkpoint: Checkpoint, images: Images) -> dict[str, float]:
 def _loss(learner: Learner, pixels: Tensor, labels: Tensor) -> float:
     learner.eval()
     parts = zip(torch.split(pixels, _EVAL_BATCH), torch.split(labels, _EVAL_BATCH), strict=True)
-    losses = [len(y) * learner.task.loss(named(learner(x.float() / 255)), y) for x, y in parts]
+    losses = [len(y) * learner.task.loss(learner(x.float() / 255), y) for x, y in parts]
     return float(torch.stack(losses).sum()) / len(labels)

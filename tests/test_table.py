@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 import torch
+from mobilenets.archs.ops import ops
 
 from mobilenets.archs import Arch, at_resolution, cost, get_arch, keep_resolution, to_json, widen
-from mobilenets.archs.ops import ops
 from mobilenets.archs.parts import pieces
 from mobilenets.choosing import candidate as candidates
 from mobilenets.choosing import latency_table as tables

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from mobilenets.archs import Size
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress, each
 from mobilenets.data.preprocess import Preprocess
@@ -59,9 +60,8 @@ def _decode(
     progress: Progress | None = None,
 ) -> Tensor:
     """What cannot be read is noted in `broken`, by its place, where that is given."""
-    side = preprocess.resolution
     with torch.inference_mode(False):  # threads do not inherit it, and could not write to these
-        pixels = torch.empty((len(indices), 3, side, side), dtype=torch.uint8)
+        pixels = torch.empty((len(indices), 3, *preprocess.size), dtype=torch.uint8)
 
     def fill(at: int) -> None:
         try:
@@ -77,29 +77,31 @@ def _decode(
     return pixels
 
 
-def training_side(images: Images, resolution: int) -> int:
-    """Pixels a side of the training squares: 1.15 times the network's input, no more than is there.
+def training_size(images: Images, size: Size) -> Size:
+    """Of the training images in memory: 1.15 times the network's input, no more than is there.
 
     Smaller images stay at their native size; the batch enlarges them (`augment`).
     """
-    return min(images.native_size, round(ROOM * resolution))
+    short = min(images.native_size, round(ROOM * min(size)))
+    return Size(*(round(short * side / min(size)) for side in size))
 
 
 def train_pixels(
     images: Images,
-    resolution: int,
+    size: Size,
     *,
     memory_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> MemoryPixels | StreamedPixels:
-    """The training images as squares: in memory where they fit `memory_bytes`, else streamed.
+    """The training images, cut to the shape of `size`: in memory where they fit `memory_bytes`,
+    else streamed.
 
     By default a quarter of the machine's memory may be used.
     """
-    square = Preprocess(training_side(images, resolution))
+    square = Preprocess(training_size(images, size).written)
     limit = memory_bytes if memory_bytes is not None else int(MEMORY_PART * physical_bytes())
     streamed = StreamedPixels(images, images.train, square)
-    if len(streamed) * 3 * square.resolution**2 > limit:
+    if len(streamed) * 3 * square.size.area > limit:
         return streamed
     return MemoryPixels(streamed.decode(images.train, progress), streamed.target)
 
@@ -165,7 +167,7 @@ class StreamedPixels(Dataset[Batch]):
         progress: Progress | None = None,
     ) -> Tensor:
         return _decode(
-            self.images, indices, self.square, short_side=2 * self.square.resolution,
+            self.images, indices, self.square, short_side=2 * min(self.square.size),
             broken=broken, progress=progress,
         )  # fmt: skip
 

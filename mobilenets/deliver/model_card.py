@@ -132,10 +132,10 @@ def describe_network(record: Record) -> str:
     """The network in words: family, width, input, and its output stride where it is not 32."""
     arch = record.arch
     family = arch.name.removeprefix("mobilenet_").replace("_", "-").title()
-    side = arch.resolution
+    side = f"{arch.size.height} x {arch.size.width}"
     stride = "" if arch.output_stride == 32 else f", output stride {arch.output_stride}"
     int8 = ", in 8-bit integers" if record.in_int8 else ""
-    return f"MobileNet{family}, width {arch.width:g}, {side} x {side} pixels{stride}{int8}"
+    return f"MobileNet{family}, width {arch.width:g}, {side} pixels{stride}{int8}"
 
 
 def _rows(figures: list[tuple[str, str]]) -> str:

@@ -17,9 +17,8 @@ from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.runtimes import get_runtime
 from mobilenets.runtimes.artefact import RUNTIME_OF, describe_file
-from mobilenets.tasks import Arrays, Score, Task, task_in
+from mobilenets.tasks import Arrays, Score, Task, joined, task_in
 from mobilenets.tasks.targets import Indices
-from mobilenets.tasks.task import named
 
 Floats = NDArray[np.float32]
 _BATCH = 256
@@ -37,18 +36,18 @@ class Prediction(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A network with all it needs to be used: `run` takes float32 (N, 3, R, R) in [0, 1] and gives
-    logits (N, classes); `about` is what its file says of itself."""
+    the named outputs, (N, ...) each; `about` is what its file says of itself."""
 
     path: Path
     arch: Arch
     labels: tuple[str, ...]
     preprocess: Preprocess
     about: dict[str, Any]
-    run: Callable[[Floats], Floats]
+    run: Callable[[Floats], Arrays]
 
     @property
     def task(self) -> Task:
-        """What its logits mean."""
+        """What its outputs mean."""
         return task_in(self.about, self.labels)
 
     def predict(self, paths: Iterable[Path]) -> list[Prediction]:
@@ -67,7 +66,7 @@ class Predictor:
             self.run(part.numpy().astype(np.float32) / np.float32(255))
             for part in torch.split(pixels, _BATCH)
         ]
-        return named(np.concatenate(parts))
+        return joined(parts)
 
     def score(self, images: Images, indices: Indices) -> Arrays:
         """The outputs for these images of a data set, in order."""
@@ -91,10 +90,10 @@ def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:
     """A checkpoint, run by PyTorch."""
     network = Deployed(checkpoint).to(memory_format=torch.channels_last)
 
-    def run(images: Floats) -> Floats:
+    def run(images: Floats) -> Arrays:
         batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            return network(batch).numpy()
+            return {name: one.numpy() for name, one in network(batch).items()}
 
     return _predictor(path, checkpoint.about(), run)
 
@@ -103,13 +102,13 @@ def _load_artefact(path: Path, threads: int | None) -> Predictor:
     session = get_runtime(RUNTIME_OF[path.suffix]).load(path, threads or 0)
     about = describe_file(path, session.metadata)
 
-    def run(images: Floats) -> Floats:
-        return np.concatenate([session.run(image[None]) for image in images])
+    def run(images: Floats) -> Arrays:
+        return joined([session.run(image[None]) for image in images])
 
     return _predictor(path, about, run)
 
 
-def _predictor(path: Path, about: dict[str, Any], run: Callable[[Floats], Floats]) -> Predictor:
+def _predictor(path: Path, about: dict[str, Any], run: Callable[[Floats], Arrays]) -> Predictor:
     return Predictor(
         path=path,
         arch=from_json(about["arch"]),

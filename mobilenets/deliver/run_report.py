@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import plotly.offline
 
-from mobilenets.archs import Arch, Cost, cost, digest
+from mobilenets.archs import Arch, Cost, Size, cost, digest
 from mobilenets.archs.budget import describe
-from mobilenets.archs.rows import Bottleneck
+from mobilenets.archs.counts import LayerCost
+from mobilenets.archs.rows import Row
 from mobilenets.deliver import plots
 from mobilenets.deliver.html_page import (
     Share,
@@ -228,21 +230,34 @@ def _costs(arch: Arch, costs: Cost) -> str:
     )
 
 
+def _lines(arch: Arch, costs: Cost) -> list[tuple[str, list[LayerCost]]]:
+    """The operator and the layers of each row, then of each layer of the head."""
+    found = [
+        (_operator(row), [layer for layer in costs.layers if layer.op.row == index])
+        for index, row in enumerate(arch.rows)
+    ]
+    head = (layer for layer in costs.layers if layer.op.row == len(arch.rows))
+    return [*found, *((layer.op.part, [layer]) for layer in head)]
+
+
 def _row_costs(arch: Arch, costs: Cost) -> list[list[Any]]:
     rows: list[list[Any]] = []
-    for index in range(len(arch.rows)):
-        layers = [layer for layer in costs.layers if layer.op.row == index]
+    for index, (operator, layers) in enumerate(_lines(arch, costs)):
         sums = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
         sizes = _map(layers[0].op.in_size, layers[-1].op.out_size)
-        rows.append([str(index), _operator(arch, index), sizes, *sums])
+        rows.append([str(index), operator, sizes, *sums])
     macs, params = (max(row[column] for row in rows) for column in (3, 4))
     return [
         [*row[:3], _share("macs", row[3], macs), _share("params", row[4], params)] for row in rows
     ]
 
 
-def _map(before: int, after: int) -> str:
-    return f"{before}²" if before == after else f"{before}² → {after}²"
+def _map(before: Size, after: Size) -> str:
+    return _square(before) if before == after else f"{_square(before)} → {_square(after)}"
+
+
+def _square(size: Size) -> str:
+    return f"{size}²" if size.height == size.width else str(size)
 
 
 def _share(unit: str, value: int, most: int) -> Share:
@@ -251,7 +266,7 @@ def _share(unit: str, value: int, most: int) -> Share:
 
 def _network(arch: Arch, costs: Cost) -> str:
     header = ["input", "operator", "exp", "out", "SE", "NL", "s"]
-    rows = [_row_columns(arch, costs, index) for index in range(len(arch.rows))]
+    rows = [_row_columns(*line) for line in _lines(arch, costs)]
     text = (
         "As the papers print it: exp, channels inside a bottleneck; SE, squeeze-and-excite; NL, "
         "activation; s, stride."
@@ -259,23 +274,25 @@ def _network(arch: Arch, costs: Cost) -> str:
     return section("How the network reads", _note(text), table(header, rows, tight=True))
 
 
-def _row_columns(arch: Arch, costs: Cost, index: int) -> list[str]:
+def _row_columns(operator: str, layers: Sequence[LayerCost]) -> list[str]:
     """The paper's columns of one row: input, operator, exp, out, SE, NL, s."""
-    row = arch.rows[index]
-    ours = [layer.op for layer in costs.layers if layer.op.row == index]
+    ours = [layer.op for layer in layers]
+    blocks = [op for op in ours if op.is_depthwise]
+    expanded = blocks[-1].out_channels if any(op.role == "project" for op in ours) else None
+    weights = [op for op in ours if op.has_weights]
+    strides = prod(op.stride for op in weights)
     return [
-        f"{ours[0].in_size}² x {ours[0].in_channels}",
-        _operator(arch, index),
-        str(row.expand) if isinstance(row, Bottleneck) else "-",
+        f"{_square(ours[0].in_size)} x {ours[0].in_channels}",
+        operator,
+        "-" if expanded is None else str(expanded),
         str(ours[-1].out_channels),
-        "✓" if getattr(row, "se", False) else "-",
-        getattr(row, "act", "-"),
-        str(getattr(row, "stride", "-")),
+        "✓" if any(op.role == "gate" for op in ours) else "-",
+        next((op.act for op in weights if op.act), "-"),
+        "-" if ours[0].name.startswith("head") else str(strides),
     ]
 
 
-def _operator(arch: Arch, index: int) -> str:
-    row = arch.rows[index]
+def _operator(row: Row) -> str:
     kernel = getattr(row, "kernel", None)
     name = type(row).__name__.lower()
     return f"{name} {kernel}x{kernel}" if kernel else name

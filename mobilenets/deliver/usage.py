@@ -149,17 +149,13 @@ def contract(arch: Arch, preprocess: Preprocess, runtime: str) -> str:
     path = Path(artefact_name(runtime))
     beside = [file.name for file in files_of(path) if file != path]
     together = f", with {' and '.join(beside)} beside it," if beside else ""
-    side = preprocess.resolution
-    shape = (
-        f"1 x {side} x {side} x 3 (NHWC)"
-        if runtime == "litert"
-        else f"1 x 3 x {side} x {side} (NCHW)"
-    )
+    side = f"{preprocess.size.height} x {preprocess.size.width}"
+    shape = f"1 x {side} x 3 (NHWC)" if runtime == "litert" else f"1 x 3 x {side} (NCHW)"
     where = _BESIDE.get(path.suffix)
     return (
         f"{path.name}{together} takes an image, float32 RGB in [0, 1], {shape}, and gives logits, "
         f"1 x {arch.classes}; normalisation is inside the graph. Resize the short side to "
         f"{preprocess.short_side} pixels ({preprocess.interpolation}, antialiased) and cut the "
-        f"centre square of {side}. Labels, this rule and the architecture are in "
+        f"centre square of {preprocess.resolution}. Labels, this rule and the architecture are in "
         f"{path.with_suffix(where).name if where else 'the metadata of the file'}."
     )

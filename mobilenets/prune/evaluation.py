@@ -19,13 +19,12 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from mobilenets.archs import Arch
-from mobilenets.data import Images, Preprocess, StreamedPixels, decode, training_side
+from mobilenets.data import Images, Preprocess, StreamedPixels, decode, training_size
 from mobilenets.nn import Checkpoint, surgery
 from mobilenets.nn.gates import Gates, mean_gates, with_constant_gates
 from mobilenets.prune.settings import Settings
-from mobilenets.tasks import Targets, Task
+from mobilenets.tasks import Targets, Task, joined
 from mobilenets.tasks.targets import Indices
-from mobilenets.tasks.task import named
 from mobilenets.train import Recipe, Teacher
 from mobilenets.train.heap import kept_memory
 from mobilenets.train.module import Learner
@@ -62,8 +61,8 @@ class Shared:
         """Drawn from the training images and their holdout by the seed."""
         rng = np.random.default_rng(settings.seed)
         side = start.arch.resolution
-        square = Preprocess(training_side(images, side))
-        room = max(_POOL_BYTES // (3 * square.resolution**2), 2 * settings.statistics)
+        square = Preprocess(training_size(images, start.arch.size).written)
+        room = max(_POOL_BYTES // (3 * square.size.area), 2 * settings.statistics)
         train, held = _some(images.train, room, rng), _some(images.holdout, settings.held_out, rng)
         statistics = _some(images.train, settings.statistics, rng)
         recipe = settings.recipe(start, images, short=True).for_images(len(images.train))
@@ -200,13 +199,14 @@ def _floats(pixels: Pixels, size: int) -> Iterator[Tensor]:
 
 @torch.inference_mode()
 def _score(module: Learner, shared: Shared) -> tuple[float, float]:
-    loss, logits, count = 0.0, [], len(shared.held)
+    loss, parts, count = 0.0, [], len(shared.held)
     for at in range(0, count, _EVAL_BATCH):
         batch = np.arange(at, min(at + _EVAL_BATCH, count))
         target = torch.from_numpy(shared.held_targets.take(batch).values)
-        logits.append(module(torch.from_numpy(shared.held[batch]).float() / 255))
-        loss += float(shared.task.loss(named(logits[-1]), target, reduction="sum"))
-    found = shared.task.score(named(torch.cat(logits).numpy()), shared.held_targets)
+        outputs = module(torch.from_numpy(shared.held[batch]).float() / 255)
+        loss += float(shared.task.loss(outputs, target, reduction="sum"))
+        parts.append({name: one.numpy() for name, one in outputs.items()})
+    found = shared.task.score(joined(parts), shared.held_targets)
     return loss / count if np.isfinite(loss) else inf, found.value or 0.0
 
 

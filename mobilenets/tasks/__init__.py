@@ -8,6 +8,7 @@ from mobilenets.tasks.task import Arrays as Arrays
 from mobilenets.tasks.task import Outputs as Outputs
 from mobilenets.tasks.task import Score as Score
 from mobilenets.tasks.task import Task as Task
+from mobilenets.tasks.task import joined as joined
 from mobilenets.tasks.task import percent as percent
 from mobilenets.tasks.tasks import TASKS as TASKS
 from mobilenets.tasks.tasks import figure as figure

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,15 @@ from torchmetrics import Metric
 from mobilenets.tasks.geometry import Geometry
 from mobilenets.tasks.targets import Targets
 
-T = TypeVar("T")
 Floats = NDArray[np.float32]
 # What a network gives, by the names of its outputs: of a batch (N, ...), or of one image.
 Outputs = Mapping[str, Tensor]
 Arrays = Mapping[str, Floats]
 
 
-def named(logits: T) -> dict[str, T]:
-    """What a network or a session gives, as outputs."""
-    return {"logits": logits}  # named outputs: goes once both give their outputs by name
+def joined(parts: Sequence[Arrays]) -> dict[str, Floats]:
+    """The outputs of several batches as those of one."""
+    return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
 
 
 class Answer(NamedTuple):

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 from mobilenets.data import Batch, Part, augment
 from mobilenets.errors import TrainingDiverged
 from mobilenets.nn import MobileNet
-from mobilenets.nn.blocks import ClassifierHead
+from mobilenets.nn.heads import ClassifyHead
 from mobilenets.tasks import Outputs, Task
 from mobilenets.tasks.classification import Classification
-from mobilenets.tasks.task import named
 from mobilenets.train.distil import Teacher, imitation_loss
 from mobilenets.train.hardware import accelerator
 from mobilenets.train.mix import WholeDropout, blend, trivial_augment
@@ -74,8 +73,8 @@ class Learner(pl.LightningModule):
             norm.momentum = recipe.bn_momentum or norm.momentum
         if self.part.processes > 1:
             share_(network, accelerator())
-        last = _classifier(network)
-        rate = last.dropout.p if recipe.dropout is None else recipe.dropout
+        last = self.head.classifier
+        rate = last.rate if recipe.dropout is None else recipe.dropout
         last.dropout = WholeDropout(rate, replace(self.part, overlap=0))
 
     def _hear(self, teacher: Teacher) -> None:
@@ -83,14 +82,18 @@ class Learner(pl.LightningModule):
         a linear layer goes between, trained with the rest and left behind."""
         self._teach = teacher.for_task(self.task)
         if self.recipe.distil.match == "embedding":
-            side = self.network.arch.resolution
-            theirs = teacher(torch.zeros(1, 3, side, side)).shape[1]
-            ours = _classifier(self.network).linear.in_features
+            theirs = teacher(torch.zeros(1, 3, *self.network.arch.size)).shape[1]
+            ours = self.head.classifier.linear.in_features
             if ours != theirs:
                 self.projection = nn.Linear(ours, theirs)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of float images in [0, 1]."""
+    @property
+    def head(self) -> ClassifyHead:
+        assert isinstance(self.network.head, ClassifyHead)
+        return self.network.head
+
+    def forward(self, images: Tensor) -> Outputs:
+        """The network's outputs for float images in [0, 1]."""
         return self.network(self.normalised(images))
 
     def normalised(self, images: Tensor) -> Tensor:
@@ -106,7 +109,8 @@ class Learner(pl.LightningModule):
         torch.manual_seed(1_000_003 * self.seed + epoch)
         self.generator.manual_seed(1_000_003 * self.seed + epoch)
         head_only = epoch < self.recipe.head_epochs
-        self.network.rows[:-1].requires_grad_(not head_only)
+        self.network.requires_grad_(not head_only)
+        self.head.classifier.requires_grad_(True)
         if head_only or self.recipe.batch_norm == "frozen":
             freeze_(self.network)
         else:
@@ -126,17 +130,14 @@ class Learner(pl.LightningModule):
         """The training loss of a batch, augmented."""
         images, target = self._varied(images, target)
         recipe = self.recipe
-        features = self.network.rows[:-1](self.normalised(images))
-        logits = self.network.rows[-1](features)
-        theirs = None if self._teach is None else self._teach(images)
+        features = self.head.embed(self.network.features(self.normalised(images)))
+        outputs = self.head.classify(features)
+        theirs = self._theirs(images)
         stands_in = theirs if recipe.distil.match == "logits" else None
-        loss = self.task.loss(
-            named(logits), target, smoothing=recipe.label_smoothing,
-            teacher=None if stands_in is None else named(stands_in),
-        )  # fmt: skip
+        loss = self.task.loss(outputs, target, smoothing=recipe.label_smoothing, teacher=stands_in)
         if theirs is None:
             return loss
-        ours = logits if recipe.distil.match == "logits" else self.projection(features)
+        ours = {**outputs, "embedding": self.projection(features)}
         imitation = imitation_loss(ours, theirs, recipe.distil, self.task)
         return (1 - recipe.distil.share) * loss + recipe.distil.share * imitation
 
@@ -146,7 +147,7 @@ class Learner(pl.LightningModule):
         if recipe.trivial_augment:
             images = trivial_augment(images, self.part)
         images, geometry = augment(
-            images, arch.resolution, recipe.augment, generator=self.generator, part=self.part
+            images, arch.size.side, recipe.augment, generator=self.generator, part=self.part
         )
         target = self.task.follow(target, geometry)
         images, target = blend(images, target, recipe, classes=arch.classes)
@@ -155,7 +156,7 @@ class Learner(pl.LightningModule):
     def validation_step(self, batch: Batch, index: int) -> None:
         """One batch of holdout images, already at the network's resolution."""
         images, target = batch.pixels.float() / 255, batch.target
-        outputs = named(self(images))
+        outputs = self(images)
         self.meter.update(outputs, target)
         loss = self.task.loss(outputs, target, teacher=self._for_unknown(images, target))
         self._check_finite("loss on the holdout images", loss, "its end")
@@ -163,9 +164,15 @@ class Learner(pl.LightningModule):
 
     def _for_unknown(self, images: Tensor, target: Tensor) -> Outputs | None:
         """The teacher's outputs, where they are to stand in for what is unknown."""
-        if self._teach is None or self.recipe.distil.match != "logits":
+        if self.recipe.distil.match != "logits" or self.task.knows_all(target):
             return None
-        return None if self.task.knows_all(target) else named(self._teach(images))
+        return self._theirs(images)
+
+    def _theirs(self, images: Tensor) -> Outputs | None:
+        """What the teacher says, by the name of what is to be matched."""
+        if self._teach is None:
+            return None
+        return {self.recipe.distil.match: self._teach(images)}
 
     def on_validation_epoch_end(self) -> None:
         self.log(f"holdout_{self.task.metric}", 100 * self.meter.compute(), prog_bar=True)
@@ -195,9 +202,3 @@ class Learner(pl.LightningModule):
             chosen, lambda step: rate_factor(step, self.total_steps, self.recipe)
         )
         return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _classifier(network: MobileNet) -> ClassifierHead:
-    last = network.rows[-1]
-    assert isinstance(last, ClassifierHead)
-    return last

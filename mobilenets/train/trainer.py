@@ -174,7 +174,7 @@ def _loaders(
 ) -> _Loaders:
     """Training batches in an order set by (seed, epoch), of each this process's part; holdout
     batches as the artefact sees them. Both hand over whole batches."""
-    pixels = train_pixels(images, preprocess.resolution)
+    pixels = train_pixels(images, preprocess.size)
     batches = BatchSampler(
         EpochSampler(len(images.train), seed),
         batch_size=min(recipe.batch_size, len(images.train)),
@@ -210,8 +210,8 @@ def _first_network(arch: Arch, start: Checkpoint | None, seed: int, task: Task) 
 
 
 def _without_classifier(network: MobileNet, start: Checkpoint) -> Mapping[str, Tensor]:
-    """The weights of `start` for all rows but the last; raises `FileError` where shapes differ."""
-    last = f"rows.{len(network.arch.rows) - 1}."
+    """The weights of `start` but for its classifier; raises `FileError` where shapes differ."""
+    last = "head.classifier."
     ours = {k: v.shape for k, v in network.state_dict().items() if not k.startswith(last)}
     theirs = {k: v for k, v in start.weights.items() if k in ours}
     if {k: v.shape for k, v in theirs.items()} != ours:

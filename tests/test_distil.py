@@ -45,13 +45,15 @@ def test_the_loss_of_logits_is_hintons_by_hand():
     log_p, log_q = (log_softmax(logits / 4, axis=1) for logits in (theirs, ours))
     by_hand = 16 * (np.exp(log_p) * (log_p - log_q)).sum(1).mean()
 
-    loss = imitation_loss(torch.tensor(ours), torch.tensor(theirs), Distil(temperature=4))
+    both = ({"logits": torch.tensor(one)} for one in (ours, theirs))
+    loss = imitation_loss(*both, Distil(temperature=4))
 
     assert loss.item() == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_the_loss_of_embeddings_is_the_squared_difference():
-    ours, theirs = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]])
+    ours = {"embedding": torch.tensor([[1.0, 2.0]])}
+    theirs = {"embedding": torch.tensor([[0.0, 4.0]])}
 
     assert imitation_loss(ours, theirs, Distil(match="embedding")).item() == 2.5
 
@@ -172,7 +174,7 @@ def test_classes_it_does_not_know_are_refused():
 
 def test_another_number_of_answers_is_refused():
     with pytest.raises(FileError, match="the teacher gives 7 numbers an image where the student"):
-        imitation_loss(torch.zeros(2, 10), torch.zeros(2, 7), Distil())
+        imitation_loss({"logits": torch.zeros(2, 10)}, {"logits": torch.zeros(2, 7)}, Distil())
 
 
 def test_a_teacher_is_a_checkpoint(tmp_path: Path):

@@ -40,6 +40,7 @@ from mobilenets.prune.evaluation import Job, Parent, Shared, evaluate, gates, sc
 from mobilenets.prune.members import keep, member, records
 from mobilenets.prune.proposals import propose, smallest
 from mobilenets.prune.step import ranked
+from mobilenets.tasks.classification import ClassNumbers
 from mobilenets.train import Limits, get_recipe
 
 # fmt: off
@@ -375,9 +376,9 @@ class Watched:
 
 def test_only_training_and_holdout_images_are_read(start: Checkpoint, images: Images):
     watched = Watched(images.source)
-    labels = images.labels.copy()
-    labels[np.concatenate([images.val, images.test])] = -1  # would raise where it is used
-    poisoned = replace(images, source=watched, labels=labels)  # type: ignore[arg-type]
+    numbers = images.targets.values.copy()
+    numbers[np.concatenate([images.val, images.test])] = -1  # would raise where it is used
+    poisoned = replace(images, source=watched, targets=ClassNumbers(numbers))  # type: ignore[arg-type]
 
     list(netadapt(start, 0.9 * MACS(TINY), images=poisoned, price=MACS, settings=BRIEF))
 

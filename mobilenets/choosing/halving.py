@@ -17,7 +17,7 @@ from typing import Any
 from mobilenets.archs import Arch
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.stages import Stages
-from mobilenets.tasks import TASKS, percent
+from mobilenets.tasks import percent
 from mobilenets.text import counted
 from mobilenets.train import Recipe
 from mobilenets.train.job import TRAINED, TrainingJob, seconds_in
@@ -83,7 +83,7 @@ def train_lap(job: TrainingJob, number: int, share: float, folder: Path) -> Lap:
     stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder))
     found = _lap(job, number, folder)
     log.info(
-        f"{found.name}: loss {found.loss:.3f}, {TASKS[job.images.task].title} "
+        f"{found.name}: loss {found.loss:.3f}, {job.images.task.title} "
         f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
         f"{found.seconds:.0f} s"
     )
@@ -132,5 +132,5 @@ def _lap(job: TrainingJob, number: int, folder: Path) -> Lap:
         epochs=Checkpoint.load(folder / "trained.safetensors").training["epochs"],
         seconds=seconds_in(folder / "metrics.csv"),
         loss=float(best["holdout_loss"]),
-        score=float(best[f"holdout_{TASKS[job.images.task].metric}"]),
+        score=float(best[f"holdout_{job.images.task.metric}"]),
     )

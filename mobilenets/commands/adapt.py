@@ -28,6 +28,7 @@ from mobilenets.runs.trained import check_unclaimed, images_of, name_of, trained
 from mobilenets.runtimes import check_runtime, in_precision, is_int8
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
+from mobilenets.tasks import Task
 from mobilenets.text import counted
 from mobilenets.train import Limits, Teacher, train
 from mobilenets.train.job import save_trained
@@ -113,7 +114,7 @@ def adapt(job: Adaptation) -> dict[str, Any]:
     if isinstance(price, LatencyPrice):
         price.correct_(found.step.arch)
     _deliver(job, found, images, stages)
-    return _summary(job, found, price(found.step.arch))
+    return _summary(job, found, images.task, price(found.step.arch))
 
 
 def adapt_member(
@@ -140,7 +141,7 @@ def adapt_member(
     images = images_of(data, step.checkpoint, folder)
     found = _Member(folder, step, Budget())
     _deliver(job, found, images, Stages(folder, first="trained"))
-    return _summary(job, found, step.price)
+    return _summary(job, found, images.task, step.price)
 
 
 def check_float(runtimes: Sequence[str]) -> None:
@@ -248,7 +249,7 @@ def _deliver(job: Adaptation, found: _Member, images: Images, stages: Stages) ->
         verdict = verify(
             artefact, found.trained, images, found.budget, runtime=job.runtime, threads=job.threads
         )
-        before = {"top1_start": score(start, images).value}
+        before = {f"{images.task.metric}_start": score(start, images).value}
         write_json(folder / "verdict.json", before | verdict.to_json())
 
     stages.run("verified", [job.threads, found.budget.to_json()], ["verdict.json"], check)
@@ -270,7 +271,7 @@ def _train(job: Adaptation, found: _Member, start: Checkpoint, images: Images) -
     save_trained(replace(checkpoint, training=training), found.folder)
 
 
-def _summary(job: Adaptation, found: _Member, price: float) -> dict[str, Any]:
+def _summary(job: Adaptation, found: _Member, task: Task, price: float) -> dict[str, Any]:
     verdict = read_json(found.folder / "verdict.json")
     steps = records(job.folder)[: found.step.index + 1]
     start = from_json(steps[0]["arch"])
@@ -281,8 +282,8 @@ def _summary(job: Adaptation, found: _Member, price: float) -> dict[str, Any]:
         "budget": found.budget.to_json(),
         "price": price,
         "priced_by": LIMIT_NAMES[job.limit],
-        "top1_start": verdict["top1_start"],
-        "top1_final": verdict["top1_artefact"],
+        f"{task.metric}_start": verdict[f"{task.metric}_start"],
+        f"{task.metric}_final": verdict[f"{task.metric}_artefact"],
         **{key: verdict[key] for key in _FROM_VERDICT},
         "checkpoint": str(found.trained),
         "artefact": str(found.folder / artefact_name(job.runtime)),

@@ -17,8 +17,8 @@ from mobilenets.choosing.halving import RACING, Lap, after, has_time, hurried, r
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.commands.adapt import Adaptation, adapt, check_float
 from mobilenets.data import Images
-from mobilenets.deliver.examples import predictions
 from mobilenets.deliver.precisions import MAX_DROP, both_files, hand_over, write_both
+from mobilenets.deliver.present import PRESENTERS
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
 from mobilenets.errors import ArchError
@@ -29,7 +29,7 @@ from mobilenets.runs.stages import Stages
 from mobilenets.runtimes import in_precision
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
-from mobilenets.tasks import TASKS, figure
+from mobilenets.tasks import Task, figure
 from mobilenets.text import counted
 from mobilenets.train import How, Limits, led
 from mobilenets.train.job import TRAINED, TrainingJob, read_images
@@ -175,7 +175,7 @@ def fit(
     stages.run("exported", runtime, artefact, lambda: _export(job))
     drop_undecided(folder)
     stages.run("verified", [], ["verdict.json", "predictions.json"], lambda: _verify(job, images))
-    summary = _summary(job, training.arch)
+    summary = _summary(job, training.arch, images.task)
     stages.run("reported", [], ["report.html", "README.md"], lambda: _report(job))
     return Run(folder, summary)
 
@@ -234,7 +234,8 @@ def _images(job: _Job) -> Images:
         f"{len(getattr(images, s))} {s}" for s in ("train", "holdout", "val", "test")
     )
     log.info(
-        f"{len(images.classes)} {images.kinds}; images: {counts}; skipped {len(images.skipped)}"
+        f"{len(images.task.labels)} {images.task.kinds}; images: {counts}; "
+        f"skipped {len(images.skipped)}"
     )
     return images
 
@@ -274,7 +275,7 @@ def _considered(
         measure = measured_once(job.folder / "latency.jsonl", job.threads, exporter.export)
         choice = choose(
             job.budget,
-            classes=len(images.classes),
+            classes=len(images.task.labels),
             image_size=images.native_size,
             threads=job.threads,
             runtimes=job.runtimes,
@@ -349,14 +350,15 @@ def _verify(job: _Job, images: Images) -> None:
         job.artefact, checkpoint, images, job.budget, runtime=job.runtime, threads=job.threads,
         max_loss=MAX_DROP if job.in_int8 else MAX_LOSS,
     )  # fmt: skip
-    write_json(job.folder / "predictions.json", predictions(verdict.logits, images))
+    predictions = PRESENTERS[images.task.name].predictions(verdict.outputs, images)
+    write_json(job.folder / "predictions.json", predictions)
     write_json(job.folder / "verdict.json", verdict.to_json())
 
 
-def _summary(job: _Job, arch: Arch) -> dict[str, Any]:
+def _summary(job: _Job, arch: Arch, task: Task) -> dict[str, Any]:
     verdict = read_json(job.folder / "verdict.json")
     chosen = read_json(job.folder / "arch.json")
-    expected = expected_top1(arch)
+    expected, in_task = expected_top1(arch), PRESENTERS[task.name].in_summary
     training = Checkpoint.load(job.folder / "trained.safetensors").training
     summary = {
         "chosen": describe_arch(arch) | {"expected_imagenet_top1": expected and expected.top1},
@@ -368,15 +370,13 @@ def _summary(job: _Job, arch: Arch) -> dict[str, Any]:
         "artefact": str(job.artefact),
         "checkpoint": str(job.folder / "trained.safetensors"),
         "report": str(job.folder / "report.html"),
-        **{key: verdict[key] for key in _FROM_VERDICT if key in verdict},
+        **{key: verdict[key] for key in (*in_task, *_FROM_VERDICT) if key in verdict},
     }
     write_json(job.folder / "summary.json", summary)
     return summary
 
 
 _FROM_VERDICT = (
-    *(f"{task.metric}_{what}" for task in TASKS.values() for what in ("checkpoint", "artefact")),
-    "attributes",
     "latency",
     "size_bytes",
     "macs",

@@ -20,6 +20,7 @@ from mobilenets.files import read_json, write_text
 from mobilenets.nn import Checkpoint
 from mobilenets.prune import Price
 from mobilenets.prune.members import ASKED, records, run_price
+from mobilenets.tasks import get_task
 from mobilenets.text import counted
 
 
@@ -141,15 +142,16 @@ def _table(family: Family) -> str:
 def _trained(run: Path, price: Price | None, known: float | None) -> Point:
     """A run's network at the epoch that was kept."""
     try:
-        arch = Checkpoint.load(run / "trained.safetensors").arch
+        checkpoint = Checkpoint.load(run / "trained.safetensors")
         with (run / "metrics.csv").open(newline="") as file:
             kept = min(csv.DictReader(file), key=lambda row: float(row["holdout_loss"]))
     except (OSError, KeyError, ValueError) as error:
         raise FileError(f"{run} is no run of `mobilenets train`: {error}; give others") from error
-    spent = known if known is not None else price(arch) if price else None
+    spent = known if known is not None else price(checkpoint.arch) if price else None
     if spent is None:
         raise FileError(f"{run} cannot be priced without this machine's table: mobilenets table")
-    return Point(run.resolve().name, spent, float(kept["holdout_top1"]))
+    metric = get_task(checkpoint.task, checkpoint.labels).metric
+    return Point(run.resolve().name, spent, float(kept[f"holdout_{metric}"]))
 
 
 def _widths(start: dict[str, Any], price: Price) -> tuple[Point, ...]:

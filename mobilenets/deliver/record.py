@@ -13,14 +13,15 @@ from typing import Any, TypeVar
 
 from mobilenets.archs import Arch, Budget, from_json
 from mobilenets.data import Preprocess
+from mobilenets.deliver.present import PRESENTERS, Presenter
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes.artefact import artefact_name, files_of
-from mobilenets.tasks import Task, get_task
+from mobilenets.tasks import Task, task_in
 
 T = TypeVar("T")
 
-# What report and card read of each file.
+# What report and card read of each file; a task's presenter reads more.
 # fmt: off
 _IMAGES = (
     "name", "classes", "counts", "class_counts", "skipped", "ignored", "split", "fingerprint",
@@ -34,14 +35,6 @@ _VERDICT = (
     "verified", "within_budget", "complaints", "limits", "images", "agreement",
     "max_relative_error", "latency", "size_bytes", "macs", "params",
 )
-# Of each task: what the verdict has more, and what the predictions are.
-_OF_TASK = {
-    "classification": (
-        ("top1_checkpoint", "top1_artefact", "top5_artefact"),
-        ("classes", "confusion", "wrong", "right"),
-    ),
-    "attributes": (("map_checkpoint", "map_artefact", "attributes"), ()),
-}
 # fmt: on
 
 
@@ -67,6 +60,11 @@ class Record:
     sha256: dict[str, str]
 
     @property
+    def presenter(self) -> Presenter:
+        """What shows the task's part of it."""
+        return PRESENTERS[self.task.name]
+
+    @property
     def in_int8(self) -> bool:
         """Whether the artefact is in 8-bit integers."""
         return self.chosen.get("precision") == "int8"
@@ -75,8 +73,8 @@ class Record:
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""
     images = _part(folder / "images.json", _object(*_IMAGES))
-    task = get_task(images.get("task", "classification"), images["classes"])
-    in_verdict, in_predictions = _OF_TASK[task.name]
+    task = task_in(images, images["classes"])
+    presenter = PRESENTERS[task.name]
     chosen = _part(folder / "arch.json", _object("arch", "runtime", "binding_limit", "considered"))
     artefact = _part(folder / "arch.json", lambda _: artefact_name(chosen["runtime"]))
     metrics = _part(folder / "metrics.csv", _metrics(f"holdout_{task.metric}"))
@@ -92,8 +90,8 @@ def read_run(folder: Path) -> Record:
         chosen=chosen,
         candidates=_part(folder / "candidates.jsonl", _candidates),
         metrics=metrics,
-        verdict=_part(folder / "verdict.json", _object(*_VERDICT, *in_verdict)),
-        predictions=_part(folder / "predictions.json", _object(*in_predictions)),
+        verdict=_part(folder / "verdict.json", _object(*_VERDICT, *presenter.in_verdict)),
+        predictions=_part(folder / "predictions.json", _object(*presenter.in_predictions)),
         training=_part(folder / "training.json", _object("recipe", "seed")),
         epochs=min(epochs, len(metrics)),  # an adapted network tells of its start's, too
         sha256={

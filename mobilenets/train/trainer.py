@@ -28,7 +28,7 @@ from mobilenets.data import Images, Preprocess, decode
 from mobilenets.errors import FileError, MobileNetsError, TrainingStopped
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.tasks import Task, get_task
+from mobilenets.tasks import Task
 from mobilenets.train import group
 from mobilenets.train.callbacks import Mended, Metrics, Stoppable, WholeFiles, averaging
 from mobilenets.train.distil import Teacher
@@ -70,9 +70,9 @@ def train(
     (docs/training.md). All of them call this with the same arguments, and are given the same
     checkpoint; or one leads (`group.led`), and it alone calls this.
     """
-    task = get_task(images.task, images.classes)
+    task = images.task
     taught = teacher is not None and recipe.distil.match == "logits"
-    task.check(images.labels[images.train], taught=taught)
+    task.check(images.targets.take(images.train), taught=taught)
     recipe = recipe.for_images(len(images.train), started=start is not None)
     if start is not None:
         recipe = replace(recipe, mean=start.mean, std=start.std)
@@ -93,7 +93,7 @@ def train(
     return Checkpoint(
         arch=arch,
         weights=_weights_in(state),
-        labels=images.classes,
+        labels=task.labels,
         preprocess=Preprocess(arch.resolution).to_json(),
         mean=recipe.mean,
         std=recipe.std,

@@ -16,6 +16,7 @@ from torch.testing import assert_close
 from torch.utils.data import DataLoader
 from torchvision.transforms import functional as pil_transforms
 
+from mobilenets.archs import Size
 from mobilenets.data import (
     Arrays,
     Augment,
@@ -30,7 +31,7 @@ from mobilenets.data import (
     load_images,
     physical_bytes,
     train_pixels,
-    training_side,
+    training_size,
     whole,
 )
 from mobilenets.data.pool import each
@@ -155,11 +156,11 @@ def test_training_squares_have_room_for_crops_but_invent_no_pixels(
 ):
     images = replace(array_images(), native_size=native)
 
-    assert training_side(images, resolution) == side
+    assert training_size(images, Size(resolution, resolution)) == (side, side)
 
 
 def test_training_pixels_are_the_training_images_with_their_labels():
-    data = train_pixels(array_images(), 16)
+    data = train_pixels(array_images(), Size(16, 16))
 
     assert isinstance(data, MemoryPixels)
     assert data.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
@@ -169,13 +170,15 @@ def test_training_pixels_are_the_training_images_with_their_labels():
 
 @pytest.mark.parametrize(("memory_bytes", "kind"), [(1536, MemoryPixels), (1535, StreamedPixels)])
 def test_images_beyond_the_memory_limit_are_streamed(memory_bytes: int, kind: type):
-    assert type(train_pixels(array_images(), 8, memory_bytes=memory_bytes)) is kind  # 8 * 3 * 8 * 8
+    assert (
+        type(train_pixels(array_images(), Size(8, 8), memory_bytes=memory_bytes)) is kind
+    )  # 8 * 3 * 8 * 8
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_streamed_batches_equal_those_in_memory(tmp_path: Path, suffix: str):
     images = photo_images(tmp_path, suffix=suffix, size=(640, 480))
-    memory, streamed = (train_pixels(images, 32, memory_bytes=n) for n in (10**9, 0))
+    memory, streamed = (train_pixels(images, Size(32, 32), memory_bytes=n) for n in (10**9, 0))
     got, expected = streamed.__getitems__([1, 0]), memory.__getitems__([1, 0])
 
     assert isinstance(streamed, StreamedPixels)
@@ -185,7 +188,7 @@ def test_streamed_batches_equal_those_in_memory(tmp_path: Path, suffix: str):
 
 def test_a_photo_read_smaller_for_training_looks_the_same(tmp_path: Path):
     images = photo_images(tmp_path, suffix="jpg", size=(640, 480))
-    squares = train_pixels(images, 32).__getitems__(range(len(images.train)))[0]
+    squares = train_pixels(images, Size(32, 32)).__getitems__(range(len(images.train)))[0]
 
     exact = decode(images, images.train, Preprocess(37))
     assert_close(squares.float(), exact.float(), atol=4, rtol=0)
@@ -193,7 +196,7 @@ def test_a_photo_read_smaller_for_training_looks_the_same(tmp_path: Path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_hands_whole_batches_over(tmp_path: Path, workers: int):
-    data = train_pixels(photo_images(tmp_path), 16, memory_bytes=0)
+    data = train_pixels(photo_images(tmp_path), Size(16, 16), memory_bytes=0)
     loader = DataLoader(
         data,
         batch_size=2,
@@ -243,7 +246,7 @@ def test_epochs_and_seeds_have_orders_of_their_own():
 
 
 def varied(batch: Tensor, side: int, how: Augment, generator: torch.Generator) -> Tensor:
-    return augment(batch, side, how, generator=generator)[0]
+    return augment(batch, Size(side, side), how, generator=generator)[0]
 
 
 def test_without_variation_images_are_only_scaled_to_0_1():
@@ -380,7 +383,7 @@ def test_points_go_where_the_pixels_go():
         marked[torch.arange(200), :, row - dy, column - dx] = 255
     places = torch.stack([column, row], dim=1) / 32 - 1
 
-    got, geometry = augment(marked, 64, how, generator=seeded())
+    got, geometry = augment(marked, Size(64, 64), how, generator=seeded())
     moved = geometry.points(places[:, None].float())[:, 0]
 
     inside = (moved.abs() < 0.8).all(dim=1)  # further out the mirrored image has a mark, too

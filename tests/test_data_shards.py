@@ -17,6 +17,7 @@ from PIL import Image
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
+from mobilenets.archs import Size
 from mobilenets.cli.app import app
 from mobilenets.data import (
     Images,
@@ -104,7 +105,7 @@ def test_shards_are_split_as_the_folder_they_were_made_of(tmp_path: Path, split:
 
 def test_training_batches_are_those_of_the_folder(tmp_path: Path):
     images, shards = sharded(tmp_path)
-    one, other = (train_pixels(each, 8, memory_bytes=0) for each in (images, shards))
+    one, other = (train_pixels(each, Size(8, 8), memory_bytes=0) for each in (images, shards))
 
     for a, b in zip(one.__getitems__([3, 0, 5]), other.__getitems__([3, 0, 5]), strict=True):
         assert_close(a, b, rtol=0, atol=0)

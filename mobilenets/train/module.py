@@ -144,7 +144,9 @@ class Learner(pl.LightningModule):
         self.meter.update(logits, labels)
         loss = self.task.loss(logits, labels, theirs=self._for_unknown(images, labels))
         self._check_finite("loss on the holdout images", loss, "its end")
-        self.log("holdout_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(labels))
+        # Lightning divides by the processes' mean number of images, cut to a whole one.
+        count = len(labels) * self.trainer.world_size
+        self.log("holdout_loss", loss, prog_bar=True, sync_dist=True, batch_size=count)
 
     def _for_unknown(self, images: Tensor, labels: Tensor) -> Tensor | None:
         """The teacher's logits, where they are to stand in for a label."""

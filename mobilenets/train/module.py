@@ -150,7 +150,9 @@ class Learner(pl.LightningModule):
         self.meter.update(outputs, target)
         loss = self.task.loss(outputs, target, teacher=self._for_unknown(images, target))
         self._check_finite("loss on the holdout images", loss, "its end")
-        self.log("holdout_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(target))
+        # Lightning divides by the processes' mean number of images, cut to a whole one.
+        count = len(target) * self.trainer.world_size
+        self.log("holdout_loss", loss, prog_bar=True, sync_dist=True, batch_size=count)
 
     def _for_unknown(self, images: Tensor, target: Tensor) -> Outputs | None:
         """The teacher's outputs, where they are to stand in for what is unknown."""

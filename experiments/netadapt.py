@@ -51,6 +51,7 @@ from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.processes.child import usable_cores
 from mobilenets.prune import Settings, Step, Workers
 from mobilenets.prune.members import member, records, run_price
+from mobilenets.runtimes import DEFAULT
 from mobilenets.train import Limits, Recipe, train
 from mobilenets.train.job import save_trained, seconds_in
 from mobilenets.train.module import Learner
@@ -325,7 +326,7 @@ def _slower(than: Arch, archs: list[Arch]) -> tuple[list[float], float]:
 
 def _measured_together(archs: list[Arch]) -> list[Latency]:
     """In turns, so that what others do to the machine's caches meets all alike."""
-    networks = [(arch, "onnxruntime") for arch in archs]
+    networks = [(arch, DEFAULT) for arch in archs]
     return measure_networks(networks, threads=1, seconds=SECONDS)
 
 

@@ -40,6 +40,7 @@ from mobilenets.prune.evaluation import Outcome
 from mobilenets.prune.members import keep, member_path, records, run_price
 from mobilenets.prune.prices import LatencyPrice, latency_price
 from mobilenets.runs.stages import Stages
+from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.runtimes.artefact import artefact_name, is_intact, size_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.train import How
@@ -155,17 +156,17 @@ def test_any_member_can_be_delivered(done: Path):
 
 @pytest.mark.slow
 def test_a_size_is_that_of_the_runtimes_file(start: Path, tmp_path: Path):
-    runtime = "openvino"  # whose graph is larger than that network's weights
+    engine = Engine("openvino")  # whose graph is larger than that network's weights
 
     def sized(limit: float) -> Adaptation:
         budget = Budget(size_bytes=limit)
-        return Adaptation(start, "digits", budget, runtime, settings=BRIEF, out=tmp_path)
+        return Adaptation(start, "digits", budget, engine, settings=BRIEF, out=tmp_path)
 
     checkpoint = Checkpoint.load(start)
     job = sized(0.9 * sized(1e6).price()(checkpoint.arch))
     cut(job, load_images("digits"))
-    last, path = records(tmp_path)[-1], tmp_path / artefact_name(runtime)
-    export_isolated([Job(member_path(tmp_path, last["index"]), path)], runtime)
+    last, path = records(tmp_path)[-1], tmp_path / artefact_name(engine.runtime)
+    export_isolated([Job(member_path(tmp_path, last["index"]), path)], engine)
 
     assert size_of(path) <= last["price"] <= job.target
     price = run_price(tmp_path)
@@ -205,7 +206,7 @@ def test_fit_adapts_from_a_network_of_twice_the_budget(
     assert asked["how"] == How(race=1)
     job = record["job"]
     assert job.source == asked["out"] == tmp_path / "start"
-    assert (job.budget, job.runtime, job.settings.seed) == (Budget(macs=1e6), "openvino", 3)
+    assert (job.budget, job.engine, job.settings.seed) == (Budget(macs=1e6), Engine("openvino"), 3)
     assert (job.settings.step, job.settings.decay) == (0.05, 1.0)  # docs/adapt.md: steps of 5 %
     fit_adapted("digits", Budget(macs=1e6), out=tmp_path, how=How(race=4))
     assert asked["how"] == How(race=4)
@@ -295,10 +296,11 @@ class Device:
         channels = sum(getattr(row, "out", 0) for row in arch.rows)
         return self.table.predict_ms(arch) * (1.25 + 5 / channels)
 
-    def __call__(self, archs: Sequence[Arch], runtime: str) -> list[Latency]:
+    def __call__(self, archs: Sequence[Arch], engine: Engine) -> list[Latency]:
         self.asked += len(archs)
         return [
-            Latency((self.ms(arch),) * 10, 1, runtime, "1", 1, "fp32", 1, "fake") for arch in archs
+            Latency((self.ms(arch),) * 10, 1, engine.runtime, "1", 1, "fp32", 1, "fake")
+            for arch in archs
         ]
 
 
@@ -344,7 +346,7 @@ def test_without_a_table_it_is_said_how_to_build_one(
         match=r"no latency table of onnxruntime with 1 thread on this machine; build it with: "
         "mobilenets table --runtime onnxruntime --threads 1",
     ):
-        latency_price("onnxruntime", 1, Device())
+        latency_price(DEFAULT, 1, Device())
 
 
 # ---------------------------------------------------------------------------------------- errors
@@ -367,7 +369,7 @@ def test_a_limit_out_of_reach_names_itself_before_anything_is_read(start: Path, 
         ({"budget": Budget()}, "adapted to one limit, which is its price, got none; give one"),
         ({"budget": Budget(macs=1e6, params=1e6)}, "got macs, params; give one"),
         ({"long_epochs": -1}, "long_epochs must be a whole number of at least 0, got -1"),
-        ({"runtime": "tensorrt"}, "tensorrt"),
+        ({"engine": Engine("openvino", "int8")}, "in float, got openvino-int8; adapt for openvino"),
     ],
 )
 def test_jobs_that_cannot_be_are_refused(words: dict[str, Any], sentence: str):

@@ -193,10 +193,10 @@ def latency(
     """
     from mobilenets.cli import latencies
     from mobilenets.measuring.target import measure_targets
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.runtimes import parse_engines
 
     found = measure_targets(
-        targets, width=width, resolution=resolution, runtimes=runtime_names(runtime, int8=int8),
+        targets, width=width, resolution=resolution, engines=parse_engines(runtime, int8=int8),
         threads=threads,
     )  # fmt: skip
     return latencies.show(found, compared=compare, json=json)
@@ -240,20 +240,20 @@ def choose(
     """
     from mobilenets.choosing.choice import choose as choose_network
     from mobilenets.choosing.latency_table import load_tables
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.runtimes import parse_engines
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    names = runtime_names(runtime, int8=int8)
+    engines = parse_engines(runtime, int8=int8)
     choice = choose_network(
         budget, classes=classes, image_size=image_size, threads=threads,
-        runtimes=names, tables=load_tables(names, threads),
+        runtimes=engines, tables=load_tables(engines, threads),
     )  # fmt: skip
     if json:
         return show_json(choice.to_json())
     header = ["network", "runtime", "expected top-1", "p50 ms", "MACs", "params", "file bytes"]
     rows = [
         [
-            one.arch.full_name, one.runtime, one.expected.top1,
+            one.arch.full_name, str(one.engine), one.expected.top1,
             one.latency and one.latency.p50_ms, one.macs, one.params, one.file_bytes,
         ]
         for one in choice.shortlist()
@@ -261,7 +261,7 @@ def choose(
     show_table(header, rows)
     chosen = choice.chosen
     return print(
-        f"\nchosen: {chosen.arch.full_name} in {chosen.runtime}; {choice.binding_limit} binds"
+        f"\nchosen: {chosen.arch.full_name} in {chosen.engine}; {choice.binding_limit} binds"
     )
 
 
@@ -298,12 +298,12 @@ def tradeoff(
     from mobilenets.choosing.choice import predict_all
     from mobilenets.choosing.latency_table import load_tables
     from mobilenets.deliver import tradeoff as pages
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.runtimes import parse_engines
 
-    names = runtime_names(runtime, int8=int8)
-    tables = load_tables(names, threads)
+    engines = parse_engines(runtime, int8=int8)
+    tables = load_tables(engines, threads)
     pools = predict_all(
-        classes=classes, image_size=image_size, threads=threads, runtimes=names, tables=tables
+        classes=classes, image_size=image_size, threads=threads, engines=engines, tables=tables
     )
     pages.write_tradeoff(pools, tables, page, threads=threads)
     return show_json(pages.to_json(pools)) if json else print(page)
@@ -354,13 +354,13 @@ def fit(
     from mobilenets.commands.fit import fit as fit_network
     from mobilenets.commands.fit import fit_adapted
     from mobilenets.processes import group
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.runtimes import parse_engines
     from mobilenets.train import How, Limits
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     words: dict[str, Any] = {
         "out": out, "threads": threads, "seed": seed,
-        "runtimes": runtime_names(runtime, int8=int8),
+        "runtimes": parse_engines(runtime, int8=int8),
         "limits": Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
         "how": How(weights, recipe, teacher, task, race),
     }  # fmt: skip
@@ -428,11 +428,13 @@ def adapt(
     from mobilenets.commands.adapt import Adaptation, adapt_member
     from mobilenets.commands.adapt import adapt as adapt_network
     from mobilenets.prune import Settings, Workers
+    from mobilenets.runtimes import Engine
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    engine = Engine.parse(runtime)
     if member is not None:
         record = adapt_member(
-            source, member, data, runtime=runtime, threads=threads, long_epochs=long_epochs
+            source, member, data, engine=engine, threads=threads, long_epochs=long_epochs
         )
     else:
         settings = Settings(
@@ -442,7 +444,7 @@ def adapt(
         )  # fmt: skip
         record = adapt_network(
             Adaptation(
-                source, data, budget, runtime=runtime, threads=threads, settings=settings,
+                source, data, budget, engine=engine, threads=threads, settings=settings,
                 long_epochs=long_epochs, workers=Workers(workers, ray), out=out,
             )
         )  # fmt: skip
@@ -473,8 +475,10 @@ def quantise(
     from mobilenets.cli import quantising
     from mobilenets.commands.quantize import Quantisation
     from mobilenets.commands.quantize import quantise as quantise_network
+    from mobilenets.runtimes import Engine
 
-    record = quantise_network(Quantisation(source, data, runtime, threads, drop, smaller, out))
+    engine = Engine.parse(runtime)
+    record = quantise_network(Quantisation(source, data, engine, threads, drop, smaller, out))
     show_json(record) if json else quantising.show(record)
     _end(record)
 

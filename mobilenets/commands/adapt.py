@@ -26,7 +26,7 @@ from mobilenets.prune.members import ASKED, STEPS, keep, member, member_path, re
 from mobilenets.prune.prices import LatencyPrice, arithmetic_price, latency_price
 from mobilenets.runs.stages import Stages
 from mobilenets.runs.trained import check_unclaimed, images_of, name_of, trained_in
-from mobilenets.runtimes import check_runtime, in_precision, is_int8
+from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.text import counted
@@ -55,7 +55,7 @@ class Adaptation:
     source: Path
     data: str | Path
     budget: Budget
-    runtime: str = "onnxruntime"
+    engine: Engine = DEFAULT
     threads: int = 1
     settings: Settings = field(default_factory=Settings)
     long_epochs: int = 10
@@ -63,8 +63,8 @@ class Adaptation:
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        check_runtime(self.runtime)
-        check_float([self.runtime])
+        check_runtime(self.engine)
+        check_float([self.engine])
         _check_epochs(self.long_epochs)
         if group.size() > 1:
             raise MobileNetsError(
@@ -97,9 +97,9 @@ class Adaptation:
     def price(self) -> Price:
         """The price of a network by the limit."""
         if self.limit != "latency_ms":
-            return arithmetic_price(self.limit, self.runtime)
+            return arithmetic_price(self.limit, self.engine)
         measure = measured_once(self.folder / "latency.jsonl", self.threads)
-        return latency_price(self.runtime, self.threads, measure)
+        return latency_price(self.engine, self.threads, measure)
 
 
 def adapt(job: Adaptation) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def adapt_member(
     index: int,
     data: str | Path,
     *,
-    runtime: str = "onnxruntime",
+    engine: Engine = DEFAULT,
     threads: int = 1,
     long_epochs: int = 10,
 ) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def adapt_member(
     asked = read_json(run / ASKED)
     settings = asked["settings"] | {"kinds": tuple(asked["settings"]["kinds"])}
     job = Adaptation(
-        source=member_path(run, 0), data=data, budget=Budget(**asked["budget"]), runtime=runtime,
+        source=member_path(run, 0), data=data, budget=Budget(**asked["budget"]), engine=engine,
         threads=threads, settings=Settings(**settings), long_epochs=long_epochs, out=run,
     )  # fmt: skip
     folder = run / "members" / f"{index:03}"
@@ -149,14 +149,13 @@ def adapt_member(
     return _summary(job, found, step.price)
 
 
-def check_float(runtimes: Sequence[str]) -> None:
-    """Raise `MobileNetsError` unless all of `runtimes` have the network in float."""
-    for name in runtimes:
-        if is_int8(name):
-            own, _ = in_precision(name)
+def check_float(engines: Sequence[Engine]) -> None:
+    """Raise `MobileNetsError` unless all of `engines` have the network in float."""
+    for engine in engines:
+        if engine.is_int8:
             raise MobileNetsError(
-                f"networks are adapted in float, got {name}; adapt for {own}, and quantise what "
-                "comes of it"
+                f"networks are adapted in float, got {engine}; adapt for {engine.runtime}, and "
+                "quantise what comes of it"
             )
 
 
@@ -186,8 +185,8 @@ def run_steps(
         "start": start.digest(),
         "images": {"data": images.fingerprint, "rule": asdict(images.rule)},
         "budget": job.budget.to_json(),
-        "latency": [job.runtime, job.threads] if job.limit == "latency_ms" else None,
-        "files": job.runtime if job.limit == "size_bytes" else None,
+        "latency": [str(job.engine), job.threads] if job.limit == "latency_ms" else None,
+        "files": str(job.engine) if job.limit == "size_bytes" else None,
         "settings": asdict(job.settings),
     }
     _claim(job.folder, inputs)
@@ -240,11 +239,11 @@ def _deliver(job: Adaptation, found: _Member, images: Images, stages: Stages) ->
     folder, start = found.folder, Checkpoint.load(member_path(job.folder, 0))
     inputs = [found.step.checkpoint.digest(), images.fingerprint, job.long_epochs]
     stages.run("trained", inputs, [found.trained.name], lambda: _train(job, found, start, images))
-    artefact = folder / artefact_name(job.runtime)
+    artefact = folder / artefact_name(job.engine.runtime)
     files = [file.name for file in files_of(artefact)]
     stages.run(
-        "exported", job.runtime, files,
-        lambda: export_isolated([Job(found.trained, artefact)], job.runtime),
+        "exported", str(job.engine), files,
+        lambda: export_isolated([Job(found.trained, artefact)], job.engine),
     )  # fmt: skip
 
     drop_undecided(folder)
@@ -252,7 +251,7 @@ def _deliver(job: Adaptation, found: _Member, images: Images, stages: Stages) ->
     def check() -> None:
         log.info(f"verifying on {len(images.val)} validation images")
         verdict = verify(
-            artefact, found.trained, images, found.budget, runtime=job.runtime, threads=job.threads
+            artefact, found.trained, images, found.budget, runtime=job.engine, threads=job.threads
         )
         before = {"top1_start": score(start, images).value}
         write_json(folder / "verdict.json", before | verdict.to_json())
@@ -291,7 +290,7 @@ def _summary(job: Adaptation, found: _Member, price: float) -> dict[str, Any]:
         "top1_final": verdict["top1_artefact"],
         **{key: verdict[key] for key in _FROM_VERDICT},
         "checkpoint": str(found.trained),
-        "artefact": str(found.folder / artefact_name(job.runtime)),
+        "artefact": str(found.folder / artefact_name(job.engine.runtime)),
     }
     write_json(found.folder / "summary.json", summary)
     return summary

@@ -19,6 +19,7 @@ from mobilenets.commands.adapt import Adaptation, adapt, check_float
 from mobilenets.data import Images
 from mobilenets.deliver.examples import predictions
 from mobilenets.deliver.precisions import MAX_DROP, both_files, hand_over, write_both
+from mobilenets.deliver.record import engine_of
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
 from mobilenets.errors import ArchError
@@ -27,7 +28,7 @@ from mobilenets.nn import Checkpoint
 from mobilenets.processes import group
 from mobilenets.prune import Settings
 from mobilenets.runs.stages import Stages
-from mobilenets.runtimes import in_precision
+from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
 from mobilenets.tasks import TASKS, figure
@@ -113,25 +114,20 @@ class _Job:
     data: str | Path
     budget: Budget
     folder: Path
-    runtimes: tuple[str, ...]
+    engines: tuple[Engine, ...]
     threads: int
     seed: int
     how: How
     limits: Limits
 
     @property
-    def runtime(self) -> str:
+    def engine(self) -> Engine:
         """The one that was chosen."""
-        return read_json(self.folder / "arch.json")["runtime"]
-
-    @property
-    def in_int8(self) -> bool:
-        """Whether the network was chosen in 8-bit integers."""
-        return read_json(self.folder / "arch.json").get("precision") == "int8"
+        return engine_of(read_json(self.folder / "arch.json"))
 
     @property
     def artefact(self) -> Path:
-        return self.folder / artefact_name(self.runtime)
+        return self.folder / artefact_name(self.engine.runtime)
 
 
 @group.joined()
@@ -142,7 +138,7 @@ def fit(
     out: str | Path | None = None,
     limits: Limits | None = None,
     how: How | None = None,
-    runtimes: Sequence[str] = ("onnxruntime",),
+    runtimes: Sequence[str | Engine] = (DEFAULT,),
     threads: int = 1,
     seed: int = 0,
 ) -> Run:
@@ -157,13 +153,12 @@ def fit(
     does.
     """
     folder = Path(out) if out is not None else default_folder(data, budget)
-    job = _Job(
-        data, budget, folder, tuple(runtimes), threads, seed, how or How(), limits or Limits()
-    )
+    engines = tuple(map(Engine.parse, runtimes))
+    job = _Job(data, budget, folder, engines, threads, seed, how or How(), limits or Limits())
     families, images = group.decided(lambda: (_families(job.how), _images(job)))
     stages = Stages(folder, first="chosen")
     read = {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped}
-    asked = {"budget": budget.to_json(), "threads": threads, "runtimes": list(runtimes)}
+    asked = {"budget": budget.to_json(), "threads": threads, "runtimes": list(map(str, engines))}
     stages.run(
         "chosen", [read, asked, families, *_raced_by(job, images)],
         ["arch.json", "candidates.jsonl"],
@@ -171,10 +166,11 @@ def fit(
     )  # fmt: skip
     training = group.decided(lambda: _chosen_training(job, images))
     stages.run("trained", training.inputs(), TRAINED, lambda: _train(job, training), together=True)
-    runtime, in_int8, artefact = group.decided(
-        lambda: (job.runtime, job.in_int8, [file.name for file in files_of(job.artefact)])
+    engine, artefact = group.decided(
+        lambda: (job.engine, [file.name for file in files_of(job.artefact)])
     )
-    if in_int8:
+    runtime = engine.runtime
+    if engine.is_int8:
         stages.run("quantised", runtime, both_files(runtime), lambda: _quantise(job, images))
     stages.run("exported", runtime, artefact, lambda: _export(job))
     group.decided(lambda: drop_undecided(folder))
@@ -191,16 +187,17 @@ def fit_adapted(
     out: str | Path | None = None,
     limits: Limits | None = None,
     how: How | None = None,
-    runtimes: Sequence[str] = ("onnxruntime",),
+    runtimes: Sequence[str | Engine] = (DEFAULT,),
     threads: int = 1,
     seed: int = 0,
 ) -> dict[str, Any]:
     """`fit` for a budget twice as large, in the folder `start` of the run, and from there
     `adapt` to this one; the record is that of `adapt`."""
-    check_float(runtimes)
+    engines = [Engine.parse(runtime) for runtime in runtimes]
+    check_float(engines)
     folder = Path(out) if out is not None else default_folder(data, budget)
     job = Adaptation(
-        folder / "start", data, budget, runtime=runtimes[0], threads=threads,
+        folder / "start", data, budget, engine=engines[0], threads=threads,
         settings=replace(_STRIDES, seed=seed), out=folder,
     )  # fmt: skip
     larger = replace(budget, **{job.limit: ROOM * budget.limits()[job.limit]})
@@ -208,10 +205,10 @@ def fit_adapted(
     if how.race is None:  # a cheaper network than is asked for leaves nothing to shrink
         how = replace(how, race=1)
     start = fit(
-        data, larger, out=job.source, limits=limits, how=how, runtimes=runtimes, threads=threads,
+        data, larger, out=job.source, limits=limits, how=how, runtimes=engines, threads=threads,
         seed=seed,
     )  # fmt: skip
-    return adapt(replace(job, runtime=start.summary["latency"]["runtime"]))
+    return adapt(replace(job, engine=Engine(start.summary["latency"]["runtime"])))
 
 
 def default_folder(data: str | Path, budget: Budget) -> Path:
@@ -282,9 +279,9 @@ def _considered(
             classes=len(images.classes),
             image_size=images.native_size,
             threads=job.threads,
-            runtimes=job.runtimes,
+            runtimes=job.engines,
             measure=measure,
-            tables=load_tables(job.runtimes, job.threads),
+            tables=load_tables(job.engines, job.threads),
             families=families,
         )
         return choice, contenders(choice, job.budget, measure, _racing(job, images))
@@ -300,15 +297,14 @@ def _keep_choice(
     job: _Job, choice: Choice, raced: list[Candidate], winner: Arch, laps: list[Lap]
 ) -> None:
     chosen = next(one for one in raced if one.arch == winner)
-    runtime, precision = in_precision(chosen.runtime)
-    measured = {(one.arch, one.runtime): one for one in raced}
-    known = (measured.get((one.arch, one.runtime), one) for one in choice.candidates)
+    measured = {(one.arch, one.engine): one for one in raced}
+    known = (measured.get((one.arch, one.engine), one) for one in choice.candidates)
     lines = [json.dumps(one.to_json()) for one in known]
     write_text(job.folder / "candidates.jsonl", "\n".join(lines) + "\n")
     record = {
         "arch": to_json(chosen.arch),
-        "runtime": runtime,
-        "precision": precision,
+        "runtime": chosen.engine.runtime,
+        "precision": chosen.engine.precision,
         "chosen": chosen.to_json(),
         "binding_limit": choice.binding_limit if winner == raced[0].arch else "training time",
         "considered": choice.considered,
@@ -316,7 +312,7 @@ def _keep_choice(
         "race": [lap.to_json() for lap in laps],
     }
     write_json(job.folder / "arch.json", record)
-    log.info(f"chosen: {chosen.arch.full_name} in {chosen.runtime}")
+    log.info(f"chosen: {chosen.arch.full_name} in {chosen.engine}")
 
 
 def _chosen_training(job: _Job, images: Images) -> TrainingJob:
@@ -337,23 +333,23 @@ def _train(job: _Job, training: TrainingJob) -> None:
 
 
 def _quantise(job: _Job, images: Images) -> None:
-    write_both(job.folder, job.folder / "trained.safetensors", images, job.runtime)
+    write_both(job.folder, job.folder / "trained.safetensors", images, job.engine.runtime)
 
 
 def _export(job: _Job) -> None:
     log.info(f"exporting {job.artefact.name}")
-    if job.in_int8:
-        return hand_over(job.folder, "int8", job.runtime)
+    if job.engine.is_int8:
+        return hand_over(job.folder, "int8", job.engine.runtime)
     trained = job.folder / "trained.safetensors"
-    return export_isolated([Job(trained, job.artefact)], job.runtime)
+    return export_isolated([Job(trained, job.artefact)], job.engine)
 
 
 def _verify(job: _Job, images: Images) -> None:
     log.info(f"verifying on {len(images.val)} validation images")
     checkpoint = job.folder / "trained.safetensors"
     verdict = verify(
-        job.artefact, checkpoint, images, job.budget, runtime=job.runtime, threads=job.threads,
-        max_loss=MAX_DROP if job.in_int8 else MAX_LOSS,
+        job.artefact, checkpoint, images, job.budget, runtime=job.engine, threads=job.threads,
+        max_loss=MAX_DROP if job.engine.is_int8 else MAX_LOSS,
     )  # fmt: skip
     write_json(job.folder / "predictions.json", predictions(verdict.logits, images))
     write_json(job.folder / "verdict.json", verdict.to_json())

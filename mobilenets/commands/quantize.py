@@ -18,7 +18,7 @@ from mobilenets.nn import Checkpoint
 from mobilenets.prune.members import ASKED
 from mobilenets.runs.stages import Stages
 from mobilenets.runs.trained import check_unclaimed, images_of, name_of, trained_in
-from mobilenets.runtimes import check_runtime, in_precision
+from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.artefact import artefact_name, files_of, size_of
 from mobilenets.text import counted
 
@@ -38,19 +38,25 @@ class Quantisation:
 
     source: Path
     data: str | Path
-    runtime: str = "onnxruntime"
+    engine: Engine = DEFAULT
     threads: int = 1
     drop: float = MAX_DROP
     smaller: bool = False
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        own, _ = in_precision(self.runtime)
-        check_runtime(f"{own}-int8")
-        if own != self.runtime:
-            raise MobileNetsError(f"quantise is for int8 as it is, got {self.runtime}; give {own}")
+        check_runtime(self.engine.in_precision("int8"))
+        if self.engine.is_int8:
+            raise MobileNetsError(
+                f"quantise is for int8 as it is, got {self.engine}; give {self.engine.runtime}"
+            )
         if not 0 <= self.drop <= 100:
             raise MobileNetsError(f"drop must be 0 to 100 percent, got {self.drop:g}")
+
+    @property
+    def artefact(self) -> Path:
+        """The file that is handed over."""
+        return self.folder / artefact_name(self.engine.runtime)
 
     @property
     def folder(self) -> Path:
@@ -78,12 +84,12 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     stages = Stages(folder, first="quantised")
     check_unclaimed(folder)
     images = images_of(job.data, checkpoint, folder)
-    inputs = [checkpoint.digest(), images.fingerprint, job.runtime]
+    inputs = [checkpoint.digest(), images.fingerprint, str(job.engine)]
     stages.run(
-        "quantised", inputs, both_files(job.runtime),
-        lambda: write_both(folder, trained_in(job.source), images, job.runtime),
+        "quantised", inputs, both_files(job.engine.runtime),
+        lambda: write_both(folder, trained_in(job.source), images, job.engine.runtime),
     )  # fmt: skip
-    artefact = [file.name for file in files_of(Path(artefact_name(job.runtime)))]
+    artefact = [file.name for file in files_of(job.artefact)]
     stages.run(
         "chosen", [job.threads, job.drop, job.smaller], ["kept.json", *artefact],
         lambda: _keep(job),
@@ -98,15 +104,14 @@ def quantise(job: Quantisation) -> dict[str, Any]:
 
 def _keep(job: Quantisation) -> None:
     """Time both in turns, and put the one to hand over beside them."""
-    name = artefact_name(job.runtime)
-    files = [job.folder / part / name for part in ("fp32", "int8")]
-    latencies = measure(files, runtime=job.runtime, threads=job.threads)
+    files = [job.folder / part / job.artefact.name for part in ("fp32", "int8")]
+    latencies = measure(files, runtime=job.engine, threads=job.threads)
     ratio = compare(latencies)[1]
     schemes = read_json(job.folder / "schemes.json")
     lost = (schemes["float"][schemes["metric"]] or 0) - (schemes["int8"][schemes["metric"]] or 0)
     why = objection(job, lost, ratio)
     kept = "fp32" if why else "int8"
-    hand_over(job.folder, kept, job.runtime)
+    hand_over(job.folder, kept, job.engine.runtime)
     record = {
         "kept": kept,
         "why": why
@@ -141,8 +146,8 @@ def _verify(job: Quantisation, checkpoint: Checkpoint, images: Images) -> None:
     kept = read_json(job.folder / "kept.json")["kept"]
     limits = {"max_loss": job.drop} if kept == "int8" else {}
     verdict = verify(
-        job.folder / artefact_name(job.runtime), checkpoint, images, job.budget,
-        runtime=job.runtime, threads=job.threads, **limits,
+        job.artefact, checkpoint, images, job.budget,
+        runtime=job.engine, threads=job.threads, **limits,
     )  # fmt: skip
     write_json(job.folder / "verdict.json", verdict.to_json())
 
@@ -159,7 +164,7 @@ def _summary(job: Quantisation) -> dict[str, Any]:
         },
         "schemes": schemes["schemes"],
         **{name: value for name, value in verdict.items() if name not in ("undecided", "limits")},
-        "artefact": str(job.folder / artefact_name(job.runtime)),
+        "artefact": str(job.artefact),
     }
     write_json(job.folder / "summary.json", summary)
     return summary

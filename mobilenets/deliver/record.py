@@ -15,6 +15,7 @@ from mobilenets.archs import Arch, Budget, from_json
 from mobilenets.data import Preprocess
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.nn import Checkpoint
+from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.tasks import Task, get_task
 
@@ -47,10 +48,10 @@ _OF_TASK = {
 
 @dataclass(frozen=True)
 class Record:
-    """Everything a run left behind. `artefact` is the name of the artefact, which is for `runtime`;
+    """Everything a run left behind. `artefact` is the name of the artefact, which is for `engine`;
     `sha256` that of each of its files. `epochs` is how often the images were seen."""
 
-    runtime: str
+    engine: Engine
     artefact: str
     arch: Arch
     preprocess: Preprocess
@@ -67,9 +68,9 @@ class Record:
     sha256: dict[str, str]
 
     @property
-    def in_int8(self) -> bool:
-        """Whether the artefact is in 8-bit integers."""
-        return self.chosen.get("precision") == "int8"
+    def runtime(self) -> str:
+        """The name of the runtime that the artefact is for."""
+        return self.engine.runtime
 
 
 def read_run(folder: Path) -> Record:
@@ -78,11 +79,12 @@ def read_run(folder: Path) -> Record:
     task = get_task(images.get("task", "classification"), images["classes"])
     in_verdict, in_predictions = _OF_TASK[task.name]
     chosen = _part(folder / "arch.json", _object("arch", "runtime", "binding_limit", "considered"))
-    artefact = _part(folder / "arch.json", lambda _: artefact_name(chosen["runtime"]))
+    engine = _part(folder / "arch.json", lambda _: engine_of(chosen))
+    artefact = artefact_name(engine.runtime)
     metrics = _part(folder / "metrics.csv", _metrics(f"holdout_{task.metric}"))
     preprocess, epochs = _of_checkpoint(folder / "trained.safetensors")
     return Record(
-        runtime=chosen["runtime"],
+        engine=engine,
         artefact=artefact,
         arch=_part(folder / "arch.json", lambda data: from_json(json.loads(data)["arch"])),
         preprocess=preprocess,
@@ -101,6 +103,11 @@ def read_run(folder: Path) -> Record:
             for file in files_of(folder / artefact)
         },
     )
+
+
+def engine_of(record: dict[str, Any]) -> Engine:
+    """What arch.json says the network was chosen for."""
+    return Engine(record["runtime"], record.get("precision", "fp32"))
 
 
 def _part(path: Path, parse: Callable[[bytes], T]) -> T:

@@ -20,6 +20,7 @@ from mobilenets.files import read_json
 from mobilenets.measuring.latency import Latency, measure
 from mobilenets.measuring.loop import undisturbed
 from mobilenets.nn import Checkpoint
+from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import is_intact, size_of
 from mobilenets.tasks import Score, Task, get_task, percent
 
@@ -153,7 +154,7 @@ def verify(
     images: Images,
     budget: Budget,
     *,
-    runtime: str | None = None,
+    runtime: str | Engine | None = None,
     threads: int = 1,
     max_loss: float = MAX_LOSS,
 ) -> Verdict:
@@ -218,7 +219,7 @@ def too_noisy(sessions: Sequence[Latency], limit_ms: float) -> bool:
 
 
 def time_artefact(
-    artefact: Path, budget: Budget, *, runtime: str | None = None, threads: int = 1
+    artefact: Path, budget: Budget, *, runtime: str | Engine | None = None, threads: int = 1
 ) -> tuple[Latency, ...]:
     """The artefact's latency in as many sessions as its limit needs, the slowest last.
 

@@ -13,6 +13,7 @@ from mobilenets.files import read_json, write_text
 from mobilenets.nn import Checkpoint
 from mobilenets.prune.prices import Price, arithmetic_price
 from mobilenets.prune.step import Step
+from mobilenets.runtimes import DEFAULT, Engine
 
 STEPS, ASKED = "steps.jsonl", "adapt.json"
 
@@ -55,9 +56,9 @@ def run_price(folder: Path) -> Price | None:
     asked, last = read_json(folder / ASKED), records(folder)[-1]
     if asked["latency"] is None:
         limit = next(iter(Budget(**asked["budget"]).limits()))
-        return arithmetic_price(limit, asked.get("files") or "onnxruntime")
-    runtime, threads = asked["latency"]
-    table = read_table(table_path(runtime, threads), runtime, threads)
+        return arithmetic_price(limit, Engine.parse(asked.get("files") or DEFAULT))
+    engine, threads = Engine.parse(asked["latency"][0]), asked["latency"][1]
+    table = read_table(table_path(engine, threads), engine, threads)
     if table is None:
         return None
     factor = last["price"] / table.predict_ms(from_json(last["arch"]))

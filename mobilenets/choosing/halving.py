@@ -16,7 +16,6 @@ from typing import Any
 
 from mobilenets.archs import Arch
 from mobilenets.nn import Checkpoint
-from mobilenets.processes import group
 from mobilenets.runs.stages import Stages
 from mobilenets.tasks import TASKS, percent
 from mobilenets.text import counted
@@ -78,18 +77,16 @@ def race(
 
 def train_lap(job: TrainingJob, number: int, share: float, folder: Path) -> Lap:
     """The lap of `job` for `share` of what a race may take: of its recipe's epochs, or of half its
-    minutes. Kept in `folder`: called again, what is done is not done again. Several processes train
-    together."""
+    minutes. Kept in `folder`: called again, what is done is not done again."""
     job = replace(job, recipe=_part(job, share))
     stages = Stages(folder, first="trained")
-    stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder), together=True)
-    found = group.decided(lambda: _lap(job, number, folder))
-    if group.rank() == 0:
-        log.info(
-            f"{found.name}: loss {found.loss:.3f}, {TASKS[job.images.task].title} "
-            f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
-            f"{found.seconds:.0f} s"
-        )
+    stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder))
+    found = _lap(job, number, folder)
+    log.info(
+        f"{found.name}: loss {found.loss:.3f}, {TASKS[job.images.task].title} "
+        f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
+        f"{found.seconds:.0f} s"
+    )
     return found
 
 
@@ -110,7 +107,7 @@ def has_time(lap: Lap, recipe: Recipe) -> bool:
         return True
     epochs = lap.epochs * 60 * recipe.minutes / max(lap.seconds, 0.1)
     short = hurried(epochs, recipe.epochs)
-    if short and group.rank() == 0:
+    if short:
         log.info(
             f"{recipe.minutes:g} minutes are {epochs:.2g} of the recipe's {recipe.epochs} epochs: "
             "cheaper networks are tried as well"

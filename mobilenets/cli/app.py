@@ -6,7 +6,9 @@ Exit status: 0 done (and verified and within budget), 1 a user's mistake, 2 no n
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -353,7 +355,6 @@ def fit(
     """
     from mobilenets.commands.fit import fit as fit_network
     from mobilenets.commands.fit import fit_adapted
-    from mobilenets.processes import group
     from mobilenets.runtimes import parse_engines
     from mobilenets.train import How, Limits
 
@@ -367,8 +368,6 @@ def fit(
     if adapt:
         return _show_adapted(fit_adapted(data, budget, **words), json=json)
     run = fit_network(data, budget, **words)
-    if group.rank() > 0:
-        return None
     if json:
         show_json(run.summary)
     else:
@@ -513,7 +512,6 @@ def train(
     Example: mobilenets train mobilenet_v2 photos/ --width 0.5 --weights timm
     """
     from mobilenets.commands.train import Training, train_named
-    from mobilenets.processes import group
     from mobilenets.tasks import figure
     from mobilenets.train import Limits
 
@@ -521,8 +519,6 @@ def train(
     record = train_named(
         Training(name, data, width, resolution, weights, recipe, teacher, limits, seed, out, task)
     )
-    if group.rank() > 0:
-        return None
     if json:
         return show_json(record)
     title, value = figure(record)
@@ -649,21 +645,39 @@ def _end(record: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the command line; every user's mistake is one sentence on stderr."""
+    """Run the command line; every user's mistake is one sentence on stderr. Of several processes
+    that torchrun starts with it, the first runs it, and the others train with that."""
     spin_briefly()
     show_progress()
+    sys.exit(_status(_led if "TORCHELASTIC_RUN_ID" in os.environ else _run))
+
+
+def _run() -> int:
+    status = _status(lambda: app(standalone_mode=False) or 0)
+    sys.stdout.flush()  # before the others end: torchrun ends all with the first that fails
+    return status
+
+
+def _led() -> int:
+    from mobilenets.train import led
+
+    return led(_run)()
+
+
+def _status(work: Callable[[], int]) -> int:
+    """The status that `work` ends with; of its error the sentence is printed."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        return work()
     except NoFitError as error:
-        _complain(str(error), NO_FIT)
+        return _complain(str(error), NO_FIT)
     except MobileNetsError as error:
-        _complain(str(error), 1)
+        return _complain(str(error), 1)
     except _USAGE_ERROR as error:
-        _complain(f"{error.format_message()} See mobilenets --help.", 1)
+        return _complain(f"{error.format_message()} See mobilenets --help.", 1)
     except (typer.Abort, KeyboardInterrupt):
-        _complain("stopped; the same command goes on where it was", 1)
+        return _complain("stopped; the same command goes on where it was", 1)
 
 
-def _complain(sentence: str, status: int) -> None:
+def _complain(sentence: str, status: int) -> int:
     print(f"mobilenets: {sentence}", file=sys.stderr)
-    sys.exit(status)
+    return status

@@ -19,7 +19,6 @@ from mobilenets.deliver.verdict import drop_undecided, verify
 from mobilenets.errors import BudgetError, MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.processes import group
 from mobilenets.prune import Price, Settings, Step, Workers, netadapt
 from mobilenets.prune.algorithm import check_reachable
 from mobilenets.prune.members import ASKED, STEPS, keep, member, member_path, records
@@ -66,11 +65,6 @@ class Adaptation:
         check_runtime(self.engine)
         check_float([self.engine])
         _check_epochs(self.long_epochs)
-        if group.size() > 1:
-            raise MobileNetsError(
-                f"a network is adapted by one process, got {group.size()}; start it without "
-                "torchrun, and share the proposals out with --workers"
-            )
         if len(self.budget.limits()) != 1:
             given = ", ".join(LIMIT_NAMES[name] for name in self.budget.limits()) or "none"
             raise BudgetError(

@@ -25,7 +25,6 @@ from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
 from mobilenets.errors import ArchError
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.nn import Checkpoint
-from mobilenets.processes import group
 from mobilenets.prune import Settings
 from mobilenets.runs.stages import Stages
 from mobilenets.runtimes import DEFAULT, Engine
@@ -33,7 +32,7 @@ from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
 from mobilenets.tasks import TASKS, figure
 from mobilenets.text import counted
-from mobilenets.train import How, Limits
+from mobilenets.train import How, Limits, led
 from mobilenets.train.job import TRAINED, TrainingJob, read_images
 
 # `fit_adapted` starts from a network that takes up to so many times the budget. From 1.5 times a
@@ -130,7 +129,7 @@ class _Job:
         return self.folder / artefact_name(self.engine.runtime)
 
 
-@group.joined()
+@led
 def fit(
     data: str | Path,
     budget: Budget,
@@ -149,33 +148,29 @@ def fit(
     `how` says what to train from; with weights, the choice is among the networks that they are of.
     Every stage is a file in the folder; called again with the same arguments, what is done is not
     done again. Raises `NoFitError` where no network fits; an artefact that misses a limit is kept,
-    and the summary says so. Started by torchrun, the processes train together; all else the first
-    does.
+    and the summary says so.
     """
     folder = Path(out) if out is not None else default_folder(data, budget)
     engines = tuple(map(Engine.parse, runtimes))
     job = _Job(data, budget, folder, engines, threads, seed, how or How(), limits or Limits())
-    families, images = group.decided(lambda: (_families(job.how), _images(job)))
+    families, images = _families(job.how), _images(job)
     stages = Stages(folder, first="chosen")
     read = {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped}
     asked = {"budget": budget.to_json(), "threads": threads, "runtimes": list(map(str, engines))}
     stages.run(
         "chosen", [read, asked, families, *_raced_by(job, images)],
         ["arch.json", "candidates.jsonl"],
-        lambda: _choose(job, images, families), together=True,
+        lambda: _choose(job, images, families),
     )  # fmt: skip
-    training = group.decided(lambda: _chosen_training(job, images))
-    stages.run("trained", training.inputs(), TRAINED, lambda: _train(job, training), together=True)
-    engine, artefact = group.decided(
-        lambda: (job.engine, [file.name for file in files_of(job.artefact)])
-    )
-    runtime = engine.runtime
-    if engine.is_int8:
+    training = _chosen_training(job, images)
+    stages.run("trained", training.inputs(), TRAINED, lambda: _train(job, training))
+    runtime, artefact = job.engine.runtime, [file.name for file in files_of(job.artefact)]
+    if job.engine.is_int8:
         stages.run("quantised", runtime, both_files(runtime), lambda: _quantise(job, images))
     stages.run("exported", runtime, artefact, lambda: _export(job))
-    group.decided(lambda: drop_undecided(folder))
+    drop_undecided(folder)
     stages.run("verified", [], ["verdict.json", "predictions.json"], lambda: _verify(job, images))
-    summary = group.decided(lambda: _summary(job, training.arch))
+    summary = _summary(job, training.arch)
     stages.run("reported", [], ["report.html", "README.md"], lambda: _report(job))
     return Run(folder, summary)
 
@@ -257,15 +252,14 @@ def _raced_by(job: _Job, images: Images) -> list[Any]:
 
 
 def _choose(job: _Job, images: Images, families: Collection[str] | None) -> None:
-    """The choice of the first process; where there is a race, all train in it."""
-    choice, raced = group.decided(lambda: _considered(job, images, families))
+    choice, raced = _considered(job, images, families)
     recipe = job.how.recipe_for(images, job.limits)
     winner, laps = race(
         [one.arch for one in raced],
         lambda *lap: _lap(job, images, *lap),
         enough=lambda first: job.how.race is None and has_time(first, recipe),
     )
-    group.decided(lambda: _keep_choice(job, choice, raced, winner, laps))
+    _keep_choice(job, choice, raced, winner, laps)
 
 
 def _considered(
@@ -288,9 +282,8 @@ def _considered(
 
 
 def _lap(job: _Job, images: Images, arch: Arch, number: int, share: float) -> Lap:
-    training = group.decided(lambda: _training(job, images, arch))
     folder = job.folder / "race" / f"{number}-{arch.full_name}"
-    return train_lap(training, number, share, folder)
+    return train_lap(_training(job, images, arch), number, share, folder)
 
 
 def _keep_choice(

@@ -11,9 +11,9 @@ from mobilenets.archs import Arch, cost, get_arch
 from mobilenets.data import Images
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.processes import group
 from mobilenets.runs.stages import Stages
 from mobilenets.tasks import get_task
+from mobilenets.train.group import led
 from mobilenets.train.job import TRAINED, How, TrainingJob, read_images, seconds_in
 from mobilenets.train.recipe import Limits, Recipe
 from mobilenets.train.scoring import score
@@ -57,7 +57,7 @@ class Training:
         return self.how.recipe_for(images, self.limits)
 
 
-@group.joined()
+@led
 def train_named(training: Training) -> dict[str, Any]:
     """Train, score on the validation images, and tell: the record that `--json` prints.
 
@@ -65,11 +65,11 @@ def train_named(training: Training) -> dict[str, Any]:
     killed one was. `seconds` are those of all epochs with their evaluations, of broken runs too.
     """
     folder = training.folder
-    job = group.decided(lambda: _prepared(training))
+    job = _prepared(training)
     stages = Stages(folder, first="trained")
-    stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder), together=True)
+    stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder))
     stages.run("scored", [], ["score.json"], lambda: _score(job.images, folder))
-    return group.decided(lambda: _record(job.arch, job.images, folder))
+    return _record(job.arch, job.images, folder)
 
 
 def _prepared(training: Training) -> TrainingJob:

@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor
 
-from mobilenets.data.part import Part
 from mobilenets.errors import DataError
 
 
@@ -50,23 +49,13 @@ def _check_range(name: str, value: float, most: float) -> None:
         raise DataError(f"{name} must be at least 0 and at most {most}, got {value}")
 
 
-def augment(
-    batch: Tensor,
-    resolution: int,
-    how: Augment,
-    *,
-    generator: torch.Generator,
-    part: Part | None = None,
-) -> Tensor:
+def augment(batch: Tensor, resolution: int, how: Augment, *, generator: torch.Generator) -> Tensor:
     """float32 (B, 3, R, R) in [0, 1] from uint8 (B, 3, T, T).
 
-    Each image is varied by itself; the same generator state gives the same batch. Of a batch that
-    is `part` of a larger one each image is varied as it would be in that.
+    Each image is varied by itself; the same generator state gives the same batch.
     """
-    part = part or Part()
-    whole = part.whole(len(batch))
-    draws = torch.rand((9, whole), generator=generator, device=generator.device)
-    draws = part.of(draws, dim=1).to(batch.device)
+    draws = torch.rand((9, len(batch)), generator=generator, device=generator.device)
+    draws = draws.to(batch.device)
     pixels = _at_most(batch.float(), 2 * resolution)
     size = [len(batch), 3, resolution, resolution]
     grid = F.affine_grid(_crops(draws[:7], how), size, align_corners=False)

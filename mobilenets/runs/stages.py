@@ -10,7 +10,6 @@ from typing import Any
 
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
-from mobilenets.processes import group
 
 RECORD = "stages.json"
 
@@ -26,35 +25,21 @@ class Stages:
     def __init__(self, folder: Path, *, first: str):
         self.folder, self._first = folder, first
         self._chain = ""
-        self._done: dict[str, str] = group.decided(self._read)
+        self._done: dict[str, str] = self._read()
 
-    def run(
-        self,
-        name: str,
-        inputs: Any,
-        files: list[str],
-        work: Callable[[], None],
-        *,
-        together: bool = False,
-    ) -> bool:
-        """Do `work`, which writes `files`, unless it was done with these inputs; whether it ran.
-
-        Of several processes the first decides and works, or all do, `together`.
-        """
+    def run(self, name: str, inputs: Any, files: list[str], work: Callable[[], None]) -> bool:
+        """Do `work`, which writes `files`, unless it was done with these inputs; whether it ran."""
         self._chain = _hash([self._chain, name, inputs])
-        if group.decided(lambda: self._is_done(name, files)):
+        if self._is_done(name, files):
             return False
         self._note(name, "")
-        if together:
-            work()
-        else:
-            group.decided(work)
+        work()
         self._note(name, self._chain)
         return True
 
     def _note(self, name: str, done: str) -> None:
         self._done[name] = done
-        group.decided(lambda: write_json(self.folder / RECORD, self._done))
+        write_json(self.folder / RECORD, self._done)
 
     def _read(self) -> dict[str, str]:
         path = self.folder / RECORD

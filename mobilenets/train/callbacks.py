@@ -19,8 +19,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mobilenets.data import Batch
 from mobilenets.errors import DataError
 from mobilenets.files import write_bytes, write_text
-from mobilenets.processes import group
 from mobilenets.tasks import Task
+from mobilenets.train import group
 
 log = logging.getLogger(__name__)
 

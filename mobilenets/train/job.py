@@ -13,8 +13,8 @@ from mobilenets.data import Images, load_images
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, sha256_of, write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.processes import group
 from mobilenets.train.distil import Teacher, teacher_in
+from mobilenets.train.group import check_leads
 from mobilenets.train.recipe import Limits, Recipe
 from mobilenets.train.recipes import get_recipe, recipe_without_weights
 from mobilenets.train.start import families, starting_point
@@ -108,12 +108,12 @@ class TrainingJob:
         ]  # fmt: skip
 
     def run(self, folder: Path) -> None:
-        """Train, and write `TRAINED` into `folder`; of several processes the first writes."""
+        """Train, and write `TRAINED` into `folder`."""
         checkpoint = train(
             self.arch, self.images, self.recipe, folder=folder, seed=self.seed,
             start=self.start, teacher=self.teacher,
         )  # fmt: skip
-        group.decided(lambda: save_trained(checkpoint, folder))
+        save_trained(checkpoint, folder)
 
 
 def save_trained(checkpoint: Checkpoint, folder: Path) -> None:
@@ -124,7 +124,9 @@ def save_trained(checkpoint: Checkpoint, folder: Path) -> None:
 
 
 def read_images(data: str | Path, folder: Path, *, seed: int, task: str | None = None) -> Images:
-    """The images, with a record in `folder`; what could be read is remembered from there."""
+    """The images, with a record in `folder`; what could be read is remembered from there. One
+    process does it (`group.led`)."""
+    check_leads()
     path = folder / "images.json"
     known = read_json(path) if path.exists() else None
     log.info(f"reading {data}")

@@ -11,18 +11,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from mobilenets.data import Part
 from mobilenets.train.recipe import Recipe
 
 
-def trivial_augment(images: Tensor, part: Part | None = None) -> Tensor:
+def trivial_augment(images: Tensor) -> Tensor:
     """uint8 (N, 3, H, W): each image changed in one way, as strongly as chance has it
-    (arXiv:2103.10158). Each has a seed of its own, drawn for the whole batch that these are `part`
-    of."""
+    (arXiv:2103.10158). Each has a seed of its own."""
     vary = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)
-    part = part or Part()
-    whole = part.whole(len(images))
-    seeds = part.of(torch.randint(2**62, (whole,))).tolist()
+    seeds = torch.randint(2**62, (len(images),)).tolist()
     varied = []
     with torch.random.fork_rng(devices=[]):
         for image, seed in zip(images, seeds, strict=True):
@@ -31,20 +27,14 @@ def trivial_augment(images: Tensor, part: Part | None = None) -> Tensor:
     return torch.stack(varied)
 
 
-class WholeDropout(nn.Dropout):
-    """Dropout (N, C) whose draws are for the whole batch, so that an image loses the same features
-    whatever the number of processes."""
-
-    def __init__(self, p: float, part: Part):
-        super().__init__(p)
-        self.part = part
+class Dropout(nn.Dropout):
+    """Dropout in the order of operations that earlier runs had: torch's own rounds otherwise."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        whole = self.part.whole(len(x))
-        kept = torch.empty((whole, *x.shape[1:]), device=x.device).bernoulli_(1 - self.p)
-        return x * self.part.of(kept) / (1 - self.p)
+        kept = torch.empty(x.shape, device=x.device).bernoulli_(1 - self.p)
+        return x * kept / (1 - self.p)
 
 
 def blend(images: Tensor, labels: Tensor, recipe: Recipe, *, classes: int) -> tuple[Tensor, Tensor]:

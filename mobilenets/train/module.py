@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from mobilenets.data import Batch, Part, augment
+from mobilenets.data import Batch, augment
 from mobilenets.errors import TrainingDiverged
 from mobilenets.nn import MobileNet
 from mobilenets.nn.blocks import ClassifierHead
 from mobilenets.tasks import Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.distil import Teacher, imitation_loss
-from mobilenets.train.hardware import accelerator
-from mobilenets.train.mix import WholeDropout, blend, trivial_augment
-from mobilenets.train.norm import freeze_, norms, share_
+from mobilenets.train.mix import Dropout, blend, trivial_augment
+from mobilenets.train.norm import freeze_, norms
 from mobilenets.train.optimise import optimiser, parameter_groups, rate_factor
 from mobilenets.train.quick import quicken_
 from mobilenets.train.recipe import Recipe
@@ -32,11 +30,10 @@ class Learner(pl.LightningModule):
     """Trains a `MobileNet` on batches of uint8 images (N, 3, T, T) and labels, as `task` has them.
 
     Logs `train_loss`, `holdout_loss` (without label smoothing) and the task's metric in percent,
-    `holdout_top1` for classes. All randomness of an epoch follows from the seed and the epoch's
-    number, so that a resumed run is the run that was not interrupted. `teacher`, where there is
-    one, sees the varied images that the network sees, and stands in for labels that are unknown.
-    `part` says which images of a batch come to this process: their loss is as in the whole batch,
-    and batch norm's statistics and the gradients are those of all processes.
+    `holdout_top1` for classes. All randomness of an epoch follows from the seed, the epoch's number
+    and, of several processes that train together, this one's rank: a resumed run is the run that
+    was not interrupted. `teacher`, where there is one, sees the varied images that the network
+    sees, and stands in for labels that are unknown.
     """
 
     def __init__(
@@ -48,13 +45,11 @@ class Learner(pl.LightningModule):
         total_steps: int,
         teacher: Teacher | None = None,
         task: Task | None = None,
-        part: Part | None = None,
     ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe = recipe
         self.seed = seed
-        self.part = part or Part()
         self.total_steps = total_steps
         self.generator = torch.Generator()
         self.task = task or Classification()
@@ -71,11 +66,8 @@ class Learner(pl.LightningModule):
         quicken_(network)
         for norm in norms(network):
             norm.momentum = recipe.bn_momentum or norm.momentum
-        if self.part.processes > 1:
-            share_(network, accelerator())
         last = _classifier(network)
-        rate = last.dropout.p if recipe.dropout is None else recipe.dropout
-        last.dropout = WholeDropout(rate, replace(self.part, overlap=0))
+        last.dropout = Dropout(last.dropout.p if recipe.dropout is None else recipe.dropout)
 
     def _hear(self, teacher: Teacher) -> None:
         """Take `teacher`; where its embedding is to be matched and has another number of features,
@@ -102,8 +94,9 @@ class Learner(pl.LightningModule):
 
     def start_epoch(self, epoch: int) -> None:
         """Set all randomness for `epoch`, and what learns in it."""
-        torch.manual_seed(1_000_003 * self.seed + epoch)
-        self.generator.manual_seed(1_000_003 * self.seed + epoch)
+        seed = 1_000_003 * self.seed + 100_003 * self.global_rank + epoch
+        torch.manual_seed(seed)
+        self.generator.manual_seed(seed)
         head_only = epoch < self.recipe.head_epochs
         self.network.rows[:-1].requires_grad_(not head_only)
         if head_only or self.recipe.batch_norm == "frozen":
@@ -137,15 +130,12 @@ class Learner(pl.LightningModule):
         return (1 - recipe.distil.share) * loss + recipe.distil.share * imitation
 
     def _varied(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The images (N, 3, R, R) in [0, 1] that are this process's own, and their labels."""
+        """The images (N, 3, R, R) in [0, 1], and their labels."""
         arch, recipe = self.network.arch, self.recipe
         if recipe.trivial_augment:
-            images = trivial_augment(images, self.part)
-        images = augment(
-            images, arch.resolution, recipe.augment, generator=self.generator, part=self.part
-        )
-        images, labels = blend(images, labels, recipe, classes=arch.classes)
-        return images[self.part.overlap :], labels[self.part.overlap :]
+            images = trivial_augment(images)
+        images = augment(images, arch.resolution, recipe.augment, generator=self.generator)
+        return blend(images, labels, recipe, classes=arch.classes)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """One batch of holdout images, already at the network's resolution."""

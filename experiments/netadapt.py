@@ -53,7 +53,7 @@ from mobilenets.prune import Settings, Step, Workers
 from mobilenets.prune.members import member, records, run_price
 from mobilenets.runtimes import DEFAULT
 from mobilenets.train import Limits, Recipe, train
-from mobilenets.train.job import save_trained, seconds_in
+from mobilenets.train.job import Trained, save_trained
 from mobilenets.train.module import Learner
 
 DATA = "fashion-mnist"
@@ -129,7 +129,7 @@ class Family:
 
     def epoch_seconds(self) -> float:
         """Of the start, as it was trained."""
-        return seconds_in(self.start / "metrics.csv") / self.plan.start_epochs
+        return Trained.read(self.start).seconds / self.plan.start_epochs
 
 
 @dataclass(frozen=True)

@@ -18,16 +18,17 @@ import torch
 
 from mobilenets.archs import Arch, Budget, cost, from_json, get_arch
 from mobilenets.archs.budget import describe
-from mobilenets.commands import fit as pipeline
+from mobilenets.commands import fit_adapted as pipeline
 from mobilenets.commands.adapt import (
     HEADROOM,
     Adaptation,
     adapt,
-    adapt_member,
     correct_,
     run_steps,
 )
-from mobilenets.commands.fit import fit_adapted
+from mobilenets.commands.adapt_member import Member, adapt_member
+from mobilenets.commands.fit import Fitting
+from mobilenets.commands.fit_adapted import fit_adapted
 from mobilenets.data import Images, load_images
 from mobilenets.deliver.member_page import read_family, write_family
 from mobilenets.errors import BudgetError, FileError, MeasureError, MobileNetsError, NoFitError
@@ -37,8 +38,9 @@ from mobilenets.nn import Checkpoint
 from mobilenets.prune import Price, arithmetic_price
 from mobilenets.prune.algorithm import first_step
 from mobilenets.prune.evaluation import Outcome
-from mobilenets.prune.members import keep, member_path, records, run_price
+from mobilenets.prune.members import keep, records, run_price
 from mobilenets.prune.prices import LatencyPrice, latency_price
+from mobilenets.runs.layout import step_file
 from mobilenets.runs.stages import Stages
 from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.runtimes.artefact import artefact_name, is_intact, size_of
@@ -113,7 +115,7 @@ def test_every_member_is_kept_and_the_artefact_is_whole(done: Path):
 
     assert len(known) == len(read_json(done / "printed.json")["steps"]) + 1
     for index, record in enumerate(known):
-        assert Checkpoint.load(member_path(done, index)).arch == from_json(record["arch"])
+        assert Checkpoint.load(step_file(done, index)).arch == from_json(record["arch"])
     assert is_intact(done / "model.onnx")
     # Split as the start's images were, whatever the seed of the adaptation.
     assert Checkpoint.load(done / "trained.safetensors").training["seed"] == 0
@@ -145,13 +147,13 @@ def test_killed_and_started_again_it_ends_with_the_same_network(
 
 @pytest.mark.slow
 def test_any_member_can_be_delivered(done: Path):
-    record = adapt_member(done, 1, "digits", long_epochs=0)
+    record = adapt_member(Member(done, 1, "digits", long_epochs=0))
 
     assert record["verified"]
     assert [step["price"] for step in record["steps"]] == [record["price"]]
-    assert same_weights(Path(record["checkpoint"]), member_path(done, 1))
+    assert same_weights(Path(record["checkpoint"]), step_file(done, 1))
     with pytest.raises(FileError, match="has the members 0 to"):
-        adapt_member(done, 99, "digits")
+        adapt_member(Member(done, 99, "digits"))
 
 
 @pytest.mark.slow
@@ -166,7 +168,7 @@ def test_a_size_is_that_of_the_runtimes_file(start: Path, tmp_path: Path):
     job = sized(0.9 * sized(1e6).price()(checkpoint.arch))
     cut(job, load_images("digits"))
     last, path = records(tmp_path)[-1], tmp_path / artefact_name(engine.runtime)
-    export_isolated([Job(member_path(tmp_path, last["index"]), path)], engine)
+    export_isolated([Job(step_file(tmp_path, last["index"]), path)], engine)
 
     assert size_of(path) <= last["price"] <= job.target
     price = run_price(tmp_path)
@@ -189,31 +191,29 @@ def test_another_adaptation_is_not_written_over(start: Path, tmp_path: Path):
 def test_fit_adapts_from_a_network_of_twice_the_budget(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    asked: dict[str, Any] = {}
+    asked: list[Fitting] = []
 
-    def fit(data: str, budget: Budget, **words: Any) -> Any:
-        asked.update(words, budget=budget)
+    def fit(job: Fitting) -> Any:
+        asked.append(job)
         return SimpleNamespace(summary={"latency": {"runtime": "openvino"}})
 
     monkeypatch.setattr(pipeline, "fit", fit)
     monkeypatch.setattr(pipeline, "adapt", lambda job: {"job": job})
-    runtimes = ["onnxruntime", "openvino"]
+    engines = (DEFAULT, Engine("openvino"))
+    fitting = Fitting("digits", Budget(macs=1e6), tmp_path, engines=engines, seed=3)
 
-    record = fit_adapted("digits", Budget(macs=1e6), out=tmp_path, runtimes=runtimes, seed=3)
+    record = fit_adapted(fitting)
+    fit_adapted(replace(fitting, how=How(race=4)))
 
-    assert asked["budget"] == Budget(macs=2e6)
-    assert asked["seed"] == 3
-    assert asked["how"] == How(race=1)
+    start = replace(fitting, budget=Budget(macs=2e6), out=tmp_path / "start")
+    assert asked == [replace(start, how=How(race=1)), replace(start, how=How(race=4))]
     job = record["job"]
-    assert job.source == asked["out"] == tmp_path / "start"
+    assert job.source == tmp_path / "start"
     assert (job.budget, job.engine, job.settings.seed) == (Budget(macs=1e6), Engine("openvino"), 3)
     assert (job.settings.step, job.settings.decay) == (0.05, 1.0)  # docs/adapt.md: steps of 5 %
-    fit_adapted("digits", Budget(macs=1e6), out=tmp_path, how=How(race=4))
-    assert asked["how"] == How(race=4)
-    asked.clear()
     with pytest.raises(BudgetError, match="got macs, params; give one"):
-        fit_adapted("digits", Budget(macs=1e6, params=1e6), out=tmp_path)
-    assert not asked
+        fit_adapted(replace(fitting, budget=Budget(macs=1e6, params=1e6)))
+    assert len(asked) == 2
 
 
 # ------------------------------------------------------------------------------------------ page

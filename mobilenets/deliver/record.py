@@ -12,9 +12,21 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mobilenets.archs import Arch, Budget, from_json
+from mobilenets.choosing.chosen import engine_of
 from mobilenets.data import Preprocess
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.nn import Checkpoint
+from mobilenets.runs.layout import (
+    ARCH,
+    BUDGET,
+    CANDIDATES,
+    IMAGES,
+    METRICS,
+    PREDICTIONS,
+    TRAINED,
+    TRAINING,
+    VERDICT,
+)
 from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import artefact_name, files_of
 from mobilenets.tasks import Task, get_task
@@ -75,39 +87,34 @@ class Record:
 
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""
-    images = _part(folder / "images.json", _object(*_IMAGES))
+    images = _part(folder / IMAGES, _object(*_IMAGES))
     task = get_task(images.get("task", "classification"), images["classes"])
     in_verdict, in_predictions = _OF_TASK[task.name]
-    chosen = _part(folder / "arch.json", _object("arch", "runtime", "binding_limit", "considered"))
-    engine = _part(folder / "arch.json", lambda _: engine_of(chosen))
+    chosen = _part(folder / ARCH, _object("arch", "runtime", "binding_limit", "considered"))
+    engine = _part(folder / ARCH, lambda _: engine_of(chosen))
     artefact = artefact_name(engine.runtime)
-    metrics = _part(folder / "metrics.csv", _metrics(f"holdout_{task.metric}"))
-    preprocess, epochs = _of_checkpoint(folder / "trained.safetensors")
+    metrics = _part(folder / METRICS, _metrics(f"holdout_{task.metric}"))
+    preprocess, epochs = _of_checkpoint(folder / TRAINED)
     return Record(
         engine=engine,
         artefact=artefact,
-        arch=_part(folder / "arch.json", lambda data: from_json(json.loads(data)["arch"])),
+        arch=_part(folder / ARCH, lambda data: from_json(json.loads(data)["arch"])),
         preprocess=preprocess,
-        budget=_part(folder / "budget.json", lambda data: Budget(**json.loads(data))),
+        budget=_part(folder / BUDGET, lambda data: Budget(**json.loads(data))),
         task=task,
         images=images,
         chosen=chosen,
-        candidates=_part(folder / "candidates.jsonl", _candidates),
+        candidates=_part(folder / CANDIDATES, _candidates),
         metrics=metrics,
-        verdict=_part(folder / "verdict.json", _object(*_VERDICT, *in_verdict)),
-        predictions=_part(folder / "predictions.json", _object(*in_predictions)),
-        training=_part(folder / "training.json", _object("recipe", "seed")),
+        verdict=_part(folder / VERDICT, _object(*_VERDICT, *in_verdict)),
+        predictions=_part(folder / PREDICTIONS, _object(*in_predictions)),
+        training=_part(folder / TRAINING, _object("recipe", "seed")),
         epochs=min(epochs, len(metrics)),  # an adapted network tells of its start's, too
         sha256={
             file.name: _part(file, lambda data: hashlib.sha256(data).hexdigest())
             for file in files_of(folder / artefact)
         },
     )
-
-
-def engine_of(record: dict[str, Any]) -> Engine:
-    """What arch.json says the network was chosen for."""
-    return Engine(record["runtime"], record.get("precision", "fp32"))
 
 
 def _part(path: Path, parse: Callable[[bytes], T]) -> T:

@@ -43,6 +43,7 @@ from mobilenets.deliver.model_card import (
 from mobilenets.deliver.record import Record, read_run
 from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
+from mobilenets.runs.layout import CARD, REPORT
 from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.tasks import figure, percent
 from mobilenets.text import counted
@@ -63,9 +64,9 @@ def report(folder: str | Path) -> Path:
     record = read_run(folder)
     title = f"{record.images['name']}: {record.arch.full_name}"
     text = page(title, _body(record), plotly.offline.get_plotlyjs())
-    write_text(folder / "README.md", _encodable(model_card(record)))
-    write_text(folder / "report.html", _encodable(text))
-    return folder / "report.html"
+    write_text(folder / CARD, _encodable(model_card(record)))
+    write_text(folder / REPORT, _encodable(text))
+    return folder / REPORT
 
 
 def _encodable(text: str) -> str:

@@ -20,6 +20,7 @@ from mobilenets.files import read_json
 from mobilenets.measuring.latency import Latency, measure
 from mobilenets.measuring.loop import undisturbed
 from mobilenets.nn import Checkpoint
+from mobilenets.runs.layout import REPORT, VERDICT
 from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import is_intact, size_of
 from mobilenets.tasks import Score, Task, get_task, percent
@@ -199,9 +200,9 @@ def verify(
 def drop_undecided(folder: Path) -> None:
     """Remove the verdict of a run whose machine was too noisy to decide, and the report of it: the
     next call verifies again."""
-    path = folder / "verdict.json"
+    path = folder / VERDICT
     if path.exists() and read_json(path).get("undecided"):
-        for made in (folder / "report.html", path):
+        for made in (folder / REPORT, path):
             made.unlink(missing_ok=True)
 
 

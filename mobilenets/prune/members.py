@@ -13,19 +13,13 @@ from mobilenets.files import read_json, write_text
 from mobilenets.nn import Checkpoint
 from mobilenets.prune.prices import Price, arithmetic_price
 from mobilenets.prune.step import Step
+from mobilenets.runs.layout import ADAPTATION, STEPS, step_file
 from mobilenets.runtimes import DEFAULT, Engine
-
-STEPS, ASKED = "steps.jsonl", "adapt.json"
-
-
-def member_path(folder: Path, index: int) -> Path:
-    """The checkpoint of step `index`; 0 is the start."""
-    return folder / "steps" / f"{index:03}.safetensors"
 
 
 def keep(step: Step, folder: Path) -> None:
     """Write the step: first its checkpoint, then its line, so that what has a line is whole."""
-    step.checkpoint.save(member_path(folder, step.index))
+    step.checkpoint.save(step_file(folder, step.index))
     lines = [*_lines(folder)[: step.index], json.dumps(step.to_json())]
     write_text(folder / STEPS, "\n".join(lines) + "\n")
 
@@ -47,13 +41,13 @@ def member(folder: Path, index: int) -> Step:
             if known
             else f"{folder} is no run of `mobilenets adapt`; give the folder of one"
         )
-    return Step.from_json(known[index], Checkpoint.load(member_path(folder, index)))
+    return Step.from_json(known[index], Checkpoint.load(step_file(folder, index)))
 
 
 def run_price(folder: Path) -> Price | None:
     """The run's own price, as it was corrected last; None where it is a latency and this machine
     has no table."""
-    asked, last = read_json(folder / ASKED), records(folder)[-1]
+    asked, last = read_json(folder / ADAPTATION), records(folder)[-1]
     if asked["latency"] is None:
         limit = next(iter(Budget(**asked["budget"]).limits()))
         return arithmetic_price(limit, Engine.parse(asked.get("files") or DEFAULT))

@@ -50,7 +50,7 @@ def test_another_image_of_the_batch_stands_in_with_its_own_label(data: Path, wor
 
     assert before.broken == ()
     assert torch.equal(batch.pixels, before.pixels[[2, 3, 2, 3]])
-    assert torch.equal(batch.labels, before.labels[[2, 3, 2, 3]])
+    assert torch.equal(batch.target, before.target[[2, 3, 2, 3]])
     first, second = (file.name for file in (training_files(images, 51)[at] for at in (0, 50)))
     assert re.search(rf"{first} cannot be read as an image: .*truncated", batch.broken[0])
     assert re.search(rf"{second} cannot be read as an image: No such file", batch.broken[1])

@@ -30,6 +30,7 @@ from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
 from mobilenets.deliver.finished import Run
 from mobilenets.deliver.predictor import evaluate, images_for
+from mobilenets.deliver.present.classification import ClassPresenter
 from mobilenets.deliver.usage import needs_package, snippet
 from mobilenets.errors import DataError, FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
@@ -38,7 +39,7 @@ from mobilenets.runs.stages import Stage, Stages
 from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.runtimes.artefact import artefact_name, describe_file, is_intact
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.classification import Classification, ClassNumbers
 from mobilenets.train import Limits
 
 pytestmark = pytest.mark.slow
@@ -203,7 +204,7 @@ def test_the_program_in_the_card_says_what_predict_says(
         warnings.simplefilter("ignore")  # what ExecuTorch warns of when it is imported
         network = load(artefact)
     photos = [sorted((data / f"digit {label}").glob("[0-9]*.png"))[-1] for label in (0, 1, 2)]
-    (tmp_path / "program.py").write_text(snippet(network.preprocess, runtime))
+    (tmp_path / "program.py").write_text(snippet(network.preprocess, runtime, ClassPresenter()))
     without = "" if needs_package(runtime) else "sys.modules['mobilenets'] = None"
     each = f"""
 import shutil, sys
@@ -309,8 +310,12 @@ def test_another_programs_onnx_is_refused(tmp_path: Path):
 def test_accuracy_counts_the_best_five():
     logits = np.array([[6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6]], np.float32)
 
-    assert Classification().score(logits, np.array([0, 1])) == (50.0, 100.0, 2)
-    assert Classification().score(logits, np.array([5, 0])) == (0.0, 0.0, 2)
+    scores = [
+        Classification().score({"logits": logits}, ClassNumbers(np.array(numbers)))
+        for numbers in ([0, 1], [5, 0])
+    ]
+
+    assert scores == [(50.0, 100.0, 2), (0.0, 0.0, 2)]
 
 
 def test_nothing_is_done_twice(done: Path, data: Path):

@@ -25,8 +25,10 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_sample_images
 from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual name)
 
-from mobilenets.archs import Arch, cost, get_arch, keep_resolution
-from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Dense, Pool
+from mobilenets.archs import Arch, at_resolution, cost, get_arch, keep_resolution
+from mobilenets.archs.heads import Classify, Head, Pooled
+from mobilenets.archs.op import Size
+from mobilenets.archs.rows import Bottleneck, Conv, Row
 from mobilenets.choosing.candidate import file_bytes
 from mobilenets.errors import ConversionError, DataError, FileError, RuntimeMissing
 from mobilenets.nn import Checkpoint
@@ -74,11 +76,11 @@ LEAST_SHARE = {"openvino": 0.001}
 GATED, PLAIN = Bottleneck(5, 72, 40, True, "hswish"), Bottleneck(3, 72, 24, False, "relu")
 
 
-def piece(*rows: Any, resolution: int, channels: int) -> Arch:
-    return Arch("piece", 3, rows, resolution=resolution, classes=5, in_channels=channels)
+def piece(*rows: Row, resolution: int, channels: int, head: Head | None = None) -> Arch:
+    return Arch("piece", 3, rows, head, Size.of(resolution), in_channels=channels)
 
 
-PIECE = piece(GATED, Pool(), resolution=14, channels=40)
+PIECE = piece(GATED, resolution=14, channels=40, head=Pooled())
 
 every_runtime = pytest.mark.parametrize("name", RUNTIMES)
 every_artefact = pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def eager(checkpoint: Checkpoint, images: NDArray[np.float32]) -> NDArray[np.flo
     """The logits of the network as it was trained, on images normalised outside."""
     mean, std = (torch.tensor(one).reshape(1, 3, 1, 1) for one in (checkpoint.mean, checkpoint.std))
     with torch.no_grad():
-        return checkpoint.network()((torch.from_numpy(images) - mean) / std).numpy()
+        return checkpoint.network()((torch.from_numpy(images) - mean) / std)["logits"].numpy()
 
 
 def copied(path: Path, folder: Path) -> Path:
@@ -226,7 +228,7 @@ def test_the_logits_are_those_of_the_trained_network(name: str, arch: Arch, open
     session = opened(name, arch)
     images = photos(arch.resolution)
 
-    logits = np.concatenate([session.run(image[None]) for image in images])
+    logits = np.concatenate([session.run(image[None])["logits"] for image in images])
 
     expected = eager(checkpoint_of(arch), images)
     largest = np.abs(expected).max()
@@ -246,7 +248,8 @@ def test_an_image_may_lie_in_memory_in_either_order(name: str, opened: Open):
     assert not channels_last.flags.c_contiguous
     assert session.layout in ("NCHW", "NHWC")
     assert session.input_shape == (1, 3, 64, 64)
-    np.testing.assert_allclose(session.run(channels_last), session.run(image), rtol=1e-4)
+    found, expected = (session.run(one)["logits"] for one in (channels_last, image))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 @every_runtime
@@ -255,10 +258,10 @@ def test_a_piece_of_a_network_runs_on_feature_maps(name: str, opened: Open):
     random = np.random.default_rng(0)
     maps = random.standard_normal((2, 40, 14, 14), np.float32)
 
-    found = np.concatenate([session.run(one[None]) for one in maps])
+    found = np.concatenate([session.run(one[None])["features"] for one in maps])
 
     with torch.no_grad():
-        expected = checkpoint_of(PIECE).network()(torch.from_numpy(maps)).numpy()
+        expected = checkpoint_of(PIECE).network()(torch.from_numpy(maps))["features"].numpy()
     assert session.input_shape == (1, 40, 14, 14)
     assert np.abs(found - expected).max() < TOLERANCE * np.abs(expected).max()
 
@@ -268,7 +271,7 @@ def test_logits_stay_when_another_image_is_run(name: str, opened: Open):
     session = opened(name, V1)
     first, second = photos(64)[:1], photos(64)[1:]
 
-    logits = session.run(first)
+    logits = session.run(first)["logits"]
     before = logits.copy()
     session.run(second)
 
@@ -644,7 +647,7 @@ def like(name: str, resolution: int, **words: Any) -> Arch:
         ),
         pytest.param(
             keep_resolution(like("mobilenet_v3_large", 32), 4),
-            keep_resolution(replace(LARGE, resolution=24), 4),
+            keep_resolution(at_resolution(LARGE, 24), 4),
             id="V3-Large, output stride 4",
         ),
         pytest.param(
@@ -658,8 +661,8 @@ def like(name: str, resolution: int, **words: Any) -> Arch:
             id="a bottleneck with its input added",
         ),
         pytest.param(
-            piece(Pool(), Dense(64, "hswish"), Classifier(), resolution=7, channels=96),
-            piece(Pool(), Dense(32, "hswish"), Classifier(), resolution=4, channels=48),
+            piece(resolution=7, channels=96, head=Classify(5, dense=64, act="hswish")),
+            piece(resolution=4, channels=48, head=Classify(5, dense=32, act="hswish")),
             id="a tail",
         ),
         pytest.param(

@@ -19,8 +19,16 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets.archs import Arch, at_resolution, cost, get_arch, keep_resolution, to_json, widen
-from mobilenets.archs.ops import ops
+from mobilenets.archs import (
+    Arch,
+    at_resolution,
+    cost,
+    get_arch,
+    keep_resolution,
+    ops,
+    to_json,
+    widen,
+)
 from mobilenets.archs.parts import pieces
 from mobilenets.choosing import candidate as candidates
 from mobilenets.choosing import latency_table as tables
@@ -92,7 +100,7 @@ def test_the_pieces_cost_what_the_network_costs():
 def test_equal_rows_on_equal_inputs_are_one_piece_whatever_their_network():
     enlarged = at_resolution(get_arch("mobilenet_v3_small"), 112)
     kept = keep_resolution(at_resolution(get_arch("mobilenet_v3_small"), 56), 16)
-    other = replace(kept, name="mine", bn_eps=1e-5, width=0.5, dropout=0.5)
+    other = replace(kept, name="mine", bn_eps=1e-5, width=0.5, head=replace(kept.head, dropout=0.5))
 
     assert pieces(enlarged)[0] != pieces(kept)[0]  # the stem's stride differs
     assert pieces(enlarged)[1:] == pieces(kept)[1:]
@@ -146,8 +154,8 @@ def test_random_networks_leave_the_space_of_candidates():
 
 def piece_ms(piece: Arch) -> float:
     """Fifty million MACs a millisecond, and the maps carried in and out."""
-    carried = ops(piece)[0].out_channels * ops(piece)[0].out_size ** 2
-    carried += ops(piece)[-1].out_channels * ops(piece)[-1].out_size ** 2
+    carried = ops(piece)[0].out_channels * ops(piece)[0].out_size.area
+    carried += ops(piece)[-1].out_channels * ops(piece)[-1].out_size.area
     return 0.002 + cost(piece).macs / 50e6 + carried / 1e7
 
 
@@ -156,7 +164,7 @@ def network_ms(arch: Arch) -> float:
     for the weights that a piece alone finds in a cache of half a million, where those of the whole
     network do not fit, or not all; 0.005 for each squeeze-and-excite; and a start."""
     firsts = [ops(one)[0] for one in pieces(arch)[1:]]
-    maps = [16 * math.ceil(op.out_channels / 16) * op.out_size**2 for op in firsts]
+    maps = [16 * math.ceil(op.out_channels / 16) * op.out_size.area for op in firsts]
     between = sum(maps) + 2 * sum(max(values - 150_000, 0) for values in maps)
     alone = sum(piece_ms(piece) - piece_ms(EMPTY) for piece in pieces(arch))
     found_alone = sum(min(cost(piece).params, 5e5) for piece in pieces(arch))

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from mobilenets.archs.ops import Op, ops
-from mobilenets.archs.rows import Arch
+from mobilenets.archs.arch import Arch, ops
+from mobilenets.archs.op import Op
 
 
 class Group(NamedTuple):
@@ -30,7 +30,7 @@ def channel_groups(arch: Arch) -> tuple[Group, ...]:
     """Every group of channels of `arch`, in the order in which its first channel is made."""
     walk = ops(arch)
     group_of = _group_of(walk)
-    layers = [op for op in walk if has_weights(op)]
+    layers = [op for op in walk if op.has_weights]
     return tuple(
         Group(
             channels=op.out_channels,
@@ -38,7 +38,7 @@ def channel_groups(arch: Arch) -> tuple[Group, ...]:
             readers=tuple(
                 layer
                 for layer in layers
-                if not is_depthwise(layer) and group_of[layer.inputs[0]] == op.name
+                if not layer.is_depthwise and group_of[layer.inputs[0]] == op.name
             ),
         )
         for op in walk
@@ -46,21 +46,11 @@ def channel_groups(arch: Arch) -> tuple[Group, ...]:
     )
 
 
-def has_weights(op: Op) -> bool:
-    """Whether the layer is a convolution or fully connected."""
-    return op.kind in ("conv", "linear")
-
-
-def is_depthwise(op: Op) -> bool:
-    """Whether the layer has one filter per channel (of one channel, the name alone tells)."""
-    return op.kind == "conv" and op.name.endswith(".depthwise")
-
-
 def _group_of(walk: tuple[Op, ...]) -> dict[str, str]:
     """Each op's name -> the name of the first op of the group of its output."""
     group_of: dict[str, str] = {}
     for op in walk:
-        if op.kind == "input" or (has_weights(op) and not is_depthwise(op)):
+        if op.kind == "input" or (op.has_weights and not op.is_depthwise):
             group_of[op.name] = op.name
             continue
         first, *others = sorted({group_of[name] for name in op.inputs}, key=list(group_of).index)

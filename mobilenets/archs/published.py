@@ -11,7 +11,7 @@ from functools import cache
 from math import exp, log
 from typing import NamedTuple
 
-from mobilenets.archs.rows import Arch
+from mobilenets.archs.arch import Arch
 
 # {family: {(width, resolution): top-1 %}}
 # V1: tensorflow/models research/slim/nets/mobilenet_v1.md.  V2: the same, mobilenet/README.md.
@@ -70,10 +70,10 @@ def expected_top1(arch: Arch) -> Expected | None:
     grid = PUBLISHED_TOP1.get(arch.name)
     if grid is None:
         return None
-    resolution = arch.resolution * 32 / arch.output_stride
+    resolution = arch.size.side * 32 / arch.output_stride
     as_published = arch.rule == "paper" and arch.output_stride == 32
-    if as_published and (arch.width, arch.resolution) in grid:
-        return Expected(grid[arch.width, arch.resolution], "published")
+    if as_published and (arch.width, resolution) in grid:
+        return Expected(grid[arch.width, round(resolution)], "published")
     widths, resolutions, cells = _full_grid(arch.name)
     curve = [_piecewise(resolutions, row, log(resolution)) for row in cells]
     below = max(resolutions[0] - log(resolution), 0.0)

@@ -21,8 +21,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mobilenets.archs import ARCHS, at_resolution, get_arch
+from mobilenets.archs.arch import Arch
+from mobilenets.archs.op import Resolution, Size
 from mobilenets.archs.published import PUBLISHED_TOP1
-from mobilenets.archs.rows import Arch
 from mobilenets.archs.scale import widen
 from mobilenets.archs.variants import VARIANTS
 from mobilenets.errors import ArchError
@@ -81,8 +82,7 @@ class Published:
         known = VARIANTS.get(self.network)
         arch = widen(ARCHS[self.network], self.width, self.source) if known is None else known
         return replace(
-            at_resolution(arch, self.resolution),
-            classes=self.classes,
+            at_resolution(arch, self.resolution).with_classes(self.classes),
             bn_eps=self.bn_eps,
             bn_momentum=self.bn_momentum,
             padding=self.padding,
@@ -312,7 +312,7 @@ def find_weights(
     network: str | Arch | None = None,
     *,
     width: float | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
 ) -> Published:
     """The checkpoint that `words` mean: a source (`timm`), a source and a tag (`timm:lamb_in1k`),
     or a checkpoint's whole name (`timm:mobilenetv2_110d.ra_in1k`), which needs no `network`.
@@ -327,7 +327,7 @@ def find_weights(
             raise ArchError(
                 f"{words} is published for several networks ({names}, ...): name the network"
             )
-        wanted = resolution or 224
+        wanted = Size.of(resolution or 224).side
     else:
         found, wanted = _of_network(found, words, network, width, resolution)
     return min(found, key=lambda one: (abs(one.resolution - wanted), -(one.top1 or 0)))
@@ -349,20 +349,21 @@ def _of_network(
     words: str,
     network: str | Arch,
     width: float | None,
-    resolution: int | None,
+    resolution: Resolution | None,
 ) -> tuple[list[Published], int]:
     """Those of one network, in our words or its publisher's; and the resolution it will see."""
     if isinstance(network, str):
         word = network.strip().lower()
         named = [one for one in found if word in (one.model, one.network) and word not in ARCHS]
         if named and width in (None, named[0].width):
-            return named, resolution or named[0].resolution
+            return named, Size.of(resolution or named[0].resolution).side
         network = get_arch(network, width=width, resolution=resolution)
     name, asked = network.name, network.width if width is None else width
     found = _those(found, lambda one: one.network == name, f"{words} for {name}")
     found = _those(found, lambda one: one.width == asked, f"{words} for {name} of width {asked:g}")
     # First strides of 1 keep the feature maps as large as a larger image would have them.
-    return found, (resolution or network.resolution) * 32 // network.output_stride
+    size = network.size if resolution is None else Size.of(resolution)
+    return found, size.side * 32 // network.output_stride
 
 
 def _is_called(one: Published, tag: str) -> bool:

@@ -27,9 +27,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from mobilenets.archs.arch import Arch, ops
 from mobilenets.archs.counts import Bytes, LayerCost, cost, memory_by_size
-from mobilenets.archs.ops import Op
-from mobilenets.archs.rows import Arch, Bottleneck, Row
+from mobilenets.archs.op import Op
 from mobilenets.errors import ArchError
 
 
@@ -41,7 +41,7 @@ def peak_with_splits(arch: Arch, splits: int) -> Bytes:
     """
     _check_splits(arch, splits)
     rows = groupby(cost(arch).layers, key=lambda layer: layer.op.row)
-    peak = max(_row_peak(arch, row, tuple(layers), splits) for row, layers in rows)
+    peak = max(_row_peak(tuple(layers), splits) for _, layers in rows)
     return Bytes(4 * peak, 2 * peak, peak)
 
 
@@ -69,7 +69,8 @@ def largest_between_blocks(arch: Arch) -> Bytes:
 def _check_splits(arch: Arch, splits: int) -> None:
     if type(splits) is not int or splits < 1:
         raise ArchError(f"splits must be a whole number of at least 1, got {splits!r}")
-    widest = max((_sliceable_channels(row) for row in arch.rows), default=0)
+    rows = groupby(ops(arch), key=lambda op: op.row)
+    widest = max(_sliceable_channels(tuple(layers)) for _, layers in rows)
     if splits > max(widest, 1):
         raise ArchError(f"{arch.full_name} {_limit(widest)}, got {splits}")
 
@@ -82,29 +83,32 @@ def _limit(widest: int) -> str:
     )
 
 
-def _sliceable_channels(row: Row) -> int:
+def _sliceable_channels(row: Sequence[Op]) -> int:
     """Expanded channels of a row that can be computed in slices, 0 for one that cannot."""
-    return row.expand if isinstance(row, Bottleneck) and not row.se else 0
+    roles = {op.role for op in row if op.has_weights}
+    if "project" not in roles or roles - {"expand", "depthwise", "project"}:
+        return 0
+    channels = [op.out_channels for op in row if op.is_depthwise]
+    return channels[0] if len(channels) == 1 else 0
 
 
-def _row_peak(arch: Arch, row: int, layers: Sequence[LayerCost], splits: int) -> int:
-    """The most values alive while one row runs; the image stands in row -1."""
+def _row_peak(layers: Sequence[LayerCost], splits: int) -> int:
+    """The most values alive while one row runs."""
     whole = max(layer.live_values for layer in layers)
-    if row < 0 or not _sliceable_channels(arch.rows[row]):
-        return whole
-    return min(whole, _split_values([layer.op for layer in layers], splits))
+    row = [layer.op for layer in layers]
+    return min(whole, _split_values(row, splits)) if _sliceable_channels(row) else whole
 
 
 def _split_values(block: Sequence[Op], splits: int) -> int:
     """Values alive while a bottleneck's slice passes the depthwise: input, output, both slices."""
     first, last = block[0], block[-1]
-    depthwise = next(op for op in block if op.name.endswith(".depthwise"))
+    depthwise = next(op for op in block if op.is_depthwise)
     slice_channels = -(-depthwise.out_channels // splits)
-    slice_in = 0 if first is depthwise else slice_channels * depthwise.in_size**2
-    slice_out = slice_channels * depthwise.out_size**2
+    slice_in = 0 if first is depthwise else slice_channels * depthwise.in_size.area
+    slice_out = slice_channels * depthwise.out_size.area
     return (
-        first.in_channels * first.in_size**2
-        + last.out_channels * last.out_size**2
+        first.in_channels * first.in_size.area
+        + last.out_channels * last.out_size.area
         + slice_in
         + slice_out
     )

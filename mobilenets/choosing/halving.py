@@ -15,7 +15,7 @@ from typing import Any
 
 from mobilenets.archs import Arch
 from mobilenets.runs.stages import Stages
-from mobilenets.tasks import TASKS, percent
+from mobilenets.tasks import percent
 from mobilenets.text import counted
 from mobilenets.train import Recipe
 from mobilenets.train.job import TRAINING_STAGE, Trained, TrainingJob
@@ -81,7 +81,7 @@ def train_lap(job: TrainingJob, number: int, share: float, folder: Path) -> Lap:
     trained = stages.run(TRAINING_STAGE, job.inputs(), lambda: job.run(folder))
     found = _lap(job, number, trained)
     log.info(
-        f"{found.name}: loss {found.loss:.3f}, {TASKS[job.images.task].title} "
+        f"{found.name}: loss {found.loss:.3f}, {job.images.task.title} "
         f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
         f"{found.seconds:.0f} s"
     )
@@ -129,5 +129,5 @@ def _lap(job: TrainingJob, number: int, trained: Trained) -> Lap:
         epochs=trained.epochs,
         seconds=trained.seconds,
         loss=float(best["holdout_loss"]),
-        score=float(best[f"holdout_{TASKS[job.images.task].metric}"]),
+        score=float(best[f"holdout_{job.images.task.metric}"]),
     )

@@ -30,10 +30,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import kendalltau
 
-from mobilenets.archs import Arch, cost, from_json, to_json
-from mobilenets.archs.ops import ops
+from mobilenets.archs import Arch, Size, cost, from_json, ops, to_json
+from mobilenets.archs.heads import Pooled
 from mobilenets.archs.parts import pieces
-from mobilenets.archs.rows import Bottleneck, Pool
 from mobilenets.choosing.regress import Floats, Prices, fit, fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.errors import ArchError, FileError, MeasureError
@@ -55,7 +54,7 @@ _NEAR = 0.8
 _LEAST_MS = 1e-3
 _FORMAT = 6  # of the file and the way of measuring; older files are left where they are
 # A call of the runtime that does next to nothing.
-EMPTY = Arch("piece", 1, (Pool(),), resolution=1, classes=1, in_channels=8, dropout=0.0)
+EMPTY = Arch("piece", 1, (), Pooled(), Size(1, 1), in_channels=8)
 log = logging.getLogger(__name__)
 
 
@@ -192,12 +191,12 @@ class Table:
         parts = pieces(arch)
         call = self.pieces.get(EMPTY, 0.0)
         inner = [ops(piece)[0] for piece in parts[1:]]
-        maps = [-(-op.out_channels // _BLOCK) * _BLOCK * op.out_size**2 for op in inner]
+        maps = [-(-op.out_channels // _BLOCK) * _BLOCK * op.out_size.area for op in inner]
         return _Sums(
             alone_ms=sum(max(self._piece_ms(piece) - call, 0.0) for piece in parts),
             carried=sum(maps),
             spilt=sum(max(values - _SPILL, 0) for values in maps),
-            squeezes=sum(isinstance(row, Bottleneck) and row.se for row in arch.rows),
+            squeezes=sum(op.role == "gate" for op in ops(arch)),
             weights=tuple(cost(piece).params for piece in parts),
         )
 

@@ -37,8 +37,8 @@ from statistics import median
 from typing import NamedTuple, TypeVar
 
 from mobilenets.archs import Arch, at_resolution, get_arch, widen
+from mobilenets.archs.heads import Pooled
 from mobilenets.archs.parts import pieces
-from mobilenets.archs.rows import Pool
 from mobilenets.choosing.candidate import candidates
 from mobilenets.choosing.latency_table import (
     EMPTY,
@@ -73,13 +73,12 @@ log = logging.getLogger(__name__)
 
 def _pooled(arch: Arch) -> Arch:
     """A feature map at the end goes into a global pool."""
-    ends_in_map = not any(isinstance(row, Pool) for row in arch.rows)
-    return replace(arch, rows=(*arch.rows, Pool())) if ends_in_map else arch
+    return replace(arch, head=Pooled()) if arch.head is None else arch
 
 
 def _reference(name: str) -> Arch:
     arch = at_resolution(widen(get_arch(name), 0.5), 128)
-    return _pooled(replace(arch, rows=arch.rows[:_REFERENCE_ROWS]))
+    return replace(arch, rows=arch.rows[:_REFERENCE_ROWS], head=Pooled())
 
 
 # The first rows of networks: every kind of layer, and few weights.

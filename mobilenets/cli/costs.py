@@ -33,8 +33,8 @@ def record(arch: Arch, *, splits: int | None = None) -> dict[str, Any]:
                 "groups": layer.op.groups,
                 "in_channels": layer.op.in_channels,
                 "out_channels": layer.op.out_channels,
-                "in_size": layer.op.in_size,
-                "out_size": layer.op.out_size,
+                "in_size": layer.op.in_size.written,
+                "out_size": layer.op.out_size.written,
                 "macs": layer.macs,
                 "params": layer.params,
                 "live_values": layer.live_values,
@@ -56,7 +56,7 @@ def show(arch: Arch, *, per_layer: bool, splits: int | None = None) -> None:
     peaks = [] if splits is None else _peaks(arch, splits)
     if per_layer:
         rows = [
-            [layer.op.name, layer.op.kind, f"{layer.op.out_size}x{layer.op.out_size}",
+            [layer.op.name, layer.op.kind, f"{layer.op.out_size.height}x{layer.op.out_size.width}",
              layer.op.out_channels, layer.macs, layer.params]
             for layer in costs.layers
         ]  # fmt: skip

@@ -109,7 +109,7 @@ def adapt(job: Adaptation) -> dict[str, Any]:
     if isinstance(price, LatencyPrice):
         price.correct_(last.arch)
     verdict = delivered(job.ending, last, images, stages)
-    return summary(job.ending, last, price(last.arch), verdict)
+    return summary(job.ending, last, images.task, price(last.arch), verdict)
 
 
 def run_steps(

@@ -34,6 +34,7 @@ from mobilenets.runs.layout import (
 from mobilenets.runs.stages import Stage, Stages
 from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.isolated import Job, export_isolated
+from mobilenets.tasks import Task
 from mobilenets.text import counted
 from mobilenets.train import Limits, Teacher, train
 from mobilenets.train.job import save_trained
@@ -89,7 +90,7 @@ def adapt_member(job: Member) -> dict[str, Any]:
     stages = Stages(ending.folder, first=TRAINED_LONG.name)
     images = images_of(job.data, step.checkpoint, ending.folder)
     verdict = delivered(ending, step, images, stages)
-    return summary(ending, step, step.price, verdict)
+    return summary(ending, step, images.task, step.price, verdict)
 
 
 def check_ending(engine: Engine, long_epochs: object) -> None:
@@ -133,7 +134,7 @@ def delivered(ending: Ending, step: Step, images: Images, stages: Stages) -> dic
         verdict = verify(
             artefact, checkpoint, images, ending.budget, runtime=engine, threads=ending.threads
         )
-        before = {"top1_start": score(start, images).value}
+        before = {f"{images.task.metric}_start": score(start, images).value}
         write_json(folder / VERDICT, before | verdict.to_json())
 
     return stages.run(VERIFIED, [ending.threads, ending.budget.to_json()], check)
@@ -155,7 +156,9 @@ def _train(ending: Ending, step: Step, start: Checkpoint, images: Images) -> Non
     save_trained(replace(checkpoint, training=training), ending.folder)
 
 
-def summary(ending: Ending, step: Step, price: float, verdict: dict[str, Any]) -> dict[str, Any]:
+def summary(
+    ending: Ending, step: Step, task: Task, price: float, verdict: dict[str, Any]
+) -> dict[str, Any]:
     """The record that `mobilenets adapt --json` prints, kept in the run's folder."""
     steps = records(ending.run)[: step.index + 1]
     start = from_json(steps[0]["arch"])
@@ -166,8 +169,8 @@ def summary(ending: Ending, step: Step, price: float, verdict: dict[str, Any]) -
         "budget": ending.budget.to_json(),
         "price": price,
         "priced_by": LIMIT_NAMES[ending.priced_by],
-        "top1_start": verdict["top1_start"],
-        "top1_final": verdict["top1_artefact"],
+        f"{task.metric}_start": verdict[f"{task.metric}_start"],
+        f"{task.metric}_final": verdict[f"{task.metric}_artefact"],
         **{key: verdict[key] for key in _FROM_VERDICT},
         "checkpoint": str(ending.folder / TRAINED),
         "artefact": str(artefact_of(ending.folder, ending.engine)),

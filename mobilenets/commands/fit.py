@@ -16,8 +16,8 @@ from mobilenets.choosing.halving import RACING, Lap, after, has_time, race, trai
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.commands.delivery import artefact_of, exported, read_verdict
 from mobilenets.data import Images
-from mobilenets.deliver.examples import predictions
 from mobilenets.deliver.finished import Run
+from mobilenets.deliver.present import PRESENTERS
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
 from mobilenets.errors import ArchError
@@ -38,7 +38,7 @@ from mobilenets.runs.layout import (
 from mobilenets.runs.stages import Stage, Stages
 from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
-from mobilenets.tasks import TASKS
+from mobilenets.tasks import Task
 from mobilenets.train import How, Limits, led
 from mobilenets.train.job import TRAINING_STAGE, Trained, TrainingJob, read_images
 
@@ -102,7 +102,7 @@ def fit(job: Fitting) -> Run:
     verdict = stages.run(
         _VERIFIED, [], lambda: _verify(job, artefact, engine, trained.checkpoint, images)
     )
-    summary = _summary(job, chosen, training, trained) | _from_verdict(verdict)
+    summary = _summary(job, chosen, training, trained) | _from_verdict(verdict, images.task)
     write_json(folder / SUMMARY, summary)
     stages.run(_REPORTED, [], lambda: _report(folder))
     return Run(folder, summary)
@@ -127,7 +127,8 @@ def _images(job: Fitting) -> Images:
         f"{len(getattr(images, s))} {s}" for s in ("train", "holdout", "val", "test")
     )
     log.info(
-        f"{len(images.classes)} {images.kinds}; images: {counts}; skipped {len(images.skipped)}"
+        f"{len(images.task.labels)} {images.task.kinds}; images: {counts}; "
+        f"skipped {len(images.skipped)}"
     )
     return images
 
@@ -179,7 +180,7 @@ def _considered(
         measure = measured_once(job.folder / LATENCIES, job.threads, exporter.export)
         choice = choose(
             job.budget,
-            classes=len(images.classes),
+            classes=len(images.task.labels),
             image_size=images.native_size,
             threads=job.threads,
             runtimes=job.engines,
@@ -211,7 +212,8 @@ def _verify(
         artefact, checkpoint, images, job.budget, runtime=engine, threads=job.threads,
         max_loss=MAX_DROP if engine.is_int8 else MAX_LOSS,
     )  # fmt: skip
-    write_json(job.folder / PREDICTIONS, predictions(verdict.logits, images))
+    predictions = PRESENTERS[images.task.name].predictions(verdict.outputs, images)
+    write_json(job.folder / PREDICTIONS, predictions)
     write_json(job.folder / VERDICT, verdict.to_json())
 
 
@@ -233,13 +235,12 @@ def _summary(
     }
 
 
-def _from_verdict(verdict: dict[str, Any]) -> dict[str, Any]:
-    return {key: verdict[key] for key in _FROM_VERDICT if key in verdict}
+def _from_verdict(verdict: dict[str, Any], task: Task) -> dict[str, Any]:
+    keys = (*PRESENTERS[task.name].in_summary, *_FROM_VERDICT)
+    return {key: verdict[key] for key in keys if key in verdict}
 
 
 _FROM_VERDICT = (
-    *(f"{task.metric}_{what}" for task in TASKS.values() for what in ("checkpoint", "artefact")),
-    "attributes",
     "latency",
     "size_bytes",
     "macs",

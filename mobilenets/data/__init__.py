@@ -9,7 +9,7 @@ from mobilenets.data.batches import (
     decode,
     physical_bytes,
     train_pixels,
-    training_side,
+    training_size,
     whole,
 )
 from mobilenets.data.formats.builtin import BUILT_IN
@@ -43,7 +43,7 @@ __all__ = [
     "physical_bytes",
     "read_image",
     "train_pixels",
-    "training_side",
+    "training_size",
     "whole",
     "write_shards",
 ]

@@ -19,6 +19,7 @@ from mobilenets.files import read_json, write_text
 from mobilenets.prune import Price
 from mobilenets.prune.members import records, run_price
 from mobilenets.runs.layout import ADAPTATION, METRICS, TRAINED
+from mobilenets.tasks import get_task
 from mobilenets.text import counted
 from mobilenets.train.job import Trained
 
@@ -142,13 +143,14 @@ def _trained(run: Path, price: Price | None, known: float | None) -> Point:
     """A run's network at the epoch that was kept."""
     try:
         trained = Trained.read(run)
-        arch, kept = trained.checkpoint.arch, trained.best
+        checkpoint, kept = trained.checkpoint, trained.best
     except (OSError, KeyError, ValueError) as error:
         raise FileError(f"{run} is no run of `mobilenets train`: {error}; give others") from error
-    spent = known if known is not None else price(arch) if price else None
+    spent = known if known is not None else price(checkpoint.arch) if price else None
     if spent is None:
         raise FileError(f"{run} cannot be priced without this machine's table: mobilenets table")
-    return Point(run.resolve().name, spent, float(kept["holdout_top1"]))
+    metric = get_task(checkpoint.task, checkpoint.labels).metric
+    return Point(run.resolve().name, spent, float(kept[f"holdout_{metric}"]))
 
 
 def _widths(start: dict[str, Any], price: Price) -> tuple[Point, ...]:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from mobilenets.archs import Arch, Budget, from_json
 from mobilenets.choosing.chosen import engine_of
 from mobilenets.data import Preprocess
+from mobilenets.deliver.present import PRESENTERS, Presenter
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import (
@@ -29,11 +30,11 @@ from mobilenets.runs.layout import (
 )
 from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import artefact_name, files_of
-from mobilenets.tasks import Task, get_task
+from mobilenets.tasks import Task, task_in
 
 T = TypeVar("T")
 
-# What report and card read of each file.
+# What report and card read of each file; a task's presenter reads more.
 # fmt: off
 _IMAGES = (
     "name", "classes", "counts", "class_counts", "skipped", "ignored", "split", "fingerprint",
@@ -47,14 +48,6 @@ _VERDICT = (
     "verified", "within_budget", "complaints", "limits", "images", "agreement",
     "max_relative_error", "latency", "size_bytes", "macs", "params",
 )
-# Of each task: what the verdict has more, and what the predictions are.
-_OF_TASK = {
-    "classification": (
-        ("top1_checkpoint", "top1_artefact", "top5_artefact"),
-        ("classes", "confusion", "wrong", "right"),
-    ),
-    "attributes": (("map_checkpoint", "map_artefact", "attributes"), ()),
-}
 # fmt: on
 
 
@@ -84,12 +77,17 @@ class Record:
         """The name of the runtime that the artefact is for."""
         return self.engine.runtime
 
+    @property
+    def presenter(self) -> Presenter:
+        """What shows the task's part of it."""
+        return PRESENTERS[self.task.name]
+
 
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""
     images = _part(folder / IMAGES, _object(*_IMAGES))
-    task = get_task(images.get("task", "classification"), images["classes"])
-    in_verdict, in_predictions = _OF_TASK[task.name]
+    task = task_in(images, images["classes"])
+    presenter = PRESENTERS[task.name]
     chosen = _part(folder / ARCH, _object("arch", "runtime", "binding_limit", "considered"))
     engine = _part(folder / ARCH, lambda _: engine_of(chosen))
     artefact = artefact_name(engine.runtime)
@@ -106,8 +104,8 @@ def read_run(folder: Path) -> Record:
         chosen=chosen,
         candidates=_part(folder / CANDIDATES, _candidates),
         metrics=metrics,
-        verdict=_part(folder / VERDICT, _object(*_VERDICT, *in_verdict)),
-        predictions=_part(folder / PREDICTIONS, _object(*in_predictions)),
+        verdict=_part(folder / VERDICT, _object(*_VERDICT, *presenter.in_verdict)),
+        predictions=_part(folder / PREDICTIONS, _object(*presenter.in_predictions)),
         training=_part(folder / TRAINING, _object("recipe", "seed")),
         epochs=min(epochs, len(metrics)),  # an adapted network tells of its start's, too
         sha256={

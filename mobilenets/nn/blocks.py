@@ -7,8 +7,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from mobilenets.archs.ops import squeeze_channels
-from mobilenets.archs.rows import Arch, Bottleneck, Conv, Separable
+from mobilenets.archs import Arch
+from mobilenets.archs.op import squeeze_channels
+from mobilenets.archs.rows import Bottleneck, Conv, Separable
 
 
 class Convention(NamedTuple):
@@ -126,37 +127,9 @@ class InvertedResidual(nn.Module):
         y = self.project(self.se(self.depthwise(self.expand(x))))
         return x + y if self.residual else y
 
-
-class GlobalPool(nn.Module):
-    """The mean of each channel: (N, C, H, W) -> (N, C)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.pool(x).flatten(1)
-
-
-class DenseAct(nn.Module):
-    """A fully connected layer and its activation: (N, C) -> (N, out)."""
-
-    def __init__(self, c_in: int, c_out: int, act: str):
-        super().__init__()
-        self.linear = nn.Linear(c_in, c_out)
-        self.act = activation(act)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.linear(x))
-
-
-class ClassifierHead(nn.Module):
-    """Dropout and the last fully connected layer: (N, C) -> logits (N, classes)."""
-
-    def __init__(self, c_in: int, classes: int, dropout: float):
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(c_in, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.dropout(x))
+    def with_parts(self, x: Tensor) -> dict[str, Tensor]:
+        """The same, and what a head may tap on the way: expand, depthwise, out."""
+        expand = self.expand(x)
+        depthwise = self.depthwise(expand)
+        y = self.project(self.se(depthwise))
+        return {"expand": expand, "depthwise": depthwise, "out": x + y if self.residual else y}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mobilenets.archs.ops import Op
-from mobilenets.archs.rows import check_choice
+from mobilenets.archs.checks import check_choice
+from mobilenets.archs.op import Op
 from mobilenets.errors import ArchError
 
 IMPORTANCES = ("l2", "bn", "taylor")

@@ -18,9 +18,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mobilenets.archs import Arch, digest, ops
-from mobilenets.archs.groups import Group, channel_groups, has_weights, is_depthwise
-from mobilenets.archs.ops import Op
-from mobilenets.archs.rows import Classifier, Row
+from mobilenets.archs.groups import Group, channel_groups
+from mobilenets.archs.heads import Head
+from mobilenets.archs.op import Op
+from mobilenets.archs.rows import Row
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn.checkpoint import Checkpoint
 from mobilenets.nn.importance import Importance, vector_names, weight_name
@@ -73,7 +74,7 @@ def surgery(
 
 
 def _check_fits(weights: Mapping[str, Tensor], arch: Arch) -> None:
-    for op in filter(has_weights, ops(arch)):
+    for op in (op for op in ops(arch) if op.has_weights):
         window = () if op.kind == "linear" else (op.kernel, op.kernel)
         shapes: dict[str, tuple[int, ...]] = {
             weight_name(op): (op.out_channels, op.in_channels // op.groups, *window),
@@ -91,22 +92,22 @@ def _check_fits(weights: Mapping[str, Tensor], arch: Arch) -> None:
 
 
 def _origins(arch: Arch, to: Arch, measure: Importance) -> tuple[int, ...]:
-    """For each row of `to`, its row in `arch`: with the fewest columns changed, then with the least
-    important rows left out."""
+    """For each row and the head of `to`, its own in `arch`: with the fewest columns changed, then
+    with the least important rows left out."""
     spare = _spare_rows(arch, measure)
 
     @cache
     def best(i: int, j: int) -> _Way | None:
         """The cheapest way from the rows of `arch` from i on to those of `to` from j on."""
-        if i == len(arch.rows):
-            return _Way(0, 0.0, ()) if j == len(to.rows) else None
+        if i == len(arch.parts):
+            return _Way(0, 0.0, ()) if j == len(to.parts) else None
         ways = []
         if (
-            j < len(to.rows)
-            and _can_become(arch.rows[i], to.rows[j])
+            j < len(to.parts)
+            and _can_become(arch.parts[i], to.parts[j])
             and (on := best(i + 1, j + 1))
         ):
-            changed = on.changed + _changes(arch.rows[i], to.rows[j])
+            changed = on.changed + _changes(arch.parts[i], to.parts[j])
             ways.append(_Way(changed, on.lost, (i, *on.rows)))
         if i in spare and (on := best(i + 1, j)):
             ways.append(on._replace(lost=on.lost + spare[i]))
@@ -134,19 +135,20 @@ def _spare_rows(arch: Arch, measure: Importance) -> dict[int, float]:
     """The rows that add their input, and how important they are."""
     walk = ops(arch)
     return {
-        add.row: measure.of_row(op for op in walk if op.row == add.row and has_weights(op))
+        add.row: measure.of_row(op for op in walk if op.row == add.row and op.has_weights)
         for add in walk
         if add.kind == "add"
     }
 
 
-def _can_become(row: Row, other: Row) -> bool:
+def _can_become(row: Row | Head, other: Row | Head) -> bool:
     new_se = getattr(other, "se", False) and not getattr(row, "se", False)
     return type(row) is type(other) and not new_se
 
 
-def _changes(row: Row, other: Row) -> int:
-    return sum(a != b for a, b in zip(astuple(row), astuple(other), strict=True))
+def _changes(row: Row | Head, other: Row | Head) -> int:
+    columns = (astuple(one) for one in (row, other))  # type: ignore[call-overload]
+    return sum(a != b for a, b in zip(*columns, strict=True))
 
 
 class _Pair(NamedTuple):
@@ -167,6 +169,11 @@ def _pairs(arch: Arch, to: Arch, origins: tuple[int, ...], *, same_additions: bo
     }
     for change, names in (("gain", new_ops.keys() - old_ops), ("lose", old_ops.keys() - new_ops)):
         for name in sorted(names):
+            if name.startswith("head"):
+                raise ArchError(
+                    f"{to.full_name} cannot start from {arch.full_name}: "
+                    f"its head would {change} {name}"
+                )
             _, row, part = name.split(".", 2)
             if part.startswith("se.") or (part == "add" and not same_additions):
                 continue
@@ -179,7 +186,7 @@ def _pairs(arch: Arch, to: Arch, origins: tuple[int, ...], *, same_additions: bo
     return [
         _Pair(old_ops[name], op)
         for name, op in new_ops.items()
-        if has_weights(op) and (same_classes or not isinstance(to.rows[op.row], Classifier))
+        if op.has_weights and (same_classes or op.role != "classifier")
     ]
 
 
@@ -217,7 +224,7 @@ def _kept(arch: Arch, to: Arch, pairs: list[_Pair], measure: Importance) -> list
     return [
         _Kept(
             choose(old_made[old.name], new_made[new.name]),
-            None if is_depthwise(new) else choose(old_read[old.name], new_read[new.name]),
+            None if new.is_depthwise else choose(old_read[old.name], new_read[new.name]),
         )
         for old, new in pairs
     ]

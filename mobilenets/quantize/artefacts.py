@@ -98,10 +98,13 @@ class _HeldOut:
     def __init__(self, checkpoint: Checkpoint, images: Images):
         self.task = get_task(checkpoint.task, checkpoint.labels)
         self._pixels = decode(images, images.holdout, Preprocess.from_json(checkpoint.preprocess))
-        self._labels = images.labels[images.holdout]
+        self._targets = images.targets.take(images.holdout)
 
     def score(self, path: Path) -> dict[str, float | None]:
         """The loss and the task's metric of an artefact."""
-        logits = load(path).logits(self._pixels)
-        loss = self.task.loss(torch.from_numpy(logits), torch.from_numpy(self._labels))
-        return {"loss": float(loss), self.task.metric: self.task.score(logits, self._labels).value}
+        outputs, target = load(path).outputs(self._pixels), torch.from_numpy(self._targets.values)
+        loss = self.task.loss({k: torch.from_numpy(v) for k, v in outputs.items()}, target)
+        return {
+            "loss": float(loss),
+            self.task.metric: self.task.score(outputs, self._targets).value,
+        }

@@ -6,7 +6,8 @@ a network is chosen, converted and measured for is a runtime and a precision: an
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
 
     Floats = NDArray[np.float32]
+    Outputs = Mapping[str, Floats]
 
 
 class Session(Protocol):
@@ -41,15 +43,16 @@ class Session(Protocol):
     def metadata(self) -> dict[str, str]:
         """What the file says of itself."""
 
-    def run(self, images: Floats) -> Floats:
-        """Logits (N, classes) of images (N, C, H, W) in [0, 1]; raises DataError for others."""
+    def run(self, images: Floats) -> Outputs:
+        """The named outputs, such as {"logits": (N, classes)}, of images (N, C, H, W) in [0, 1];
+        raises DataError for others."""
 
 
 class Runtime(Protocol):
     """A program that runs networks from files of one format."""
 
     def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
-        """Write the deployed network to `path`: images in [0, 1] in, logits out.
+        """Write the deployed network to `path`: images in [0, 1] in, its outputs out.
 
         `about` is kept in the file's metadata under "mobilenets". For `artefact.export`, which
         adds the description and makes the writing atomic.
@@ -212,6 +215,18 @@ def check_images(path: Path, shape: tuple[int, ...], images: Floats) -> None:
             f"{path} takes float32 images of shape {shape} and got {images.dtype} {images.shape}; "
             "resize and convert them first"
         )
+
+
+def output_names(metadata: Mapping[str, str], count: int) -> list[str]:
+    """The names of a file's outputs in their order, by its description; of a file without one
+    "logits", or numbers. For formats that keep no names, or others."""
+    try:
+        names = list(json.loads(metadata["mobilenets"])["outputs"])
+    except (KeyError, ValueError, TypeError):
+        names = []
+    if len(names) == count:
+        return names
+    return ["logits"] if count == 1 else [f"output{number}" for number in range(count)]
 
 
 def describe_runtimes() -> list[dict[str, Any]]:

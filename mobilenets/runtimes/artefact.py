@@ -116,6 +116,7 @@ def is_intact(path: Path) -> bool:
 
 
 def _description(about: Mapping[str, Any], runtime: str, *, precision: str = "fp32") -> str:
+    arch = from_json(about["arch"])
     description = {
         **about,
         "runtime": runtime,
@@ -128,7 +129,7 @@ def _description(about: Mapping[str, Any], runtime: str, *, precision: str = "fp
             "value_range": [0, 1],
             "normalisation": "inside the graph",
         },
-        "output": "logits",
+        "outputs": {name: list(shape) for name, shape in arch.outputs.items()},
         "seal": _UNSEALED.decode(),
     }
     return json.dumps(description)

@@ -114,7 +114,7 @@ class How:
     ) -> TrainingJob:
         """The training of `arch`, with the conventions of `start`, on these images."""
         recipe = self.recipe_for(images, limits)
-        arch = (arch if start is None else start.arch).with_classes(len(images.classes))
+        arch = (arch if start is None else start.arch).with_classes(len(images.task.labels))
         file = self.teacher
         teacher = None if file is None else teacher_in(file, match=recipe.distil.match)
         return TrainingJob(arch, images, recipe, seed, start, teacher)

@@ -29,7 +29,7 @@ EVAL_BATCH = 256
 def loaders_of(images: Images, recipe: Recipe, preprocess: Preprocess, seed: int) -> Loaders:
     """Training batches in an order set by (seed, epoch), of each this process's part; holdout
     batches as the artefact sees them. Both hand over whole batches."""
-    pixels = train_pixels(images, preprocess.resolution)
+    pixels = train_pixels(images, preprocess.size)
     batches = BatchSampler(
         EpochSampler(len(images.train), seed),
         batch_size=min(recipe.batch_size, len(images.train)),
@@ -39,7 +39,7 @@ def loaders_of(images: Images, recipe: Recipe, preprocess: Preprocess, seed: int
     if len(chosen) >= processes:  # else each takes them all, and the mean is the same
         chosen = chosen[rank::processes]
     holdout = MemoryPixels(
-        decode(images, chosen, preprocess), torch.from_numpy(images.labels[chosen])
+        decode(images, chosen, preprocess), torch.from_numpy(images.targets.take(chosen).values)
     )
     cores = max((os.cpu_count() or 1) // group.local_size(), 1)
     workers = cores if isinstance(pixels, StreamedPixels) else 0

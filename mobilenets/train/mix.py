@@ -37,17 +37,17 @@ class Dropout(nn.Dropout):
         return x * kept / (1 - self.p)
 
 
-def blend(images: Tensor, labels: Tensor, recipe: Recipe, *, classes: int) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, R, R) and labels, classes (N,) or attributes (N, A), as they are; or each image
-    mixed with the one before it (mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899) and labels
-    (N, classes) that say how much of which class or attribute; what is unknown of one image is
-    unknown of the blend."""
+def blend(images: Tensor, target: Tensor, recipe: Recipe, *, classes: int) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, R, R) and their target, classes (N,) or attributes (N, A), as they are; or each
+    image mixed with the one before it (mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899) and
+    shares (N, classes) that say how much of which class or attribute; what is unknown of one image
+    is unknown of the blend."""
     ways: list[Any] = []
     if recipe.mixup:
         ways.append(v2.MixUp(alpha=recipe.mixup, num_classes=classes))
     if recipe.cutmix:
         ways.append(v2.CutMix(alpha=recipe.cutmix, num_classes=classes))
     if not ways:
-        return images, labels
+        return images, target
     way = ways[int(torch.randint(len(ways), ()))]
-    return way(images, labels)
+    return way(images, target)

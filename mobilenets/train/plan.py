@@ -73,7 +73,7 @@ def _seconds(trial: Learner, loaders: Loaders, *, steps: int = 10) -> tuple[floa
     times = []
     for batch, _ in zip(_forever(loaders[0]), range(steps + 3), strict=False):
         begin = time.perf_counter()
-        _step_(trial, optimiser, batch.pixels.to(trial.device), batch.labels.to(trial.device))
+        _step_(trial, optimiser, batch.pixels.to(trial.device), batch.target.to(trial.device))
         times.append(time.perf_counter() - begin)
     step = sorted(times[3:])[steps // 2]
     looked_at = len(loaders[1]) * EVAL_BATCH + (IMAGES if trial.recipe.ema else 0)
@@ -81,13 +81,13 @@ def _seconds(trial: Learner, loaders: Loaders, *, steps: int = 10) -> tuple[floa
 
 
 def _step_(
-    trial: Learner, optimiser: torch.optim.Optimizer, pixels: Tensor, labels: Tensor
+    trial: Learner, optimiser: torch.optim.Optimizer, pixels: Tensor, target: Tensor
 ) -> None:
     """A training step, the gradients summed over the processes, until it is done."""
     optimiser.zero_grad()
     where = trial.device.type
     with autocast(where, precision(where, mixed=trial.recipe.mixed_precision)):
-        loss = trial.loss(pixels, labels)
+        loss = trial.loss(pixels, target)
     loss.backward()  # type: ignore[no-untyped-call]
     if group.size() > 1:
         for weight in trial.parameters():

@@ -28,7 +28,7 @@ from mobilenets.errors import FileError, MobileNetsError, TrainingStopped
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.runs.layout import BEST, LAST, METRICS, PLAN, TRAINING
 from mobilenets.runs.owner import claim
-from mobilenets.tasks import Task, get_task
+from mobilenets.tasks import Task
 from mobilenets.train import group
 from mobilenets.train.callbacks import Mended, Metrics, Stoppable, WholeFiles, averaging
 from mobilenets.train.distil import Teacher
@@ -70,9 +70,9 @@ def train(
     (docs/training.md). All of them call this with the same arguments, and are given the same
     checkpoint; or one leads (`group.led`), and it alone calls this.
     """
-    task = get_task(images.task, images.classes)
+    task = images.task
     taught = teacher is not None and recipe.distil.match == "logits"
-    task.check(images.labels[images.train], taught=taught)
+    task.check(images.targets.take(images.train), taught=taught)
     recipe = recipe.for_images(len(images.train), started=start is not None)
     if start is not None:
         recipe = replace(recipe, mean=start.mean, std=start.std)
@@ -93,7 +93,7 @@ def train(
     return Checkpoint(
         arch=arch,
         weights=_weights_in(state),
-        labels=images.classes,
+        labels=task.labels,
         preprocess=Preprocess(arch.resolution).to_json(),
         mean=recipe.mean,
         std=recipe.std,
@@ -187,8 +187,8 @@ def _first_network(arch: Arch, start: Checkpoint | None, seed: int, task: Task) 
 
 
 def _without_classifier(network: MobileNet, start: Checkpoint) -> Mapping[str, Tensor]:
-    """The weights of `start` for all rows but the last; raises `FileError` where shapes differ."""
-    last = f"rows.{len(network.arch.rows) - 1}."
+    """The weights of `start` but for its classifier; raises `FileError` where shapes differ."""
+    last = "head.classifier."
     ours = {k: v.shape for k, v in network.state_dict().items() if not k.startswith(last)}
     theirs = {k: v for k, v in start.weights.items() if k in ours}
     if {k: v.shape for k, v in theirs.items()} != ours:

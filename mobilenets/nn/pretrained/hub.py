@@ -91,7 +91,7 @@ def _card(checkpoint: Checkpoint, folder: Path) -> Path:
         "---\nlibrary_name: mobilenets\npipeline_tag: image-classification\n"
         "tags: [mobilenet, image-classification]\n---\n\n"
         f"# {arch.full_name}\n\nA MobileNet for {checkpoint.task} ({arch.classes:,} outputs), "
-        f"{arch.resolution} x {arch.resolution} pixels. The architecture, labels and "
+        f"{arch.size.height} x {arch.size.width} pixels. The architecture, labels and "
         "preprocessing are in the file.\n",
         encoding="utf-8",
     )

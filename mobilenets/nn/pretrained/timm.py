@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mobilenets.archs import Arch
-from mobilenets.archs.ops import squeeze_channels
-from mobilenets.archs.rows import Bottleneck, Conv, Dense, Separable
+from mobilenets.archs.op import squeeze_channels
+from mobilenets.archs.rows import Bottleneck, Conv, Separable
 from mobilenets.nn.pretrained.names import rename
 
 _EXPANDED = (
@@ -71,9 +71,9 @@ def _pairs(arch: Arch, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]
         elif isinstance(row, Conv):
             block = "" if index == 0 else next(blocks, "blocks.missing")
             yield from _conv(arch, index, block)
-        elif isinstance(row, Dense):
-            yield f"{ours}.linear", "conv_head"
-    yield f"rows.{len(arch.rows) - 1}.linear", "classifier"
+    if arch.generation == 3:
+        yield "head.dense.linear", "conv_head"
+    yield "head.classifier.linear", "classifier"
 
 
 def _conv(arch: Arch, index: int, block: str) -> Iterator[tuple[str, str]]:

@@ -33,10 +33,10 @@ from torch.nn.functional import interpolate
 from mobilenets.archs import get_arch
 from mobilenets.data import Preprocess, decode, load_images
 from mobilenets.deliver import load
-from mobilenets.deliver.precisions import CALIBRATION
 from mobilenets.measuring import compare, measure
 from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
+from mobilenets.quantize.artefacts import CALIBRATION
 from mobilenets.quantize.schemes import quantised
 from mobilenets.runtimes.artefact import export_int8
 from mobilenets.runtimes.isolated import Job, export_isolated

@@ -406,7 +406,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str):
         (
             "arch.json",
             '{"arch": {}, "runtime": "tensorrt", "binding_limit": "", "considered": 1}',
-            r"arch\.json: 'tensorrt'",
+            r"arch\.json: unknown runtime 'tensorrt'",
         ),
         ("trained.safetensors", "{}", r"trained\.safetensors: .* is not a checkpoint"),
     ],

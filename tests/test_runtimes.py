@@ -34,14 +34,15 @@ from mobilenets.errors import ConversionError, DataError, FileError, RuntimeMiss
 from mobilenets.nn import Checkpoint
 from mobilenets.processes.child import Child, ChildDied
 from mobilenets.runtimes import (
+    DEFAULT,
     RUNTIMES,
+    Engine,
     Runtime,
     Session,
     describe_runtimes,
     get_runtime,
-    in_precision,
     isolated,
-    runtime_names,
+    parse_engines,
 )
 from mobilenets.runtimes.artefact import (
     describe_file,
@@ -294,7 +295,7 @@ def test_an_artefact_says_what_it_is(name: str, arch: Arch, opened: Open):
 def test_the_estimate_of_a_file_is_no_less_than_the_file(name: str, arch: Arch, converted: Convert):
     size = size_of(converted(name).path(arch))
 
-    assert size <= file_bytes(cost(arch), name) <= 1.25 * size
+    assert size <= file_bytes(cost(arch), Engine(name)) <= 1.25 * size
 
 
 @every_artefact
@@ -436,7 +437,7 @@ def test_a_converter_that_crashes_or_fails_is_named_and_the_others_go_on(tmp_pat
     archs = [get_arch("v1", width=0.25, resolution=side, classes=10) for side in (33, 32, 34, 64)]
     jobs = [Job(arch, tmp_path / "out" / f"{arch.resolution}.ncnn.param") for arch in archs]
 
-    crashed, done, failed, also_done = try_exports(jobs, "ncnn")
+    crashed, done, failed, also_done = try_exports(jobs, Engine("ncnn"))
 
     advice = "choose another runtime, or report it to its makers"
     start = "ncnn could not convert mobilenet_v1_0.25_"
@@ -490,7 +491,7 @@ def test_what_one_child_cannot_convert_the_others_are_not_stopped_by(
     archs = [get_arch("v1", width=0.25, resolution=side, classes=10) for side in sides]
     jobs = [Job(arch, tmp_path / "out" / f"{arch.resolution}.ncnn.param") for arch in archs]
 
-    failures = list(try_exports(jobs, "ncnn"))
+    failures = list(try_exports(jobs, Engine("ncnn")))
 
     assert [failure is None for failure in failures] == [False, True, True, True]
     assert len(children) == 3  # the first one crashed
@@ -520,12 +521,12 @@ def test_an_exporter_keeps_its_process_until_one_fails_or_another_runtime_is_ask
     a, b, bad, c, d = (Job(Path(name), tmp_path / name) for name in ("a", "b", "bad", "c", "d"))
 
     with Exporter() as exporter:
-        exporter.export([a], "onnxruntime")
-        exporter.export([b], "onnxruntime")
+        exporter.export([a], DEFAULT)
+        exporter.export([b], DEFAULT)
         with pytest.raises(ConversionError, match="could not convert bad: its converter crashed"):
-            exporter.export([bad, c], "onnxruntime")
-        exporter.export([c], "onnxruntime")
-        exporter.export([d], "ncnn")
+            exporter.export([bad, c], DEFAULT)
+        exporter.export([c], DEFAULT)
+        exporter.export([d], Engine("ncnn"))
 
     first, second, third = ["a", "b", "bad"], ["c"], ["d"]
     assert happened == [
@@ -568,31 +569,59 @@ def test_every_runtime_is_described():
         assert record["install"].startswith("pip install ")
 
 
+@pytest.mark.parametrize(
+    ("word", "engine"),
+    [
+        ("torch-compile", Engine("torch-compile", "fp32")),
+        ("onnxruntime", Engine("onnxruntime", "fp32")),
+        ("onnxruntime-int8", Engine("onnxruntime", "int8")),
+        ("openvino-int8", Engine("openvino", "int8")),
+    ],
+)
+def test_an_engine_is_written_as_it_is_read(word: str, engine: Engine):
+    assert Engine.parse(word) == engine
+    assert Engine.parse(engine) is engine
+    assert str(engine) == word
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("tensorrt", "unknown runtime 'tensorrt'; known are torch, torch-compile, onnxruntime, "),
+        ("tensorrt-int8", "unknown runtime 'tensorrt-int8'; known are torch, "),
+        ("onnxruntime-int4", "unknown runtime 'onnxruntime-int4'; known are torch, "),
+        ("", "unknown runtime ''; known are torch, "),
+        ("ncnn-int8", "ncnn has no int8 here; give one of onnxruntime, openvino$"),
+    ],
+)
+def test_a_word_that_names_no_engine_is_refused(word: str, complaint: str):
+    with pytest.raises(RuntimeMissing, match=f"^{complaint}"):
+        Engine.parse(word)
+
+
 def test_auto_is_all_that_are_installed():
-    assert runtime_names("auto") == [name for name in RUNTIMES if not RUNTIMES[name].missing]
-    assert runtime_names("onnxruntime, torch") == ["onnxruntime", "torch"]
+    installed = [Engine(name) for name in RUNTIMES if not RUNTIMES[name].missing]
+    assert parse_engines("auto") == installed
+    assert parse_engines("onnxruntime, torch") == [Engine("onnxruntime"), Engine("torch")]
 
 
 def test_with_int8_those_that_have_it_are_meant_twice():
-    names = runtime_names("litert,onnxruntime", int8=True)
-    named = runtime_names("onnxruntime-int8", int8=True)
+    float32, int8 = Engine("onnxruntime", "fp32"), Engine("onnxruntime", "int8")
 
-    assert names == ["litert", "onnxruntime", "onnxruntime-int8"]
-    assert named == ["onnxruntime-int8"]
-    assert [in_precision(one) for one in names[1:]] == [
-        ("onnxruntime", "fp32"), ("onnxruntime", "int8"),
-    ]  # fmt: skip
+    assert parse_engines("litert,onnxruntime", int8=True) == [Engine("litert"), float32, int8]
+    assert parse_engines("onnxruntime-int8", int8=True) == [int8]
+    assert parse_engines("onnxruntime-int8") == [int8]
 
 
 @pytest.mark.parametrize("words", ["torch", "torch,torch-compile", "torch-int8"])
 def test_a_precision_that_a_runtime_does_not_have_is_refused(words: str):
     with pytest.raises(RuntimeMissing, match="torch has no int8 here; give one of onnxruntime, op"):
-        runtime_names(words, int8=True)
+        parse_engines(words, int8=True)
 
 
 def test_a_runtime_named_twice_is_refused():
     with pytest.raises(RuntimeMissing, match="each runtime may be named once, got torch,torch"):
-        runtime_names("torch,torch")
+        parse_engines("torch,torch")
 
 
 # ONNX files: filled in, or exported

@@ -195,10 +195,10 @@ def latency(
     """
     from mobilenets.cli import latencies
     from mobilenets.measuring.target import measure_targets
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.runtimes import parse_engines
 
     found = measure_targets(
-        targets, width=width, resolution=resolution, runtimes=runtime_names(runtime, int8=int8),
+        targets, width=width, resolution=resolution, engines=parse_engines(runtime, int8=int8),
         threads=threads,
     )  # fmt: skip
     return latencies.show(found, compared=compare, json=json)
@@ -240,31 +240,15 @@ def choose(
 
     Example: mobilenets choose --latency 5ms --params 4M
     """
-    from mobilenets.choosing.choice import choose as choose_network
-    from mobilenets.choosing.latency_table import load_tables
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.cli import choices
+    from mobilenets.commands.choose import Choosing
+    from mobilenets.commands.choose import choose as choose_network
+    from mobilenets.runtimes import parse_engines
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    names = runtime_names(runtime, int8=int8)
-    choice = choose_network(
-        budget, classes=classes, image_size=image_size, threads=threads,
-        runtimes=names, tables=load_tables(names, threads),
-    )  # fmt: skip
-    if json:
-        return show_json(choice.to_json())
-    header = ["network", "runtime", "expected top-1", "p50 ms", "MACs", "params", "file bytes"]
-    rows = [
-        [
-            one.arch.full_name, one.runtime, one.expected.top1,
-            one.latency and one.latency.p50_ms, one.macs, one.params, one.file_bytes,
-        ]
-        for one in choice.shortlist()
-    ]  # fmt: skip
-    show_table(header, rows)
-    chosen = choice.chosen
-    return print(
-        f"\nchosen: {chosen.arch.full_name} in {chosen.runtime}; {choice.binding_limit} binds"
-    )
+    engines = tuple(parse_engines(runtime, int8=int8))
+    choice = choose_network(Choosing(budget, engines, threads, classes, image_size))
+    return show_json(choice.to_json()) if json else choices.show(choice)
 
 
 @app.command()
@@ -290,25 +274,13 @@ def tradeoff(
 
     Example: mobilenets tradeoff --runtime onnxruntime,openvino
     """
-    page = out or Path(runs[0] if runs else "", "tradeoff.html")
-    if runs:
-        from mobilenets.deliver.member_page import read_family, write_family
+    from mobilenets.commands.tradeoff import Drawing
+    from mobilenets.commands.tradeoff import tradeoff as draw
+    from mobilenets.runtimes import parse_engines
 
-        family = read_family(runs[0], runs[1:])
-        write_family(family, page)
-        return show_json(family.to_json()) if json else print(page)
-    from mobilenets.choosing.choice import predict_all
-    from mobilenets.choosing.latency_table import load_tables
-    from mobilenets.deliver import tradeoff as pages
-    from mobilenets.runtimes import runtime_names
-
-    names = runtime_names(runtime, int8=int8)
-    tables = load_tables(names, threads)
-    pools = predict_all(
-        classes=classes, image_size=image_size, threads=threads, runtimes=names, tables=tables
-    )
-    pages.write_tradeoff(pools, tables, page, threads=threads)
-    return show_json(pages.to_json(pools)) if json else print(page)
+    engines = () if runs else tuple(parse_engines(runtime, int8=int8))
+    drawn = draw(Drawing(tuple(runs or ()), engines, threads, classes, image_size, out))
+    return show_json(drawn.record) if json else print(drawn.page)
 
 
 @app.command()
@@ -353,21 +325,22 @@ def fit(
 
     Example: mobilenets fit photos/ --latency 5ms
     """
+    from mobilenets.commands.fit import Fitting
     from mobilenets.commands.fit import fit as fit_network
-    from mobilenets.commands.fit import fit_adapted
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.commands.fit_adapted import fit_adapted
+    from mobilenets.runtimes import parse_engines
     from mobilenets.train import How, Limits
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    words: dict[str, Any] = {
-        "out": out, "threads": threads, "seed": seed,
-        "runtimes": runtime_names(runtime, int8=int8),
-        "limits": Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
-        "how": How(weights, recipe, teacher, task, race),
-    }  # fmt: skip
+    job = Fitting(
+        data, budget, out=out, threads=threads, seed=seed,
+        engines=tuple(parse_engines(runtime, int8=int8)),
+        limits=Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
+        how=How(weights, recipe, teacher, task, race),
+    )  # fmt: skip
     if adapt:
-        return _show_adapted(fit_adapted(data, budget, **words), json=json)
-    run = fit_network(data, budget, **words)
+        return _show_adapted(fit_adapted(job), json=json)
+    run = fit_network(job)
     if json:
         show_json(run.summary)
     else:
@@ -424,15 +397,16 @@ def adapt(
     Example: mobilenets adapt runs/photos photos/ --macs 20M
     """
     from mobilenets.cli import adapting
-    from mobilenets.commands.adapt import Adaptation, adapt_member
+    from mobilenets.commands.adapt import Adaptation
     from mobilenets.commands.adapt import adapt as adapt_network
+    from mobilenets.commands.adapt_member import Member, adapt_member
     from mobilenets.prune import Settings, Workers
+    from mobilenets.runtimes import Engine
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    engine = Engine.parse(runtime)
     if member is not None:
-        record = adapt_member(
-            source, member, data, runtime=runtime, threads=threads, long_epochs=long_epochs
-        )
+        record = adapt_member(Member(source, member, data, engine, threads, long_epochs))
     else:
         settings = Settings(
             step=step, decay=decay, kinds=tuple(kinds.split(",")), importance=importance,
@@ -441,7 +415,7 @@ def adapt(
         )  # fmt: skip
         record = adapt_network(
             Adaptation(
-                source, data, budget, runtime=runtime, threads=threads, settings=settings,
+                source, data, budget, engine=engine, threads=threads, settings=settings,
                 long_epochs=long_epochs, workers=Workers(workers, ray), out=out,
             )
         )  # fmt: skip
@@ -472,8 +446,10 @@ def quantise(
     from mobilenets.cli import quantising
     from mobilenets.commands.quantize import Quantisation
     from mobilenets.commands.quantize import quantise as quantise_network
+    from mobilenets.runtimes import Engine
 
-    record = quantise_network(Quantisation(source, data, runtime, threads, drop, smaller, out))
+    engine = Engine.parse(runtime)
+    record = quantise_network(Quantisation(source, data, engine, threads, drop, smaller, out))
     show_json(record) if json else quantising.show(record)
     _end(record)
 
@@ -534,13 +510,11 @@ def evaluate(
 
     Example: mobilenets eval runs/digits/model.onnx digits
     """
-    from mobilenets.deliver import predictor as networks
+    from mobilenets.commands.evaluate import Evaluation
+    from mobilenets.commands.evaluate import evaluate as evaluate_network
 
-    network = networks.load(file)
-    score = networks.evaluate(network, networks.images_for(network, data))
-    if json:
-        return show_json(score.to_json())
-    return print(score.words())
+    score = evaluate_network(Evaluation(file, data))
+    return show_json(score.to_json()) if json else print(score.words())
 
 
 @app.command()
@@ -604,10 +578,12 @@ def shard(
 
     Example: mobilenets shard photos/ shards/ --size 100MB
     """
-    from mobilenets.data import ShardSize, load_images, write_shards
+    from mobilenets.commands.shard import Sharding
+    from mobilenets.commands.shard import shard as shard_images
+    from mobilenets.data import ShardSize
 
     limit = Budget.parse(size=size).size_bytes or 0
-    index = write_shards(load_images(data), out, ShardSize(limit, count))
+    index = shard_images(Sharding(data, out, ShardSize(limit, count)))
     if json:
         return show_json(index)
     skipped = f", {len(index['skipped'])} skipped" if index["skipped"] else ""

@@ -134,7 +134,7 @@ def describe_network(record: Record) -> str:
     family = arch.name.removeprefix("mobilenet_").replace("_", "-").title()
     side = f"{arch.size.height} x {arch.size.width}"
     stride = "" if arch.output_stride == 32 else f", output stride {arch.output_stride}"
-    int8 = ", in 8-bit integers" if record.in_int8 else ""
+    int8 = ", in 8-bit integers" if record.engine.is_int8 else ""
     return f"MobileNet{family}, width {arch.width:g}, {side} pixels{stride}{int8}"
 
 

@@ -42,7 +42,8 @@ from mobilenets.deliver.model_card import (
 from mobilenets.deliver.record import Record, read_run
 from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
-from mobilenets.runtimes import RUNTIMES
+from mobilenets.runs.layout import CARD, REPORT
+from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.tasks import Task, figure
 from mobilenets.text import counted
 
@@ -59,9 +60,9 @@ def report(folder: str | Path) -> Path:
     record = read_run(folder)
     title = f"{record.images['name']}: {record.arch.full_name}"
     text = page(title, _body(record), plotly.offline.get_plotlyjs())
-    write_text(folder / "README.md", _encodable(model_card(record)))
-    write_text(folder / "report.html", _encodable(text))
-    return folder / "report.html"
+    write_text(folder / CARD, _encodable(model_card(record)))
+    write_text(folder / REPORT, _encodable(text))
+    return folder / REPORT
 
 
 def _encodable(text: str) -> str:
@@ -142,11 +143,11 @@ def _tradeoff(record: Record) -> str:
         "accuracy is a prior: what the papers' ImageNet results lead one to expect, the same for "
         "every user. It ranks the candidates and is not the accuracy on these images."
     )
-    if any(one.endswith("-int8") for one in counts):
+    if any(Engine.parse(one).is_int8 for one in counts):
         text += " In 8-bit integers half a point to a point less is expected."
     how = f"Star: chosen; {drawn}solid marks: latency measured; faint dots: "
     how += "latency predicted." if by_latency else "not measured."
-    chosen = record.arch.full_name, f"{record.runtime}-int8" if record.in_int8 else record.runtime
+    chosen = record.arch.full_name, str(record.engine)
     plot = plots.tradeoff(record.candidates, chosen, record.budget)
     listed = details(f"What was measured ({len(measured)})", _measured(measured))
     return section("Why this network", _note(text), plot, _note(how), listed)

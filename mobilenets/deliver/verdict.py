@@ -20,6 +20,8 @@ from mobilenets.files import read_json
 from mobilenets.measuring.latency import Latency, measure
 from mobilenets.measuring.loop import undisturbed
 from mobilenets.nn import Checkpoint
+from mobilenets.runs.layout import REPORT, VERDICT
+from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import is_intact, size_of
 from mobilenets.tasks import Arrays, Score, Task, get_task, percent
 
@@ -154,7 +156,7 @@ def verify(
     images: Images,
     budget: Budget,
     *,
-    runtime: str | None = None,
+    runtime: str | Engine | None = None,
     threads: int = 1,
     max_loss: float = MAX_LOSS,
 ) -> Verdict:
@@ -199,9 +201,9 @@ def verify(
 def drop_undecided(folder: Path) -> None:
     """Remove the verdict of a run whose machine was too noisy to decide, and the report of it: the
     next call verifies again."""
-    path = folder / "verdict.json"
+    path = folder / VERDICT
     if path.exists() and read_json(path).get("undecided"):
-        for made in (folder / "report.html", path):
+        for made in (folder / REPORT, path):
             made.unlink(missing_ok=True)
 
 
@@ -219,7 +221,7 @@ def too_noisy(sessions: Sequence[Latency], limit_ms: float) -> bool:
 
 
 def time_artefact(
-    artefact: Path, budget: Budget, *, runtime: str | None = None, threads: int = 1
+    artefact: Path, budget: Budget, *, runtime: str | Engine | None = None, threads: int = 1
 ) -> tuple[Latency, ...]:
     """The artefact's latency in as many sessions as its limit needs, the slowest last.
 

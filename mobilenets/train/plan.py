@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mobilenets.files import read_json, write_json
+from mobilenets.runs.layout import PLAN
 from mobilenets.train import group
 from mobilenets.train.hardware import accelerator, autocast, precision
 from mobilenets.train.loaders import EVAL_BATCH, Loaders
@@ -35,7 +36,7 @@ def planned(
     whole = len(loaders[0])
     if recipe.minutes is None:
         return recipe, whole
-    path = folder / "plan.json"
+    path = folder / PLAN
     plan = group.decided(lambda: read_json(path) if path.exists() else None)
     if plan is None:
         step, evaluation = _seconds(copy.deepcopy(module(recipe, whole)), loaders)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import sys
 import warnings
@@ -26,8 +25,9 @@ from torch import Tensor, nn
 from mobilenets.archs import Arch, digest
 from mobilenets.data import Images, Preprocess, decode
 from mobilenets.errors import FileError, MobileNetsError, TrainingStopped
-from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint, MobileNet
+from mobilenets.runs.layout import BEST, LAST, METRICS, PLAN, TRAINING
+from mobilenets.runs.owner import claim
 from mobilenets.tasks import Task
 from mobilenets.train import group
 from mobilenets.train.callbacks import Mended, Metrics, Stoppable, WholeFiles, averaging
@@ -86,7 +86,7 @@ def train(
         "teacher": None if teacher is None else teacher.digest(),
     }
     _check_shares(images, recipe)
-    _claim(folder, inputs)
+    claim(folder, TRAINING, inputs, states=(LAST, BEST, PLAN, METRICS))
     run = _Run(arch, images, recipe, folder, seed, start, teacher, task)
     fitted = group.by_all(partial(_fitted, run))
     state = torch.load(fitted.best, map_location="cpu", weights_only=True)
@@ -176,17 +176,6 @@ def _check_shares(images: Images, recipe: Recipe) -> None:
         )
 
 
-def _claim(folder: Path, inputs: dict[str, Any]) -> None:
-    """Make `folder` the run of these inputs: what another run left there is removed."""
-    inputs = json.loads(json.dumps(inputs))  # tuples become lists, as in the file
-    path = folder / "training.json"
-    if path.exists() and read_json(path) == inputs:
-        return
-    for name in ("last.ckpt", "best.ckpt", "plan.json", "metrics.csv"):
-        (folder / name).unlink(missing_ok=True)
-    write_json(path, inputs)
-
-
 def _first_network(arch: Arch, start: Checkpoint | None, seed: int, task: Task) -> MobileNet:
     torch.manual_seed(seed)
     network = MobileNet(arch)
@@ -229,11 +218,11 @@ def _trainer(
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     recipe = module.recipe
     best = ModelCheckpoint(
-        folder, "best", monitor="holdout_loss", mode="min", enable_version_counter=False
+        folder, Path(BEST).stem, monitor="holdout_loss", mode="min", enable_version_counter=False
     )
-    last = ModelCheckpoint(folder, "last", save_top_k=1, enable_version_counter=False)
+    last = ModelCheckpoint(folder, Path(LAST).stem, save_top_k=1, enable_version_counter=False)
     callbacks: list[pl.Callback] = [
-        Metrics(folder / "metrics.csv", module.task),
+        Metrics(folder / METRICS, module.task),
         EarlyStopping("holdout_loss", patience=recipe.patience, check_finite=True),
         best,
         last,
@@ -289,7 +278,7 @@ def _trained(
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     """Train, from `last.ckpt` where it is there; raises `TrainingStopped` on Ctrl-C and SIGTERM,
     which Lightning turns into a quiet exit (SIGTERM's with status 0)."""
-    last = folder / "last.ckpt"
+    last = folder / LAST
     start = group.decided(lambda: last if last.exists() else None)
     with _quiet():
         trainer, best = _trainer(module, folder, more)

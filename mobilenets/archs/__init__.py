@@ -8,6 +8,10 @@ from difflib import get_close_matches
 
 from mobilenets.archs.arch import Arch as Arch
 from mobilenets.archs.arch import ops as ops
+from mobilenets.archs.attach import with_head as with_head
+from mobilenets.archs.attach import with_lraspp as with_lraspp
+from mobilenets.archs.attach import with_raspp as with_raspp
+from mobilenets.archs.attach import with_ssdlite as with_ssdlite
 from mobilenets.archs.budget import Budget as Budget
 from mobilenets.archs.codec import digest as digest
 from mobilenets.archs.codec import from_json as from_json

@@ -9,15 +9,24 @@ from dataclasses import MISSING, asdict, fields
 from typing import Any, TypeVar
 
 from mobilenets.archs.arch import Arch
-from mobilenets.archs.heads import Classify, Head, Pooled
+from mobilenets.archs.heads import Classify, Head, Pooled, Tap
 from mobilenets.archs.rows import Bottleneck, Conv, Row, Separable
+from mobilenets.archs.segmentation import LRASPP, RASPP, Pixelwise
+from mobilenets.archs.ssdlite import SSDLite
 from mobilenets.errors import ArchError
 
 _ROWS: Mapping[str, type[Row]] = {"conv": Conv, "separable": Separable, "bottleneck": Bottleneck}
-_HEADS: Mapping[str, type[Head]] = {"classify": Classify, "pooled": Pooled}
+_HEADS: Mapping[str, type[Head]] = {
+    "classify": Classify,
+    "pooled": Pooled,
+    "ssdlite": SSDLite,
+    "lraspp": LRASPP,
+    "raspp": RASPP,
+    "pixelwise": Pixelwise,
+}
 # Columns that came later are written only where they are set, so that files and digests written
 # before stay as they are.
-_LATER = {"skip": True, "se_act": "relu"}
+_LATER = {"skip": True, "se_act": "relu", "dilation": 1}
 Part = TypeVar("Part", Row, Head)
 
 
@@ -66,8 +75,18 @@ def _read(key: str, kinds: Mapping[str, type[Part]], value: Any, where: str) -> 
     if not isinstance(value, dict) or str(value.get(key)) not in kinds:
         raise ArchError(f"architecture: {where} must be one of {', '.join(kinds)}, got {value!r}")
     kind = kinds[value[key]]
-    columns = {name: column for name, column in value.items() if name != key}
+    columns = {name: _column(name, column) for name, column in value.items() if name != key}
     return kind(**_known_fields(columns, kind, f"architecture: {where}"))
+
+
+def _column(name: str, value: Any) -> Any:
+    """JSON's lists are our tuples, and those under taps name tensors; what is neither is left for
+    `check` to name."""
+    if not isinstance(value, list):
+        return value
+    if name != "taps":
+        return tuple(value)
+    return tuple(Tap(*one) if isinstance(one, list) and len(one) == 2 else one for one in value)
 
 
 def _known_fields(value: Any, kind: type, where: str) -> dict[str, Any]:

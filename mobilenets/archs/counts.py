@@ -12,7 +12,7 @@ Conventions, and why (docs/costs.md argues with them):
 - Peak activation memory is the largest sum, over the layers in order, of all feature maps alive
   while a layer runs: its inputs, its output, and what a later layer still reads (a block's input
   waits for its addition). Additions and squeeze-and-excite's scaling write over their first input
-  (arXiv:1801.04381, section 5.1, for graphs that run in order).
+  (arXiv:1801.04381, section 5.1, for graphs that run in order), unless a head still reads it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _live_values(walk: tuple[Op, ...]) -> list[int]:
     live = []
     for index, op in enumerate(walk):
         values = op.out_channels * op.out_size.area
-        in_place = op.kind in ("scale", "add")
+        in_place = op.kind in ("scale", "add") and last_read[op.inputs[0]] == index
         live.append(sum(alive.values()) + (0 if in_place else values))
         alive[op.name] = values
         for name in op.inputs:
@@ -117,7 +117,7 @@ def memory_by_size(
     behind or the pool.
     """
     walk = ops(arch)
-    blocks = {op.row for op in walk if op.is_depthwise}
+    blocks = {op.row for op in walk if op.is_depthwise and op.row < len(arch.rows)}
     between = {op.row: op for op in walk if op.row in blocks}
     table: dict[int | tuple[int, int], tuple[int, int]] = {}
     for op in (*between.values(), *(op for op in walk if op.name == "head.pool")):

@@ -97,11 +97,13 @@ def without_row(arch: Arch, row: int) -> Arch:
     """`arch` without the block `row`, which must add its input: without the block, the input
     remains. What the head taps stays."""
     _part(arch, row)
-    taps = () if arch.head is None else arch.head.taps
-    if not _has_addition(arch, row) or any(tap.row == row for tap in taps):
+    if not _has_addition(arch, row):
         raise ArchError(
             f"row {row} of {arch.full_name} does not add its input, so nothing can stand for it"
         )
+    taps = () if arch.head is None else arch.head.taps
+    if row in (tap.row for tap in taps):
+        raise ArchError(f"the head of {arch.full_name} taps row {row}, which must stay")
     head = arch.head and arch.head.without_row(row)
     return replace(arch, rows=arch.rows[:row] + arch.rows[row + 1 :], head=head)
 

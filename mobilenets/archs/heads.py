@@ -73,6 +73,23 @@ class Head(ABC):
         yield self, at
 
 
+def check_taps(where: str, taps: tuple[Tap, ...]) -> None:
+    """At least one, each a row from the start, or -1 for the last, and a part."""
+    for tap in taps:
+        if type(tap) is not Tap or type(tap.row) is not int or tap.row < -1:
+            raise ArchError(
+                f"{where}: a tap must be a row, -1 for the last, and a part: out, expand or "
+                f"depthwise, got {tap!r}"
+            )
+    if not taps:
+        raise ArchError(f"{where}: the head must tap a row, got no taps")
+
+
+def taps_without(taps: tuple[Tap, ...], row: int) -> tuple[Tap, ...]:
+    """The same tensors where that row, which is not tapped, has gone."""
+    return tuple(tap._replace(row=tap.row - 1) if tap.row > row else tap for tap in taps)
+
+
 @dataclass(frozen=True, slots=True)
 class Classify(Head):
     """Global average pooling, a dense layer where there is one, dropout, and the last fully

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import sqrt
 from typing import NamedTuple
 
@@ -22,7 +23,8 @@ class Size(NamedTuple):
         """The size that a number (a square), (height, width), or "512x1024" means; raises
         `ArchError`."""
         if isinstance(value, str) and all(part.isdecimal() for part in value.split("x")):
-            value = [int(part) for part in value.split("x")]
+            numbers = tuple(int(part) for part in value.split("x"))
+            value = numbers if len(numbers) > 1 else numbers[0]
         sides = value if isinstance(value, tuple | list) else (value,)
         if len(sides) not in (1, 2) or any(type(side) is not int or side < 1 for side in sides):
             raise ArchError(
@@ -66,9 +68,11 @@ class FeatureMap(NamedTuple):
 class Op(NamedTuple):
     """One layer of a network, batch norm and activation included.
 
-    `kind` says what is computed: input, conv, linear, pool, scale (times a gate), add, resize,
-    concat. `role` says what for: expand, depthwise, project, pointwise, reduce and gate of
-    squeeze-and-excite, dense, classifier; "" for a plain convolution. `name` is the module's path
+    `kind` says what is computed: input, conv, linear, pool, scale (times a gate), add, resize
+    (bilinear), concat (of channels), collect (the values of several maps in one list). `role` says
+    what for: expand, depthwise, project, pointwise, reduce and gate of squeeze-and-excite; of a
+    head classifier, boxes, and dense: a layer inside whose width can be chosen; "" for a plain
+    convolution. `name` is the module's path
     in `MobileNet(arch)`; `inputs` names the ops it reads. `row` is its row in `arch.rows`: -1 for
     the image, `len(arch.rows)` for the head.
     """
@@ -84,6 +88,7 @@ class Op(NamedTuple):
     row: int = -1
     kernel: int = 1
     stride: int = 1
+    dilation: int = 1
     groups: int = 1
     norm: bool = False
     bias: bool = False
@@ -122,19 +127,25 @@ def conv(
     *,
     kernel: int = 1,
     stride: int = 1,
+    dilation: int = 1,
     act: str = "",
     role: str = "",
 ) -> Op:
     """A full convolution with batch norm."""
     return Op(
         name, "conv", at.channels, out, at.size, at.size.strided(stride), (at.name,), role,
-        kernel=kernel, stride=stride, norm=True, act=act,
+        kernel=kernel, stride=stride, dilation=dilation, norm=True, act=act,
     )  # fmt: skip
 
 
-def depthwise(name: str, at: FeatureMap, *, kernel: int, stride: int, act: str) -> Op:
+def depthwise(
+    name: str, at: FeatureMap, *, kernel: int, stride: int = 1, dilation: int = 1, act: str
+) -> Op:
     """One filter per channel, with batch norm."""
-    op = conv(name, at, at.channels, kernel=kernel, stride=stride, act=act, role="depthwise")
+    op = conv(
+        name, at, at.channels, kernel=kernel, stride=stride, dilation=dilation, act=act,
+        role="depthwise",
+    )  # fmt: skip
     return op._replace(groups=at.channels)
 
 
@@ -150,6 +161,25 @@ def linear(
 def pool(name: str, at: FeatureMap) -> Op:
     """The mean of each channel."""
     return Op(name, "pool", at.channels, at.channels, at.size, PIXEL, (at.name,))
+
+
+def resize(name: str, at: FeatureMap, size: Size) -> Op:
+    """Enlarged or shrunk to `size`, bilinearly."""
+    return Op(name, "resize", at.channels, at.channels, at.size, size, (at.name,))
+
+
+def concat(name: str, maps: Sequence[FeatureMap]) -> Op:
+    """The channels of maps of one size, one behind the other."""
+    channels = sum(one.channels for one in maps)
+    size = maps[0].size
+    return Op(name, "concat", channels, channels, size, size, tuple(one.name for one in maps))
+
+
+def collect(name: str, maps: Sequence[FeatureMap], channels: int) -> Op:
+    """All values of maps of many sizes, as one list of entries of `channels`."""
+    values = sum(one.channels * one.size.area for one in maps)
+    size = Size(values // channels, 1)
+    return Op(name, "collect", channels, channels, size, size, tuple(one.name for one in maps))
 
 
 def elementwise(name: str, kind: str, at: FeatureMap, other: FeatureMap) -> Op:

@@ -90,11 +90,10 @@ class Separable(Row):
     out: int
     act: str
     stride: int = 1
+    dilation: int = 1
 
     def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
-        op = depthwise(
-            f"{name}.depthwise", at, kernel=self.kernel, stride=self.stride, act=self.act
-        )
+        op = _depthwise(f"{name}.depthwise", at, self)
         yield op
         yield conv(f"{name}.pointwise", op.output, self.out, act=self.act, role="pointwise")
 
@@ -104,6 +103,7 @@ class Separable(Row):
 
     def check(self, where: str) -> None:
         _check_window(where, self)
+        _check_dilation(where, self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class Bottleneck(Row):
     `expand` is the number of expanded channels; where it equals the input's, there is no expansion
     layer. The input is added where stride is 1 and the channels agree, unless `skip` is False;
     `se_act` is the activation inside squeeze-and-excite. No paper sets these two, timm's
-    mobilenetv3_rw does.
+    mobilenetv3_rw does. `dilation` spreads the depthwise's window (atrous, for segmentation).
     """
 
     kernel: int
@@ -125,6 +125,7 @@ class Bottleneck(Row):
     stride: int = 1
     skip: bool = True
     se_act: str = "relu"
+    dilation: int = 1
 
     def residual(self, c_in: int) -> bool:
         """Whether the input, of `c_in` channels, is added to the output."""
@@ -136,9 +137,7 @@ class Bottleneck(Row):
             op = conv(f"{name}.expand", at, self.expand, act=self.act, role="expand")
             yield op
             at = op.output
-        op = depthwise(
-            f"{name}.depthwise", at, kernel=self.kernel, stride=self.stride, act=self.act
-        )
+        op = _depthwise(f"{name}.depthwise", at, self)
         yield op
         if self.se:
             *gate, op = squeeze_excite(f"{name}.se", op.output, act=self.se_act)
@@ -153,6 +152,7 @@ class Bottleneck(Row):
 
     def check(self, where: str) -> None:
         _check_window(where, self)
+        _check_dilation(where, self)
         check_count(f"{where}: expand", self.expand)
         check_flag(f"{where}: se", self.se)
         check_flag(f"{where}: skip", self.skip)
@@ -163,6 +163,21 @@ class Bottleneck(Row):
             return replace(self, out=channels)
         # Without an expansion layer the depthwise works on the input's channels.
         return replace(self, expand=channels) if part in ("expand", "depthwise") else self
+
+
+def _depthwise(name: str, at: FeatureMap, row: Separable | Bottleneck) -> Op:
+    return depthwise(
+        name, at, kernel=row.kernel, stride=row.stride, dilation=row.dilation, act=row.act
+    )
+
+
+def _check_dilation(where: str, row: Separable | Bottleneck) -> None:
+    check_count(f"{where}: dilation", row.dilation)
+    if row.dilation > 1 and row.stride > 1:
+        raise ArchError(
+            f"{where}: dilation {row.dilation} stands in for a stride, which must be 1, "
+            f"got {row.stride}"
+        )
 
 
 def _check_window(where: str, row: Conv | Separable | Bottleneck) -> None:

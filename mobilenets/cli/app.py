@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mobilenets.archs import ARCHS, Budget, cost, get_arch
+from mobilenets.archs import ARCHS, Budget, cost, get_arch, with_head
 from mobilenets.cli.show import show_json, show_progress, show_table
 from mobilenets.errors import MobileNetsError, NoFitError
 from mobilenets.processes.openmp import spin_briefly
@@ -38,8 +38,10 @@ Trained = Annotated[
 ]
 TrainedOn = Annotated[str, typer.Argument(help="The images it was trained on.")]
 Width = Annotated[float | None, typer.Option(help="Channel multiplier.  [default: 1]")]
-Resolution = Annotated[int | None, typer.Option(help="Image side in pixels.  [default: 224]")]
-Classes = Annotated[int | None, typer.Option(help="Number of classes.  [default: 1000]")]
+Resolution = Annotated[
+    str | None,
+    typer.Option(help="Image side in pixels, or height x width: 512x1024.  [default: 224]"),
+]
 ImageSize = Annotated[
     int | None, typer.Option(help="Short side of your images, if below 224 pixels.")
 ]
@@ -132,7 +134,17 @@ def print_cost(
         str, typer.Option(help="Whose width rule: paper, torchvision, timm, keras.")
     ] = "paper",
     resolution: Resolution = None,
-    classes: Classes = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(help="Number of classes.  [default: 1000; ssdlite 91; lraspp, raspp 19]"),
+    ] = None,
+    head: Annotated[
+        str,
+        typer.Option(
+            help="What is made of its feature maps, as the papers have it: classify, ssdlite, "
+            "lraspp, raspp."
+        ),
+    ] = "classify",
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Every layer.")] = False,
     splits: Annotated[
         int | None, typer.Option(help="Peak memory with bottlenecks in 1, 2, 4, ... slices.")
@@ -145,7 +157,8 @@ def print_cost(
     """
     from mobilenets.cli import costs
 
-    arch = get_arch(name, width=width, rule=rule, resolution=resolution, classes=classes)
+    arch = get_arch(name, width=width, rule=rule, resolution=resolution)
+    arch = with_head(arch, head, classes)
     if json:
         return show_json(costs.record(arch, splits=splits))
     return costs.show(arch, per_layer=per_layer, splits=splits)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mobilenets.archs import Arch, cost, get_arch
+from mobilenets.archs import Arch, Resolution, cost, get_arch
 from mobilenets.data import Images
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
@@ -29,7 +29,7 @@ class Training:
     name: str
     data: str | Path
     width: float | None = None
-    resolution: int | None = None
+    resolution: Resolution | None = None
     weights: str | None = None
     recipe: str | None = None
     teacher: Path | None = None

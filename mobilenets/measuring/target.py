@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mobilenets.archs import Arch, get_arch
+from mobilenets.archs import Arch, Resolution, get_arch
 from mobilenets.errors import FileError
 from mobilenets.measuring.latency import Latency, measure
 from mobilenets.runtimes import DEFAULT, Engine, check_runtime
@@ -22,7 +22,7 @@ def measure_targets(
     targets: Sequence[str],
     *,
     width: float | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     engines: Sequence[Engine] = (DEFAULT,),
     threads: int = 1,
     seconds: float = 4.0,
@@ -44,7 +44,7 @@ def measure_targets(
     return list(zip(names, latencies, strict=True))
 
 
-def _network(target: str, width: float | None, resolution: int | None) -> Arch | Path:
+def _network(target: str, width: float | None, resolution: Resolution | None) -> Arch | Path:
     path = Path(target)
     if path.suffix not in RUNTIME_OF:
         return get_arch(target, width=width, resolution=resolution)

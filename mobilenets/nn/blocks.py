@@ -37,13 +37,15 @@ def activation(name: str) -> nn.Module:
 class ConvNormAct(nn.Module):
     """Convolution, batch norm, activation."""
 
-    def __init__(self, c_in: int, row: Conv, convention: Convention, *, groups: int = 1):
+    def __init__(
+        self, c_in: int, row: Conv, convention: Convention, *, groups: int = 1, dilation: int = 1
+    ):
         super().__init__()
         same = convention.padding == "same" and row.stride > 1
-        padding = 0 if same else row.kernel // 2
+        padding = 0 if same else dilation * (row.kernel // 2)
         self.pad = SamePad(row.kernel, row.stride) if same else nn.Identity()
         self.conv = nn.Conv2d(
-            c_in, row.out, row.kernel, row.stride, padding, groups=groups, bias=False
+            c_in, row.out, row.kernel, row.stride, padding, dilation, groups, bias=False
         )
         self.norm: nn.Module = nn.BatchNorm2d(row.out, convention.bn_eps, convention.bn_momentum)
         self.act = activation(row.act)
@@ -55,7 +57,7 @@ class ConvNormAct(nn.Module):
 def depthwise(channels: int, row: Separable | Bottleneck, convention: Convention) -> ConvNormAct:
     """The depthwise convolution of `row`: one filter per channel."""
     spec = Conv(row.kernel, channels, row.act, row.stride)
-    return ConvNormAct(channels, spec, convention, groups=channels)
+    return ConvNormAct(channels, spec, convention, groups=channels, dilation=row.dilation)
 
 
 class SamePad(nn.Module):

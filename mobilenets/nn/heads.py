@@ -8,7 +8,11 @@ from torch import Tensor, nn
 
 from mobilenets.archs.heads import Classify, Head, Pooled
 from mobilenets.archs.rows import Conv
+from mobilenets.archs.segmentation import LRASPP, RASPP, Pixelwise
+from mobilenets.archs.ssdlite import SSDLite
 from mobilenets.nn.blocks import Convention, ConvNormAct, activation
+from mobilenets.nn.detection import SSDLiteHead
+from mobilenets.nn.segmentation import LRASPPHead, PixelwiseHead, RASPPHead
 
 
 def head_module(head: Head | None, channels: Sequence[int], convention: Convention) -> nn.Module:
@@ -18,8 +22,18 @@ def head_module(head: Head | None, channels: Sequence[int], convention: Conventi
             return ClassifyHead(channels[0], head, convention)
         case Pooled():
             return PooledHead()
-        case _:
+        case SSDLite():
+            return SSDLiteHead(channels, head, convention)
+        case LRASPP():
+            return LRASPPHead(channels, head, convention)
+        case RASPP():
+            return RASPPHead(channels[0], head, convention)
+        case Pixelwise():
+            return PixelwiseHead(channels[0], head)
+        case None:
             return Features()
+        case _:
+            raise AssertionError(f"no module is built for {head}")
 
 
 class Features(nn.Module):

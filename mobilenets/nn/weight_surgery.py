@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import astuple, replace
 from functools import cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -137,7 +138,7 @@ def _spare_rows(arch: Arch, measure: Importance) -> dict[int, float]:
     return {
         add.row: measure.of_row(op for op in walk if op.row == add.row and op.has_weights)
         for add in walk
-        if add.kind == "add"
+        if add.kind == "add" and add.row < len(arch.rows)
     }
 
 
@@ -195,10 +196,11 @@ def _pairs(arch: Arch, to: Arch, origins: tuple[int, ...], *, same_additions: bo
 
 class _Kept(NamedTuple):
     """The old channels whose filters a layer keeps, and those that each filter still reads: of a
-    depthwise filter all, its own."""
+    depthwise filter all, its own. `places` says which channels of the new filter those become."""
 
     made: Tensor
     read: Tensor | None
+    places: Tensor
 
 
 def _kept(arch: Arch, to: Arch, pairs: list[_Pair], measure: Importance) -> list[_Kept]:
@@ -207,6 +209,9 @@ def _kept(arch: Arch, to: Arch, pairs: list[_Pair], measure: Importance) -> list
 
     @cache
     def choose(old: Group, new: Group) -> Tensor:
+        if new.parts:
+            kept = [choose(*pair) for pair in zip(old.parts, new.parts, strict=True)]
+            return torch.cat(_one_behind_the_other(kept, old))
         if new.channels >= old.channels:
             return torch.arange(old.channels, device=device)
         scores = measure.of_channels(
@@ -219,15 +224,28 @@ def _kept(arch: Arch, to: Arch, pairs: list[_Pair], measure: Importance) -> list
         )
         return scores.argsort(descending=True, stable=True)[: new.channels].sort().values
 
+    def places(old: Group, new: Group) -> Tensor:
+        parts = zip(old.parts or (old,), new.parts or (new,), strict=True)
+        firsts = [torch.arange(min(a.channels, b.channels), device=device) for a, b in parts]
+        return torch.cat(_one_behind_the_other(firsts, new))
+
     old_made, old_read = _groups_by_layer(arch)
     new_made, new_read = _groups_by_layer(to)
-    return [
-        _Kept(
-            choose(old_made[old.name], new_made[new.name]),
-            None if new.is_depthwise else choose(old_read[old.name], new_read[new.name]),
-        )
-        for old, new in pairs
-    ]
+    kept = []
+    for old, new in pairs:
+        made = choose(old_made[old.name], new_made[new.name])
+        if new.is_depthwise:
+            kept.append(_Kept(made, None, torch.zeros(1, dtype=torch.int64, device=device)))
+        else:
+            read = old_read[old.name], new_read[new.name]
+            kept.append(_Kept(made, choose(*read), places(*read)))
+    return kept
+
+
+def _one_behind_the_other(channels: list[Tensor], group: Group) -> list[Tensor]:
+    """Channels of each part of `group`, numbered as those of the whole."""
+    starts = accumulate((part.channels for part in group.parts), initial=0)
+    return [start + one for start, one in zip(starts, channels, strict=False)]
 
 
 def _groups_by_layer(arch: Arch) -> tuple[dict[str, Group], dict[str, Group]]:
@@ -251,13 +269,13 @@ def _carry(
     """The state of the new network: what is kept of the old one, the rest as in `fresh`, which is
     empty where there is no rest."""
     carried = {}
-    for (old, new), (made, read) in zip(pairs, kept, strict=True):
+    for (old, new), (made, read, places) in zip(pairs, kept, strict=True):
         name = weight_name(new)
         filters = weights[weight_name(old)][made]
         filters = filters if read is None else filters[:, read]
-        carried[name] = _filled(_at_kernel(filters, new.kernel), fresh.get(name))
+        carried[name] = _filled(_at_kernel(filters, new.kernel), fresh.get(name), places)
         for old_name, new_name in zip(vector_names(old), vector_names(new), strict=True):
-            carried[new_name] = _filled(weights[old_name][made], fresh.get(new_name))
+            carried[new_name] = _filled(weights[old_name][made], fresh.get(new_name), places)
         if new.norm:
             carried[_counter(new)] = weights[_counter(old)].clone()
     return carried | {name: tensor for name, tensor in fresh.items() if name not in carried}
@@ -270,8 +288,9 @@ def _at_kernel(filters: Tensor, kernel: int) -> Tensor:
     return pad(filters, [(kernel - filters.shape[-1]) // 2] * 4).contiguous()
 
 
-def _filled(kept: Tensor, fresh: Tensor | None) -> Tensor:
-    """What is kept, then what is fresh. No kept filter reads a new channel: such slices are 0."""
+def _filled(kept: Tensor, fresh: Tensor | None, places: Tensor) -> Tensor:
+    """What is kept, then what is fresh; what kept filters read, at `places`. No kept filter reads a
+    new channel: such slices are 0."""
     if fresh is None:
         return kept
     new = fresh.clone()
@@ -279,7 +298,7 @@ def _filled(kept: Tensor, fresh: Tensor | None) -> Tensor:
     if kept.ndim == 1:
         new[: len(kept)] = kept
     else:
-        new[: len(kept), : kept.shape[1]] = kept
+        new[: len(kept), places] = kept
     return new
 
 

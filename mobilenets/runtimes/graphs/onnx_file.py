@@ -3,6 +3,8 @@
 torch's exporter takes a second or two a network. What it writes depends on the network's
 structure; channels, image size and weights only fill it. So each structure is exported once a
 process, and the networks that share it are filled in: a test holds the two ways equal to the bit.
+A head that resizes, or lists the pixels of its maps, has sizes all over its graph: each such
+network is exported on its own.
 """
 
 from __future__ import annotations
@@ -30,6 +32,8 @@ OPSET = 18
 def onnx_model(checkpoint: Checkpoint) -> Any:
     """The deployed network: "image" (1, C, H, W) float32 in [0, 1] -> its named outputs, such as
     "logits" (1, classes)."""
+    if any(op.kind in ("resize", "collect") for op in ops(checkpoint.arch)):
+        return exported(checkpoint)
     model = onnx.ModelProto()
     model.CopyFrom(_template(_Structure(checkpoint.arch)))
     _fill_(model.graph, checkpoint)
@@ -70,7 +74,8 @@ def _shapeless(op: Op) -> tuple[Any, ...]:
     single = op.in_channels == 1, op.out_channels == 1
     # TensorFlow's padding of a strided convolution depends on whether the side is even.
     odd = op.in_size.height % 2, op.in_size.width % 2
-    return op.name, op.kind, op.inputs, op.kernel, op.stride, op.groups > 1, op.act, single, odd
+    window = op.kernel, op.stride, op.dilation
+    return op.name, op.kind, op.inputs, window, op.groups > 1, op.act, single, odd
 
 
 @cache

@@ -117,7 +117,7 @@ def memory_by_size(
     behind or the pool.
     """
     walk = ops(arch)
-    blocks = {op.row for op in walk if op.is_depthwise}
+    blocks = {op.row for op in walk if op.role in ("depthwise", "project")}
     between = {op.row: op for op in walk if op.row in blocks}
     table: dict[int | tuple[int, int], tuple[int, int]] = {}
     for op in (*between.values(), *(op for op in walk if op.name == "head.pool")):

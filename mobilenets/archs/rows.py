@@ -1,14 +1,14 @@
 """The rows of an architecture: one line of a paper's table each, as a frozen value.
 
 A row says its own layers, its narrower self and what it cannot be; whoever walks, widens or cuts a
-network asks the row or its layers, never what type it is. A new kind of row is a class here (or in
-a file beside), a module in `nn.blocks` and a line in `archs.codec`.
+network asks the row or its layers, never what type it is. A new kind of row is a class and a name
+here, and a module in `nn.blocks`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -170,3 +170,7 @@ def _check_window(where: str, row: Conv | Separable | Bottleneck) -> None:
     check_count(f"{where}: out", row.out)
     check_kernel(f"{where}: kernel", row.kernel)
     check_stride(f"{where}: stride", row.stride)
+
+
+# What files call them (`archs.codec`).
+ROWS: Mapping[str, type[Row]] = {"conv": Conv, "separable": Separable, "bottleneck": Bottleneck}

@@ -11,7 +11,8 @@ from typing import Any
 
 from mobilenets.archs import Arch, Budget, expected_top1, from_json, to_json
 from mobilenets.archs.budget import describe
-from mobilenets.choosing.candidate import FAMILIES, Candidate, describe_arch
+from mobilenets.archs.published import FAMILIES
+from mobilenets.choosing.candidate import Candidate, describe_arch
 from mobilenets.choosing.choice import Choice, choose, contenders, measured_once
 from mobilenets.choosing.halving import RACING, Lap, after, has_time, hurried, race, train_lap
 from mobilenets.choosing.latency_table import load_tables

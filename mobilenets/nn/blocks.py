@@ -9,7 +9,7 @@ from torch.nn.functional import pad
 
 from mobilenets.archs import Arch
 from mobilenets.archs.op import squeeze_channels
-from mobilenets.archs.rows import Bottleneck, Conv, Separable
+from mobilenets.archs.rows import Bottleneck, Conv, Row, Separable
 
 
 class Convention(NamedTuple):
@@ -52,9 +52,11 @@ class ConvNormAct(nn.Module):
         return self.act(self.norm(self.conv(self.pad(x))))
 
 
-def depthwise(channels: int, row: Separable | Bottleneck, convention: Convention) -> ConvNormAct:
-    """The depthwise convolution of `row`: one filter per channel."""
-    spec = Conv(row.kernel, channels, row.act, row.stride)
+def depthwise(
+    channels: int, convention: Convention, *, kernel: int, act: str, stride: int
+) -> ConvNormAct:
+    """A convolution of one filter per channel."""
+    spec = Conv(kernel, channels, act, stride)
     return ConvNormAct(channels, spec, convention, groups=channels)
 
 
@@ -83,7 +85,9 @@ class SeparableConv(nn.Module):
 
     def __init__(self, c_in: int, row: Separable, convention: Convention):
         super().__init__()
-        self.depthwise = depthwise(c_in, row, convention)
+        self.depthwise = depthwise(
+            c_in, convention, kernel=row.kernel, act=row.act, stride=row.stride
+        )
         self.pointwise = ConvNormAct(c_in, Conv(1, row.out, row.act), convention)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +123,9 @@ class InvertedResidual(nn.Module):
             if row.expand != c_in
             else nn.Identity()
         )
-        self.depthwise = depthwise(row.expand, row, convention)
+        self.depthwise = depthwise(
+            row.expand, convention, kernel=row.kernel, act=row.act, stride=row.stride
+        )
         self.se = SqueezeExcite(row.expand, row.se_act) if row.se else nn.Identity()
         self.project = ConvNormAct(row.expand, Conv(1, row.out, act=""), convention)
 
@@ -133,3 +139,16 @@ class InvertedResidual(nn.Module):
         depthwise = self.depthwise(expand)
         y = self.project(self.se(depthwise))
         return {"expand": expand, "depthwise": depthwise, "out": x + y if self.residual else y}
+
+
+def row_module(row: Row, c_in: int, convention: Convention) -> nn.Module:
+    """The module of a row that reads `c_in` channels."""
+    match row:
+        case Conv():
+            return ConvNormAct(c_in, row, convention)
+        case Separable():
+            return SeparableConv(c_in, row, convention)
+        case Bottleneck():
+            return InvertedResidual(c_in, row, convention)
+        case _:
+            raise AssertionError(f"no module is built for {row}")

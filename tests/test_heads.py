@@ -297,7 +297,9 @@ def test_every_edit_can_be_made_and_run(arch: Arch):
     for family in proposals(arch, kinds=("width", "expand", "kernel", "se", "row"), multiple=8):
         edited = next(iter(family))
 
-        shapes = {n: one.shape[1:] for n, one in answers(surgery(Checkpoint.fresh(arch), edited)).items()}
+        shapes = {
+            n: one.shape[1:] for n, one in answers(surgery(Checkpoint.fresh(arch), edited)).items()
+        }
         assert shapes == edited.outputs
 
 
@@ -307,8 +309,7 @@ def test_new_channels_of_a_head_change_nothing_and_go_again(arch: Arch):
 
     wide = surgery(start, with_width(arch, row, 24))
     dead = {
-        f"head.{name}": [op.name for op in ops(arch)].index(f"head.{name}")
-        for name in ("branch",)
+        f"head.{name}": [op.name for op in ops(arch)].index(f"head.{name}") for name in ("branch",)
     }
     assert dead and width_groups(wide.arch)[-1] == ((row,), 24)
     torch.testing.assert_close(answers(wide), answers(start), rtol=1e-9, atol=1e-9)
@@ -318,7 +319,9 @@ def test_what_the_head_taps_is_cut_with_its_readers():
     arch = with_ssdlite(backbone("v3_small"))
 
     group = next(
-        group for group in channel_groups(arch) if "rows.9.expand" in [op.name for op in group.makers]
+        group
+        for group in channel_groups(arch)
+        if "rows.9.expand" in [op.name for op in group.makers]
     )
 
     assert [op.name for op in group.makers if op.row == 12 + 1] == [
@@ -367,7 +370,10 @@ def test_a_tap_on_nothing_is_named(taps: tuple[Tap, ...], message: str):
     ("change", "message"),
     [
         ({"taps": ()}, "the head must tap a row, got no taps"),
-        ({"taps": ((3, "out"), Tap())}, r"a tap must be a row, -1 for the last, .* got \(3, 'out'\)"),
+        (
+            {"taps": ((3, "out"), Tap())},
+            r"a tap must be a row, -1 for the last, .* got \(3, 'out'\)",
+        ),
         ({"taps": (Tap(-2), Tap())}, "a tap must be a row, -1 for the last, and a part"),
         ({"anchors": (6, 6)}, r"one number for each of the 6 maps .* got \(6, 6\)"),
         ({"anchors": (0,) * 6}, "anchors must be a whole number of at least 1, got 0"),
@@ -418,7 +424,9 @@ def test_backbones_without_the_maps_are_refused():
 def test_a_dilated_window_has_stride_1():
     row = Bottleneck(3, 16, 16, False, "relu", 2, dilation=2)
 
-    with pytest.raises(ArchError, match="row 0: dilation 2 stands in for a stride, which must be 1"):
+    with pytest.raises(
+        ArchError, match="row 0: dilation 2 stands in for a stride, which must be 1"
+    ):
         Arch("one", 3, (row,))
 
 
@@ -482,7 +490,18 @@ def test_logits_of_lraspp_are_torchvisions():
 
 
 def test_cost_of_a_detector():
-    done = run(*"cost mobilenet_v3_large --head ssdlite --resolution 320 --classes 91".split())
+    done = run(
+        *[
+            "cost",
+            "mobilenet_v3_large",
+            "--head",
+            "ssdlite",
+            "--resolution",
+            "320",
+            "--classes",
+            "91",
+        ]
+    )
 
     lines = done.stdout.splitlines()
     assert lines[0] == "mobilenet_v3_large_1.0_320, 91 classes: boxes 2034x4, scores 2034x91"
@@ -496,11 +515,14 @@ def test_cost_of_a_segmenter_as_json():
 
     assert record["outputs"] == {"logits": [19, 129, 257]}
     assert (record["resolution"], record["params"]) == ([1025, 2049], 468_830)
-    assert [layer["name"] for layer in record["layers"]][-2:] == ["head.finer_classifier", "head.add"]
+    assert [layer["name"] for layer in record["layers"]][-2:] == [
+        "head.finer_classifier",
+        "head.add",
+    ]
 
 
 def test_cost_by_layer_lists_the_heads():
-    lines = run(*"cost v2 --head ssdlite --per-layer".split()).stdout.splitlines()
+    lines = run(*["cost", "v2", "--head", "ssdlite", "--per-layer"]).stdout.splitlines()
 
     assert any(line.split()[:2] == ["head.extras.3.pointwise", "conv"] for line in lines)
 
@@ -508,7 +530,9 @@ def test_cost_by_layer_lists_the_heads():
 @pytest.mark.parametrize("head", HEADS)
 def test_every_head_stands_on_every_generation(head: str):
     for name in ("v1", "v2", "v3_large", "v3_small"):
-        assert with_head(get_arch(name), head).classes == {"ssdlite": 91, "classify": 1000}.get(head, 19)
+        assert with_head(get_arch(name), head).classes == {"ssdlite": 91, "classify": 1000}.get(
+            head, 19
+        )
 
 
 @pytest.mark.parametrize("resolution", ["5x", "0", "axb", "1x2x3", "-3", "0x5"])

@@ -18,21 +18,12 @@ from mobilenets.archs import (
     widen,
 )
 from mobilenets.archs.budget import Use
-from mobilenets.archs.published import Expected
+from mobilenets.archs.published import FAMILIES, INT8_LOSS, WIDTHS, Expected
 from mobilenets.choosing.regress import features
 from mobilenets.errors import ArchError
 from mobilenets.measuring.latency import Latency
 from mobilenets.runtimes import DEFAULT, Engine
 
-# Hundredths of the width, over the range each paper publishes. V1's channels are not rounded to a
-# multiple of 8, and run up to five times slower where they are none: only the widths that are.
-WIDTHS = {
-    "mobilenet_v1": range(25, 101, 25),
-    "mobilenet_v2": range(35, 141, 5),
-    "mobilenet_v3_large": range(35, 126, 5),
-    "mobilenet_v3_small": range(35, 126, 5),
-}
-FAMILIES = tuple(WIDTHS)
 # fmt: off
 RESOLUTIONS = (
     16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256,
@@ -52,15 +43,6 @@ _BYTES = {
     Engine("litert"): (1600, 0),
     Engine("executorch"): (700, 0),
     Engine("ncnn"): (400, 0),
-}
-# ImageNet top-1 that 8-bit integers cost without training: V2's, V3-Large's and V3-Small's by NNCF
-# and PyTorch's PT2E (71.87 to 71.38, 74.05 to 73.5, 67.66 to 66.8), V1's by training in integers
-# (70.9 to 70.0). A prior as the accuracies are: what it costs is measured on the images.
-INT8_LOSS = {
-    "mobilenet_v1": 0.9,
-    "mobilenet_v2": 0.49,
-    "mobilenet_v3_large": 0.55,
-    "mobilenet_v3_small": 0.86,
 }
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Arch, Budget, expected_top1
-from mobilenets.choosing.candidate import FAMILIES, Candidate, describe_arch
+from mobilenets.archs.published import FAMILIES
+from mobilenets.choosing.candidate import Candidate, describe_arch
 from mobilenets.choosing.choice import Choice, choose, contenders, measured_once
 from mobilenets.choosing.chosen import CHOSEN, Chosen, keep
 from mobilenets.choosing.halving import RACING, Lap, after, has_time, race, train_lap

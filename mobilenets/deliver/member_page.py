@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs
 
 from mobilenets.archs import Budget, at_width, expected_top1, from_json
 from mobilenets.archs.budget import LIMIT_NAMES, describe
-from mobilenets.choosing.candidate import WIDTHS
+from mobilenets.archs.published import WIDTHS
 from mobilenets.deliver import html_page as page
 from mobilenets.deliver import plots
 from mobilenets.errors import FileError

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from mobilenets.archs.checks import (
     ACTIVATIONS,
@@ -51,7 +51,7 @@ class Row(ABC):
         column = {"": "out", "pointwise": "out", "project": "out"}.get(part)
         return self if column is None else self.with_columns(out=channels)
 
-    def with_columns(self, **columns: Any) -> Row:
+    def with_columns(self, **columns: Any) -> Self:
         """With other values in some columns; raises `ArchError` for one that it does not have."""
         missing = [name for name in columns if not hasattr(self, name)]
         if missing:

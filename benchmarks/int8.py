@@ -36,7 +36,7 @@ from mobilenets.deliver import load
 from mobilenets.measuring import compare, measure
 from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
-from mobilenets.quantize.artefacts import CALIBRATION
+from mobilenets.quantize.precisions import CALIBRATION
 from mobilenets.quantize.schemes import quantised
 from mobilenets.runtimes.artefact import export_int8
 from mobilenets.runtimes.isolated import Job, export_isolated

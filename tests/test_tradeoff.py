@@ -13,7 +13,7 @@ import pytest
 from mobilenets.archs import Arch
 from mobilenets.choosing.candidate import Candidate, candidates
 from mobilenets.choosing.choice import predict_all
-from mobilenets.deliver.tradeoff import pareto, to_json, write_tradeoff
+from mobilenets.deliver.tradeoff_page import pareto, to_json, write_tradeoff
 from mobilenets.measuring.latency import Latency
 from mobilenets.runtimes import DEFAULT, Engine
 from tests.test_choose import FAST as OPENVINO

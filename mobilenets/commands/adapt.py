@@ -11,7 +11,7 @@ from mobilenets.archs import Arch, Budget, from_json
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.choosing.choice import measured_once
 from mobilenets.commands.adapt_member import Ending, check_ending, delivered, summary
-from mobilenets.commands.source import images_of, name_of, trained_in
+from mobilenets.commands.origin import images_of, name_of, trained_in
 from mobilenets.data import Images
 from mobilenets.errors import BudgetError
 from mobilenets.nn import Checkpoint

@@ -15,7 +15,7 @@ from mobilenets.archs import Arch, Budget, cost, digest, from_json
 from mobilenets.archs.budget import LIMIT_NAMES
 from mobilenets.choosing.candidate import describe_arch
 from mobilenets.commands.delivery import VERIFIED, artefact_of, exported
-from mobilenets.commands.source import images_of
+from mobilenets.commands.origin import images_of
 from mobilenets.data import Images
 from mobilenets.deliver.verdict import drop_undecided, verify
 from mobilenets.errors import MobileNetsError

@@ -24,7 +24,7 @@ from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
 from mobilenets.errors import ArchError
 from mobilenets.files import write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.quantize.artefacts import MAX_DROP, both, hand_over, write_both
+from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
 from mobilenets.runs.layout import (
     BUDGET,
     CARD,

@@ -9,14 +9,14 @@ from typing import Any
 
 from mobilenets.archs import Budget
 from mobilenets.commands.delivery import VERIFIED, artefact_files, artefact_of
-from mobilenets.commands.source import budget_of, images_of, name_of, trained_in
+from mobilenets.commands.origin import budget_of, images_of, name_of, trained_in
 from mobilenets.data import Images
 from mobilenets.deliver.verdict import drop_undecided, verify
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.measuring.latency import compare, measure
 from mobilenets.nn import Checkpoint
-from mobilenets.quantize.artefacts import MAX_DROP, both, hand_over, write_both
+from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
 from mobilenets.runs.layout import KEPT, SUMMARY, VERDICT
 from mobilenets.runs.stages import Stage, Stages
 from mobilenets.runtimes import DEFAULT, Engine, check_runtime

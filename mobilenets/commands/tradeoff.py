@@ -9,7 +9,7 @@ from typing import Any
 from mobilenets.choosing.choice import predict_all
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.deliver.member_page import read_family, write_family
-from mobilenets.deliver.tradeoff import to_json, write_tradeoff
+from mobilenets.deliver.tradeoff_page import to_json, write_tradeoff
 from mobilenets.runs.layout import TRADEOFF
 from mobilenets.runtimes import DEFAULT, Engine
 

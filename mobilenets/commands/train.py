@@ -16,7 +16,7 @@ from mobilenets.runs.stages import Stage, Stages
 from mobilenets.tasks import get_task
 from mobilenets.train.group import led
 from mobilenets.train.job import TRAINING_STAGE, How, Trained, TrainingJob, read_images
-from mobilenets.train.recipe import Limits, Recipe
+from mobilenets.train.recipe import Limits
 from mobilenets.train.scoring import score
 
 log = logging.getLogger(__name__)
@@ -52,10 +52,6 @@ class Training:
     def how(self) -> How:
         """The part that `fit` takes too."""
         return How(self.weights, self.recipe, self.teacher, self.task)
-
-    def recipe_for(self, images: Images) -> Recipe:
-        """The recipe for these images, within the limits."""
-        return self.how.recipe_for(images, self.limits)
 
 
 _SCORED = Stage("scored", (SCORE,), lambda folder: read_json(folder / SCORE))

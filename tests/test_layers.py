@@ -12,8 +12,8 @@ import mobilenets.archs
 PACKAGE = Path(mobilenets.archs.__file__).parents[1]
 # Low to high: a module imports its own floor and those before it.
 FLOORS = (
-    "errors", "text", "files", "processes", "archs", "tasks", "data", "nn", "runtimes", "train",
-    "runs", "measuring", "choosing", "prune", "quantize", "deliver", "commands", "cli", "__main__",
+    "errors", "text", "files", "processes", "runs", "archs", "tasks", "data", "nn", "runtimes",
+    "train", "measuring", "choosing", "prune", "deliver", "quantize", "commands", "cli", "__main__",
 )  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

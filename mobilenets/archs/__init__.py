@@ -43,6 +43,11 @@ from mobilenets.archs.v3 import (
     MOBILENET_V3_SMALL,
     MOBILENET_V3_SMALL_MINIMALISTIC,
 )
+from mobilenets.archs.v4 import (
+    MOBILENET_V4_CONV_LARGE,
+    MOBILENET_V4_CONV_MEDIUM,
+    MOBILENET_V4_CONV_SMALL,
+)
 from mobilenets.archs.width import RULES as RULES
 from mobilenets.errors import ArchError
 
@@ -57,13 +62,17 @@ ARCHS: dict[str, Arch] = {
         MOBILENET_V3_SMALL,
         MOBILENET_V3_LARGE_MINIMALISTIC,
         MOBILENET_V3_SMALL_MINIMALISTIC,
+        MOBILENET_V4_CONV_SMALL,
+        MOBILENET_V4_CONV_MEDIUM,
+        MOBILENET_V4_CONV_LARGE,
     )
 }
 
 # Three dialects: ours and TF's, mobilenet_v2_1.0_224; timm's, mobilenetv3_small_050 (tf_: with
 # TensorFlow's padding); Keras', MobileNetV3Small. The width follows the family, then the size.
 _NAME = re.compile(
-    r"(?P<tf>tf_)?(?:mobilenet_?)?v(?P<generation>[123])_?(?P<size>large|small)?"
+    r"(?P<tf>tf_)?(?:mobilenet_?)?v(?P<generation>[1-4])_?"
+    r"(?P<size>(?:conv_)?(?:large|medium|small))?"
     r"(?:_?(?P<variant>minimal|minimalistic|conv|shallow))?"
     r"(?:_(?P<percent>(?!096|128)[01][0-9][0-9])|_(?P<width>\d+\.\d*(?:e-?\d+)?))?"
     r"(?:_(?P<resolution>\d+(?:x\d+)?))?"

@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 from mobilenets.archs.arch import Arch
 from mobilenets.archs.heads import Classify, Head, Pooled, Tap
-from mobilenets.archs.rows import Bottleneck, Conv, Row, Separable
+from mobilenets.archs.rows import ROWS, Row
 from mobilenets.archs.segmentation import LRASPP, RASPP, Pixelwise
 from mobilenets.archs.ssdlite import SSDLite
 from mobilenets.errors import ArchError
 
-_ROWS: Mapping[str, type[Row]] = {"conv": Conv, "separable": Separable, "bottleneck": Bottleneck}
 _HEADS: Mapping[str, type[Head]] = {
     "classify": Classify,
     "pooled": Pooled,
@@ -34,7 +33,7 @@ def to_json(arch: Arch) -> dict[str, Any]:
     """`arch` as a JSON object; every row says what it is under "row", the head under "head"."""
     return {
         **{field.name: getattr(arch, field.name) for field in fields(Arch)},
-        "rows": [_said("row", _ROWS, row) for row in arch.rows],
+        "rows": [_said("row", ROWS, row) for row in arch.rows],
         "head": None if arch.head is None else _said("head", _HEADS, arch.head),
         "size": arch.size.written,
         "width": float(arch.width),  # 1 and 1.0 are one network, with one digest
@@ -48,7 +47,7 @@ def from_json(value: Any) -> Arch:
     known = _known_fields(value, Arch, "architecture")
     if not isinstance(known["rows"], list):
         raise ArchError(f"architecture: rows must be a list, got {type(known['rows']).__name__}")
-    rows = tuple(_read("row", _ROWS, row, f"row {at}") for at, row in enumerate(known["rows"]))
+    rows = tuple(_read("row", ROWS, row, f"row {at}") for at, row in enumerate(known["rows"]))
     head = known.get("head")
     if head is not None:
         head = _read("head", _HEADS, head, "the head")

@@ -117,7 +117,8 @@ def memory_by_size(
     behind or the pool.
     """
     walk = ops(arch)
-    blocks = {op.row for op in walk if op.is_depthwise and op.row < len(arch.rows)}
+    inside = (op for op in walk if op.row < len(arch.rows))
+    blocks = {op.row for op in inside if op.role in ("depthwise", "project")}
     between = {op.row: op for op in walk if op.row in blocks}
     table: dict[int | tuple[int, int], tuple[int, int]] = {}
     for op in (*between.values(), *(op for op in walk if op.name == "head.pool")):

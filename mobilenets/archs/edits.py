@@ -82,7 +82,8 @@ def with_kernel(arch: Arch, row: int, kernel: int) -> Arch:
     part = _part(arch, row)
     if not isinstance(part, Row) or not getattr(part, "kernel", None):
         raise ArchError(f"row {row} of {arch.full_name} has no kernel")
-    return arch.with_part(row, part.with_columns(kernel=kernel))
+    edited = arch.with_part(row, part.with_columns(kernel=kernel))
+    return _same_layers(arch, edited, f"row {row} of {arch.full_name} with a kernel of {kernel!r}")
 
 
 def without_se(arch: Arch, row: int) -> Arch:
@@ -233,6 +234,6 @@ def _same_layers(arch: Arch, edited: Arch, what: str) -> Arch:
     for change, names in (("gain", after - before), ("lose", before - after)):
         if names:
             _, row, part = min(names).split(".", 2)
-            part = {"add": "addition", "expand": "expansion layer"}[part]
+            part = {"add": "addition", "expand": "expansion layer"}.get(part, part)
             raise ArchError(f"{what} would make row {row} {change} its {part}: take another count")
     return edited

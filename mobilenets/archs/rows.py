@@ -1,16 +1,16 @@
 """The rows of an architecture: one line of a paper's table each, as a frozen value.
 
 A row says its own layers, its narrower self and what it cannot be; whoever walks, widens or cuts a
-network asks the row or its layers, never what type it is. A new kind of row is a class here (or in
-a file beside), a module in `nn.blocks` and a line in `archs.codec`.
+network asks the row or its layers, never what type it is. A new kind of row is a class and a name
+here, and a module in `nn.blocks`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from mobilenets.archs.checks import (
     ACTIVATIONS,
@@ -51,7 +51,7 @@ class Row(ABC):
         column = {"": "out", "pointwise": "out", "project": "out"}.get(part)
         return self if column is None else self.with_columns(out=channels)
 
-    def with_columns(self, **columns: Any) -> Row:
+    def with_columns(self, **columns: Any) -> Self:
         """With other values in some columns; raises `ArchError` for one that it does not have."""
         missing = [name for name in columns if not hasattr(self, name)]
         if missing:
@@ -180,8 +180,131 @@ def _check_dilation(where: str, row: Separable | Bottleneck) -> None:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class UniversalBottleneck(Row):
+    """A universal inverted bottleneck: depthwise, expand, depthwise, project (arXiv:2404.10518,
+    fig. 4). `start` and `kernel` are the kernels of the two depthwise convolutions, 0 where there
+    is none: an inverted bottleneck without the first, ConvNext-like without the second, a
+    feed-forward network without both.
+
+    The stride sits on the last depthwise. The first has batch norm and no activation. The input is
+    added where stride is 1 and the channels agree, unless `skip` is False.
+    """
+
+    start: int
+    kernel: int
+    expand: int
+    out: int
+    act: str
+    stride: int = 1
+    skip: bool = True
+
+    @property
+    def start_stride(self) -> int:
+        """The first depthwise convolution's."""
+        return 1 if self.kernel else self.stride
+
+    def residual(self, c_in: int) -> bool:
+        """Whether the input, of `c_in` channels, is added to the output."""
+        return self.skip and self.stride == 1 and c_in == self.out
+
+    def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
+        block_in = at
+        if self.start:
+            op = depthwise(f"{name}.start", at, kernel=self.start, stride=self.start_stride, act="")
+            yield op
+            at = op.output
+        op = conv(f"{name}.expand", at, self.expand, act=self.act, role="expand")
+        yield op
+        if self.kernel:
+            op = depthwise(
+                f"{name}.depthwise", op.output, kernel=self.kernel, stride=self.stride, act=self.act
+            )
+            yield op
+        yield from _projected(name, op.output, self, block_in)
+
+    def scaled(self, width: Width, place: Place) -> UniversalBottleneck:
+        return replace(self, expand=width.expanded(self.expand, place), out=width.block(self.out))
+
+    def check(self, where: str) -> None:
+        for column in ("start", "kernel"):
+            if getattr(self, column) != 0:
+                check_kernel(f"{where}: {column}", getattr(self, column))
+        if not (self.start or self.kernel) and self.stride != 1:
+            raise ArchError(f"{where}: a stride of {self.stride} needs a depthwise convolution")
+        _check_block(where, self)
+
+    def with_channels(self, part: str, channels: int) -> UniversalBottleneck:
+        column = {"expand": "expand", "depthwise": "expand", "project": "out"}.get(part)
+        return self if column is None else self.with_columns(**{column: channels})
+
+
+@dataclass(frozen=True, slots=True)
+class FusedBottleneck(Row):
+    """A fused inverted bottleneck: a full convolution that expands, project (arXiv:2404.10518,
+    section 4). The input is added where stride is 1 and the channels agree, unless `skip` is
+    False."""
+
+    kernel: int
+    expand: int
+    out: int
+    act: str
+    stride: int = 1
+    skip: bool = True
+
+    def residual(self, c_in: int) -> bool:
+        """Whether the input, of `c_in` channels, is added to the output."""
+        return self.skip and self.stride == 1 and c_in == self.out
+
+    def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
+        op = conv(
+            f"{name}.expand", at, self.expand, kernel=self.kernel, stride=self.stride,
+            act=self.act, role="expand",
+        )  # fmt: skip
+        yield op
+        yield from _projected(name, op.output, self, at)
+
+    def scaled(self, width: Width, place: Place) -> FusedBottleneck:
+        return replace(self, expand=width.expanded(self.expand, place), out=width.block(self.out))
+
+    def check(self, where: str) -> None:
+        check_kernel(f"{where}: kernel", self.kernel)
+        _check_block(where, self)
+
+    def with_channels(self, part: str, channels: int) -> FusedBottleneck:
+        column = {"expand": "expand", "project": "out"}.get(part)
+        return self if column is None else self.with_columns(**{column: channels})
+
+
+def _projected(
+    name: str, at: FeatureMap, row: UniversalBottleneck | FusedBottleneck, block_in: FeatureMap
+) -> Iterator[Op]:
+    op = conv(f"{name}.project", at, row.out, role="project")
+    yield op
+    if row.residual(block_in.channels):
+        yield elementwise(f"{name}.add", "add", op.output, block_in)
+
+
+def _check_block(where: str, row: UniversalBottleneck | FusedBottleneck) -> None:
+    check_choice(f"{where}: act", row.act, ACTIVATIONS)
+    check_count(f"{where}: expand", row.expand)
+    check_count(f"{where}: out", row.out)
+    check_stride(f"{where}: stride", row.stride)
+    check_flag(f"{where}: skip", row.skip)
+
+
 def _check_window(where: str, row: Conv | Separable | Bottleneck) -> None:
     check_choice(f"{where}: act", row.act, ACTIVATIONS)
     check_count(f"{where}: out", row.out)
     check_kernel(f"{where}: kernel", row.kernel)
     check_stride(f"{where}: stride", row.stride)
+
+
+# What files call them (`archs.codec`).
+ROWS: Mapping[str, type[Row]] = {
+    "conv": Conv,
+    "separable": Separable,
+    "bottleneck": Bottleneck,
+    "universal_bottleneck": UniversalBottleneck,
+    "fused_bottleneck": FusedBottleneck,
+}

@@ -4,15 +4,16 @@
 exist to load their weights. V3-Large at 0.75 has 3,993,528 parameters by the paper's rule, which
 is the published 4.0M, and 3,377,576 by torchvision's.
 
-| rule        | stem             | expanded channels     | V3's 960 / 576 | last 1280 / 1024     |
+| rule        | stem (2)         | expanded channels     | V3's 960 / 576 | last 1280 / 1024     |
 |-------------|------------------|-----------------------|----------------|----------------------|
 | paper       | x width          | follow scaled input   | x width        | never thinned (1)    |
 | timm        | V3 < 0.75: fixed | follow scaled input   | x width        | as paper             |
 | keras       | V3: fixed        | follow scaled input   | 6 x last block | never thinned        |
 | torchvision | x width          | V3: x width alone     | 6 x last block | V3: x width          |
 
-(1) V2's grows above width 1, V3's is fixed (V3 paper, Table 9).
-V2 and V3 round channels to a multiple of 8; V1 truncates (timm and torchvision: rounds to 8).
+(1) V2's grows above width 1, V3's and V4's are fixed (V3 paper, Table 9).
+(2) V4's is fixed below width 1 by any rule: its paper has no widths, timm has.
+V2, V3 and V4 round channels to a multiple of 8; V1 truncates (timm and torchvision: rounds to 8).
 """
 
 from __future__ import annotations
@@ -59,6 +60,8 @@ class Width(NamedTuple):
 
     def stem(self, channels: int) -> int:
         """Of the first layer."""
+        if self.generation == 4:
+            return channels if self.factor < 1 else self.channels(channels)
         fixed = self.rule == "keras" or (self.rule == "timm" and self.factor < 0.75)
         return channels if self.generation == 3 and fixed else self.channels(channels)
 

@@ -16,8 +16,8 @@ from mobilenets.archs import Size
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress, each
 from mobilenets.data.preprocess import Preprocess
-from mobilenets.data.split import Indices
 from mobilenets.errors import DataError
+from mobilenets.tasks.targets import Indices
 
 T = TypeVar("T")
 
@@ -27,11 +27,12 @@ MEMORY_PART = 0.25
 
 
 class Batch(NamedTuple):
-    """uint8 (B, 3, S, S) and labels, int64 (B,) or float32 (B, A); `broken` says which images could
-    not be read, and why: others of the batch stand in for them, unless there are none."""
+    """uint8 (B, 3, S, S) and their target, B rows of what `Targets` hold; `broken` says which
+    images could not be read, and why: others of the batch stand in for them, unless there are
+    none."""
 
     pixels: Tensor
-    labels: Tensor
+    target: Tensor
     broken: tuple[str, ...] = ()
 
 
@@ -92,8 +93,8 @@ def train_pixels(
     memory_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> MemoryPixels | StreamedPixels:
-    """The training images, cut to the shape of `size`: in memory where they fit `memory_bytes`, else
-    streamed.
+    """The training images, cut to the shape of `size`: in memory where they fit `memory_bytes`,
+    else streamed.
 
     By default a quarter of the machine's memory may be used.
     """
@@ -102,26 +103,26 @@ def train_pixels(
     streamed = StreamedPixels(images, images.train, square)
     if len(streamed) * 3 * square.size.area > limit:
         return streamed
-    return MemoryPixels(streamed.decode(images.train, progress), streamed.labels)
+    return MemoryPixels(streamed.decode(images.train, progress), streamed.target)
 
 
 @final
 class MemoryPixels(Dataset[Batch]):
-    """Images (N, 3, S, S) and labels (N,) in memory.
+    """Images (N, 3, S, S) and their target, N rows, in memory.
 
     Like `StreamedPixels`, it answers whole batches: give its `DataLoader` `collate_fn=whole`.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor) -> None:
+    def __init__(self, pixels: Tensor, target: Tensor) -> None:
         self.pixels = pixels
-        self.labels = labels
+        self.target = target
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.target)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         chosen = torch.as_tensor(indices)
-        return Batch(self.pixels[chosen], self.labels[chosen])
+        return Batch(self.pixels[chosen], self.target[chosen])
 
 
 @final
@@ -135,20 +136,20 @@ class StreamedPixels(Dataset[Batch]):
         self.images = images
         self.indices = indices
         self.square = square
-        self.labels = torch.from_numpy(images.labels[indices])
+        self.target = torch.from_numpy(images.targets.take(indices).values)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.target)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         broken: dict[int, str] = {}
         pixels = self._decode(self.indices[np.asarray(indices)], broken=broken)
-        labels = self.labels[torch.as_tensor(indices)]
-        good = [at for at in range(len(labels)) if at not in broken]
+        target = self.target[torch.as_tensor(indices)]
+        good = [at for at in range(len(target)) if at not in broken]
         for number, at in enumerate(sorted(broken) if good else ()):
             other = good[number % len(good)]
-            pixels[at], labels[at] = pixels[other], labels[other]
-        return Batch(pixels, labels, tuple(broken[at] for at in sorted(broken)))
+            pixels[at], target[at] = pixels[other], target[other]
+        return Batch(pixels, target, tuple(broken[at] for at in sorted(broken)))
 
     def decode(self, indices: Indices, progress: Progress | None = None) -> Tensor:
         """The squares of these images of the source; raises `DataError`.

@@ -9,7 +9,14 @@ from torch.nn.functional import pad
 
 from mobilenets.archs import Arch
 from mobilenets.archs.op import squeeze_channels
-from mobilenets.archs.rows import Bottleneck, Conv, Separable
+from mobilenets.archs.rows import (
+    Bottleneck,
+    Conv,
+    FusedBottleneck,
+    Row,
+    Separable,
+    UniversalBottleneck,
+)
 
 
 class Convention(NamedTuple):
@@ -54,10 +61,12 @@ class ConvNormAct(nn.Module):
         return self.act(self.norm(self.conv(self.pad(x))))
 
 
-def depthwise(channels: int, row: Separable | Bottleneck, convention: Convention) -> ConvNormAct:
-    """The depthwise convolution of `row`: one filter per channel."""
-    spec = Conv(row.kernel, channels, row.act, row.stride)
-    return ConvNormAct(channels, spec, convention, groups=channels, dilation=row.dilation)
+def depthwise(
+    channels: int, convention: Convention, *, kernel: int, act: str, stride: int, dilation: int = 1
+) -> ConvNormAct:
+    """A convolution of one filter per channel."""
+    spec = Conv(kernel, channels, act, stride)
+    return ConvNormAct(channels, spec, convention, groups=channels, dilation=dilation)
 
 
 class SamePad(nn.Module):
@@ -85,7 +94,10 @@ class SeparableConv(nn.Module):
 
     def __init__(self, c_in: int, row: Separable, convention: Convention):
         super().__init__()
-        self.depthwise = depthwise(c_in, row, convention)
+        self.depthwise = depthwise(
+            c_in, convention, kernel=row.kernel, act=row.act, stride=row.stride,
+            dilation=row.dilation,
+        )  # fmt: skip
         self.pointwise = ConvNormAct(c_in, Conv(1, row.out, row.act), convention)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -121,7 +133,10 @@ class InvertedResidual(nn.Module):
             if row.expand != c_in
             else nn.Identity()
         )
-        self.depthwise = depthwise(row.expand, row, convention)
+        self.depthwise = depthwise(
+            row.expand, convention, kernel=row.kernel, act=row.act, stride=row.stride,
+            dilation=row.dilation,
+        )  # fmt: skip
         self.se = SqueezeExcite(row.expand, row.se_act) if row.se else nn.Identity()
         self.project = ConvNormAct(row.expand, Conv(1, row.out, act=""), convention)
 
@@ -135,3 +150,74 @@ class InvertedResidual(nn.Module):
         depthwise = self.depthwise(expand)
         y = self.project(self.se(depthwise))
         return {"expand": expand, "depthwise": depthwise, "out": x + y if self.residual else y}
+
+
+class UniversalInvertedResidual(nn.Module):
+    """Depthwise, expand, depthwise, project, each depthwise where there is one; add the input if
+    shapes agree (arXiv:2404.10518, fig. 4)."""
+
+    def __init__(self, c_in: int, row: UniversalBottleneck, convention: Convention):
+        super().__init__()
+        self.residual = row.residual(c_in)
+        self.start = (
+            depthwise(c_in, convention, kernel=row.start, act="", stride=row.start_stride)
+            if row.start
+            else nn.Identity()
+        )
+        self.expand = ConvNormAct(c_in, Conv(1, row.expand, row.act), convention)
+        self.depthwise = (
+            depthwise(row.expand, convention, kernel=row.kernel, act=row.act, stride=row.stride)
+            if row.kernel
+            else nn.Identity()
+        )
+        self.project = ConvNormAct(row.expand, Conv(1, row.out, act=""), convention)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.project(self.depthwise(self.expand(self.start(x))))
+        return x + y if self.residual else y
+
+    def with_parts(self, x: Tensor) -> dict[str, Tensor]:
+        """The same, and what a head may tap on the way: expand, depthwise, out."""
+        expand = self.expand(self.start(x))
+        depthwise = self.depthwise(expand)
+        y = self.project(depthwise)
+        return {"expand": expand, "depthwise": depthwise, "out": x + y if self.residual else y}
+
+
+class FusedInvertedResidual(nn.Module):
+    """Expand by a full convolution, project; add the input if shapes agree (arXiv:2404.10518,
+    section 4)."""
+
+    def __init__(self, c_in: int, row: FusedBottleneck, convention: Convention):
+        super().__init__()
+        self.residual = row.residual(c_in)
+        self.expand = ConvNormAct(
+            c_in, Conv(row.kernel, row.expand, row.act, row.stride), convention
+        )
+        self.project = ConvNormAct(row.expand, Conv(1, row.out, act=""), convention)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.with_parts(x)["out"]
+
+    def with_parts(self, x: Tensor) -> dict[str, Tensor]:
+        """The same, and what a head may tap on the way: expand, out."""
+        expand = self.expand(x)
+        y = self.project(expand)
+        return {"expand": expand, "out": x + y if self.residual else y}
+
+
+def row_module(row: Row, c_in: int, convention: Convention) -> nn.Module:
+    """The module of a row that reads `c_in` channels."""
+    match row:
+        case Conv():
+            return ConvNormAct(c_in, row, convention)
+        case Separable():
+            return SeparableConv(c_in, row, convention)
+        case Bottleneck():
+            return InvertedResidual(c_in, row, convention)
+        case UniversalBottleneck():
+            return UniversalInvertedResidual(c_in, row, convention)
+        case FusedBottleneck():
+            return FusedInvertedResidual(c_in, row, convention)
+        case _:
+            raise AssertionError(f"no module is built for {row}")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from mobilenets.archs.rows import Conv, Separable
+from mobilenets.archs.rows import Conv
 from mobilenets.archs.ssdlite import SSDLite
 from mobilenets.nn.blocks import Convention, ConvNormAct, depthwise
 
@@ -42,7 +42,7 @@ class Extra(nn.Module):
         super().__init__()
         act = "relu6"
         self.squeeze = ConvNormAct(c_in, Conv(1, out // 2, act), convention)
-        self.depthwise = depthwise(out // 2, Separable(3, out, act, 2), convention)
+        self.depthwise = depthwise(out // 2, convention, kernel=3, act=act, stride=2)
         self.pointwise = ConvNormAct(out // 2, Conv(1, out, act), convention)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class Predictor(nn.Module):
 
     def __init__(self, c_in: int, out: int, convention: Convention):
         super().__init__()
-        self.depthwise = depthwise(c_in, Separable(3, out, "relu6"), convention)
+        self.depthwise = depthwise(c_in, convention, kernel=3, act="relu6", stride=1)
         self.predict = nn.Conv2d(c_in, out, 1)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -6,8 +6,7 @@ from torch import Tensor, nn
 
 from mobilenets.archs import Arch
 from mobilenets.archs.arch import backbone, tapped
-from mobilenets.archs.rows import Bottleneck, Conv, Row, Separable
-from mobilenets.nn.blocks import Convention, ConvNormAct, InvertedResidual, SeparableConv
+from mobilenets.nn.blocks import Convention, row_module
 from mobilenets.nn.heads import head_module
 
 
@@ -25,7 +24,7 @@ class MobileNet(nn.Module):
         walk = backbone(arch)
         reads = {op.row: op.out_channels for op in walk}  # what the row behind it reads
         self.rows = nn.Sequential(
-            *(_module(row, reads[at - 1], convention) for at, row in enumerate(arch.rows))
+            *(row_module(row, reads[at - 1], convention) for at, row in enumerate(arch.rows))
         )
         self.head = head_module(arch.head, [one.channels for one in tapped(arch, walk)], convention)
         self.apply(_init)
@@ -49,18 +48,6 @@ class MobileNet(nn.Module):
             found |= {(index, part): one for part, one in parts.items() if (index, part) in taps}
             x = parts["out"]
         return [found[tap] for tap in taps]
-
-
-def _module(row: Row, c_in: int, convention: Convention) -> nn.Module:
-    match row:
-        case Conv():
-            return ConvNormAct(c_in, row, convention)
-        case Separable():
-            return SeparableConv(c_in, row, convention)
-        case Bottleneck():
-            return InvertedResidual(c_in, row, convention)
-        case _:
-            raise AssertionError(f"no module is built for {row}")
 
 
 def _init(module: nn.Module) -> None:

@@ -178,7 +178,7 @@ def _pairs(arch: Arch, to: Arch, origins: tuple[int, ...], *, same_additions: bo
             _, row, part = name.split(".", 2)
             if part.startswith("se.") or (part == "add" and not same_additions):
                 continue
-            part = {"add": "addition", "expand": "expansion layer"}[part]
+            part = {"add": "addition", "expand": "expansion layer"}.get(part, part)
             raise ArchError(
                 f"{to.full_name} cannot start from {arch.full_name}: "
                 f"row {row} of the latter would {change} its {part}"

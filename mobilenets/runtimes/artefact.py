@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mobilenets.archs import from_json
 from mobilenets.errors import ArchError, ConversionError, FileError
-from mobilenets.runtimes import RUNTIMES, OnnxReader, get_runtime, in_precision
+from mobilenets.runtimes import RUNTIMES, OnnxReader, get_runtime
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
@@ -37,7 +37,7 @@ RUNTIME_OF = {
 
 def artefact_name(runtime: str) -> str:
     """The name of a finished run's artefact."""
-    return f"model{RUNTIMES[in_precision(runtime)[0]].suffix}"
+    return f"model{RUNTIMES[runtime].suffix}"
 
 
 def files_of(path: Path) -> list[Path]:

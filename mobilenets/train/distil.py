@@ -17,7 +17,7 @@ from mobilenets.archs import Resolution, Size
 from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint, MobileNet, Positional
 from mobilenets.nn.heads import ClassifyHead
-from mobilenets.tasks import Task
+from mobilenets.tasks import Outputs, Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.quick import quicken_
 from mobilenets.train.recipe import Distil
@@ -41,7 +41,9 @@ class Teacher:
     task: str | None = None
 
     def __post_init__(self) -> None:
-        module = copy.deepcopy(self.module).eval().requires_grad_(False)
+        ours = isinstance(self.module, MobileNet)  # whose outputs have names
+        module = Positional(self.module) if ours else self.module
+        module = copy.deepcopy(module).eval().requires_grad_(False)
         object.__setattr__(self, "module", module)
 
     @classmethod
@@ -49,7 +51,7 @@ class Teacher:
         """The network of a checkpoint: its logits, or the features before its classifier."""
         network = checkpoint.network().to(memory_format=torch.channels_last)
         quicken_(network)  # only ours: another's module may rely on torch's order of memory
-        module = Embedding(network) if match == "embedding" else Positional(network)
+        module = Embedding(network) if match == "embedding" else network
         seen = module, checkpoint.mean, checkpoint.std, checkpoint.arch.size.written
         return cls(*seen, checkpoint.labels, checkpoint.task) if match == "logits" else cls(*seen)
 
@@ -108,15 +110,17 @@ class Embedding(nn.Module):
         return head.embed(self.network.features(images))
 
 
-def imitation_loss(ours: Tensor, theirs: Tensor, how: Distil, task: Task | None = None) -> Tensor:
-    """How far our logits or embeddings (N, D) are from the teacher's (`Distil`)."""
-    if ours.shape != theirs.shape:
-        raise FileError(
-            f"the teacher gives {theirs.shape[1]} numbers an image where the student has "
-            f"{ours.shape[1]}; take a teacher of the same classes, or distil its embedding"
-        )
+def imitation_loss(ours: Outputs, theirs: Outputs, how: Distil, task: Task | None = None) -> Tensor:
+    """How far our logits or "embedding" (N, D) are from the teacher's (`Distil`)."""
+    for name, one in theirs.items():
+        if ours[name].shape != one.shape:
+            raise FileError(
+                f"the teacher gives {one.shape[1]} numbers an image where the student has "
+                f"{ours[name].shape[1]}; take a teacher of the same classes, or distil its "
+                "embedding"
+            )
     if how.match == "embedding":
-        return mse_loss(ours, theirs)
+        return mse_loss(ours["embedding"], theirs["embedding"])
     return (task or Classification()).imitation(ours, theirs, temperature=how.temperature)
 
 

@@ -68,8 +68,7 @@ def with_lraspp(
     finer = [at for at in range(len(arch.rows)) if prod(r.stride for r in arch.rows[: at + 1]) == 8]
     if not finer:
         raise ArchError(f"LR-ASPP reads a map of stride 8, and {arch.full_name} has none")
-    last_of_8 = Tap(finer[-1], "depthwise" if _has(arch, finer[-1], "expand") else "out")
-    low = last_of_8 if paper else Tap(finer[0])
+    low = Tap(finer[-1], _inside(arch, finer[-1])) if paper else Tap(finer[0])
     head = LRASPP(classes, (Tap(), low), channels, gate_bias=paper)
     arch = reduced_tail(arch, expansion=True) if reduced and paper else arch
     return replace(_for_pixels(arch, output_stride, at_once=not paper), head=head)
@@ -134,6 +133,11 @@ def with_output_stride(arch: Arch, output_stride: int, *, at_once: bool = False)
         now = spread if at_once else dilation
         row = row.with_columns(stride=1) if dense else row
         spreads = now > 1 and index in windows
+        if spreads and not hasattr(row, "dilation"):
+            raise ArchError(
+                f"row {index} of {arch.full_name} has no dilation, which an output stride of "
+                f"{output_stride} needs; take {arch.output_stride}"
+            )
         rows.append(row.with_columns(dilation=now) if spreads else row)
         stride, dilation = stride * row.stride, spread
     if stride != output_stride:
@@ -151,19 +155,24 @@ def _for_pixels(arch: Arch, output_stride: int, *, at_once: bool = False) -> Arc
 
 
 def _c4(arch: Arch) -> int:
-    strided = [index for index, row in enumerate(arch.rows) if row.stride > 1]
+    strided = [index for index, row in enumerate(arch.rows) if index and row.stride > 1]
     if not strided:
-        raise ArchError(f"{arch.full_name} has no row of stride 2, behind which its tail would be")
+        raise ArchError(f"{arch.full_name} has no block of stride 2, behind which is its tail")
     return strided[-1]
 
 
 def _c4_tap(arch: Arch) -> Tap:
+    """C4's expansion, where it is as fine as what the block reads; else that."""
     c4 = _c4(arch)
-    return Tap(c4, "expand") if _has(arch, c4, "expand") else Tap(c4 - 1)
+    size = {op.part: op.out_size for op in ops(arch) if op.row == c4}
+    read = [op.out_size for op in ops(arch) if op.row == c4 - 1][-1]
+    return Tap(c4, "expand") if size.get("expand") == read else Tap(c4 - 1)
 
 
-def _has(arch: Arch, row: int, part: str) -> bool:
-    return any(op.row == row and op.part == part for op in ops(arch))
+def _inside(arch: Arch, row: int) -> str:
+    """The depthwise of a block that expands; else what the row gives out."""
+    parts = {op.part for op in ops(arch) if op.row == row}
+    return "depthwise" if {"expand", "depthwise"} <= parts else "out"
 
 
 def _halved(row: Row, *, expansion: bool) -> Row:

@@ -2,7 +2,7 @@
 
 A head names the tensors inside the backbone that it reads (`taps`), its own layers and its
 outputs. Whoever walks, prices, cuts or builds a network asks the head, never what type it is. A
-new kind of head is a class here (or in a file beside), a module in `nn.heads` and a line in
+new kind of head is a class here (or in a file beside), a module in `nn.head_modules` and a line in
 `archs.codec`.
 """
 

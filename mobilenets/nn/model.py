@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from mobilenets.archs import Arch
 from mobilenets.archs.arch import backbone, tapped
 from mobilenets.nn.blocks import Convention, row_module
-from mobilenets.nn.heads import head_module
+from mobilenets.nn.head_modules import head_module
 
 
 class MobileNet(nn.Module):

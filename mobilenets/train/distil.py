@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate, mse_loss
 from mobilenets.archs import Resolution, Size
 from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint, MobileNet, Positional
-from mobilenets.nn.heads import ClassifyHead
+from mobilenets.nn.head_modules import ClassifyHead
 from mobilenets.tasks import Outputs, Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.quick import quicken_

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from mobilenets.data import Batch, augment
 from mobilenets.errors import TrainingDiverged
 from mobilenets.nn import MobileNet
-from mobilenets.nn.heads import ClassifyHead
+from mobilenets.nn.head_modules import ClassifyHead
 from mobilenets.tasks import Outputs, Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.distil import Teacher, imitation_loss

@@ -11,8 +11,8 @@ from mobilenets.archs.rows import Conv
 from mobilenets.archs.segmentation import LRASPP, RASPP, Pixelwise
 from mobilenets.archs.ssdlite import SSDLite
 from mobilenets.nn.blocks import Convention, ConvNormAct, activation
-from mobilenets.nn.detection import SSDLiteHead
-from mobilenets.nn.segmentation import LRASPPHead, PixelwiseHead, RASPPHead
+from mobilenets.nn.detection_modules import SSDLiteHead
+from mobilenets.nn.segmentation_modules import LRASPPHead, PixelwiseHead, RASPPHead
 
 
 def head_module(head: Head | None, channels: Sequence[int], convention: Convention) -> nn.Module:

@@ -180,4 +180,4 @@ def test_the_registry_loads_none_of_its_sources():
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert run.stderr == ""
-    assert run.stdout == "[72]\nset()\n"
+    assert run.stdout == "[84]\nset()\n"

@@ -22,7 +22,7 @@ from mobilenets.choosing.choice import choose, measured_once
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.errors import NoFitError
 from mobilenets.measuring.machine import device_name
-from mobilenets.runtimes import runtime_names
+from mobilenets.runtimes import parse_engines
 
 
 def main() -> None:
@@ -30,22 +30,22 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=2.0, help="milliseconds")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    names = runtime_names("auto")
-    tables = load_tables(names, 1)
+    engines = parse_engines("auto")
+    tables = load_tables(engines, 1)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         measure = measured_once(Path(folder, "journal.jsonl"), 1)
-        for runtimes in [*([name] for name in names), names]:
+        for some in [*([one] for one in engines), engines]:
             begin = time.perf_counter()
-            row: dict[str, Any] = {"runtimes": runtimes}
+            row: dict[str, Any] = {"runtimes": list(map(str, some))}
             try:
                 chosen = choose(
-                    Budget(latency_ms=options.latency), runtimes=runtimes, measure=measure,
+                    Budget(latency_ms=options.latency), runtimes=some, measure=measure,
                     tables=tables,
                 ).chosen  # fmt: skip
                 row |= {
                     "chosen": chosen.arch.full_name,
-                    "runtime": chosen.runtime,
+                    "runtime": str(chosen.engine),
                     "expected_top1": chosen.expected.top1,
                     "p50_ms": chosen.latency and chosen.latency.p50_ms,
                     "noisy": chosen.latency and chosen.latency.noisy,
@@ -54,7 +54,7 @@ def main() -> None:
                 row["refused"] = str(error)
             rows.append(row | {"seconds": round(time.perf_counter() - begin, 1)})
             print(rows[-1], flush=True)
-            record = {"device": device_name(), "tables": list(tables), "choices": rows}
+            record = {"device": device_name(), "tables": list(map(str, tables)), "choices": rows}
             options.out.write_text(json.dumps(record, indent=1) + "\n")
 
 

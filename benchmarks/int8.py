@@ -33,14 +33,13 @@ from torch.nn.functional import interpolate
 from mobilenets.archs import get_arch
 from mobilenets.data import Preprocess, decode, load_images
 from mobilenets.deliver import load
-from mobilenets.deliver.precisions import CALIBRATION
 from mobilenets.measuring import compare, measure
 from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
+from mobilenets.quantize.precisions import CALIBRATION
 from mobilenets.quantize.schemes import quantised
 from mobilenets.runtimes.artefact import export_int8
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.tasks import get_task
 
 NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 RUNTIMES = {"onnxruntime": ".onnx", "openvino": ".xml"}
@@ -107,10 +106,7 @@ def accuracy(path: Path, folder: Path) -> dict[str, Any]:
     """Top-1 of the validation images by each file."""
     checkpoint = Checkpoint.load(path)
     data = load_images("fashion-mnist", seed=int(checkpoint.training.get("seed", 0)))
-    rule, task = (
-        Preprocess.from_json(checkpoint.preprocess),
-        get_task("classification", data.classes),
-    )
+    rule, task = Preprocess.from_json(checkpoint.preprocess), data.task
     random = np.random.default_rng(0)
     images = decode(data, random.choice(data.train, CALIBRATION, replace=False), rule).float() / 255
     float_file = written_float(checkpoint, folder)
@@ -123,8 +119,9 @@ def accuracy(path: Path, folder: Path) -> dict[str, Any]:
             if kind != "ours":
                 found[f"{kind}, {runtime}"] = top1(file, data, task)
                 continue
-            logits = torch.from_numpy(load(file).score(data, data.holdout))
-            loss = float(task.loss(logits, torch.from_numpy(data.labels[data.holdout])))
+            outputs = load(file).score(data, data.holdout)
+            target = torch.from_numpy(data.targets.take(data.holdout).values)
+            loss = float(task.loss({k: torch.from_numpy(v) for k, v in outputs.items()}, target))
             if loss < best:
                 best, found[f"ours, {runtime}"] = loss, top1(file, data, task)
     print(json.dumps(found), flush=True)
@@ -132,7 +129,7 @@ def accuracy(path: Path, folder: Path) -> dict[str, Any]:
 
 
 def top1(file: Path, data: Any, task: Any) -> float:
-    return task.score(load(file).score(data, data.val), data.labels[data.val]).top1
+    return task.score(load(file).score(data, data.val), data.targets.take(data.val)).value
 
 
 def written_float(checkpoint: Checkpoint, folder: Path, runtime: str = "onnxruntime") -> Path:

@@ -163,7 +163,7 @@ def write_images(folder: Path, resolution: int, count: int) -> Path:
     enlarge = Preprocess(resolution * 8 // 7)
     for split, indices in (("train", images.train[:count]), ("val", images.val[: 2 * BATCH])):
         for index in indices.tolist():
-            place = folder / split / images.classes[images.labels[index]]
+            place = folder / split / images.task.labels[images.targets.values[index]]
             place.mkdir(parents=True, exist_ok=True)
             save(enlarge(images.source.read(index)), place / f"{index}.jpg")
     return folder

@@ -51,8 +51,9 @@ from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.processes.child import usable_cores
 from mobilenets.prune import Settings, Step, Workers
 from mobilenets.prune.members import member, records, run_price
+from mobilenets.runtimes import DEFAULT
 from mobilenets.train import Limits, Recipe, train
-from mobilenets.train.job import save_trained, seconds_in
+from mobilenets.train.job import Trained, save_trained
 from mobilenets.train.module import Learner
 
 DATA = "fashion-mnist"
@@ -128,7 +129,7 @@ class Family:
 
     def epoch_seconds(self) -> float:
         """Of the start, as it was trained."""
-        return seconds_in(self.start / "metrics.csv") / self.plan.start_epochs
+        return Trained.read(self.start).seconds / self.plan.start_epochs
 
 
 @dataclass(frozen=True)
@@ -325,7 +326,7 @@ def _slower(than: Arch, archs: list[Arch]) -> tuple[list[float], float]:
 
 def _measured_together(archs: list[Arch]) -> list[Latency]:
     """In turns, so that what others do to the machine's caches meets all alike."""
-    networks = [(arch, "onnxruntime") for arch in archs]
+    networks = [(arch, DEFAULT) for arch in archs]
     return measure_networks(networks, threads=1, seconds=SECONDS)
 
 

@@ -22,7 +22,6 @@ from mobilenets.archs import Arch
 from mobilenets.data import Images, MemoryPixels, Preprocess, decode, train_pixels
 from mobilenets.errors import MobileNetsError
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.tasks import get_task
 from mobilenets.train import Recipe
 from mobilenets.train.module import Learner
 from mobilenets.train.optimise import parameter_groups, rate_factor
@@ -44,7 +43,7 @@ def train_replayed(
     recipe = recipe.for_images(len(images.train), started=start is not None)
     if start is not None:
         recipe = replace(recipe, mean=start.mean, std=start.std)
-    task = get_task(images.task, images.classes)
+    task = images.task
     network = MobileNet(arch) if start is None else start.network()
     steps = len(images.train) // recipe.batch_size
     learner = Learner(network, recipe, seed=seed, total_steps=steps * recipe.epochs, task=task)
@@ -60,7 +59,7 @@ def train_replayed(
     return Checkpoint(
         arch=arch,
         weights={name: value.cpu().contiguous() for name, value in weights.items()},
-        labels=images.classes,
+        labels=task.labels,
         preprocess=Preprocess(arch.resolution).to_json(),
         mean=recipe.mean,
         std=recipe.std,
@@ -146,9 +145,9 @@ def _on_card(images: Images, side: int, part: str) -> tuple[Tensor, Tensor]:
     if part == "train":
         pixels = train_pixels(images, side)
         assert isinstance(pixels, MemoryPixels)
-        return pixels.pixels.to(device), pixels.labels.to(device)
+        return pixels.pixels.to(device), pixels.target.to(device)
     chosen = getattr(images, part)
-    labels = torch.from_numpy(images.labels[chosen])
+    labels = torch.from_numpy(images.targets.take(chosen).values)
     return decode(images, chosen, Preprocess(side)).to(device), labels.to(device)
 
 

@@ -121,7 +121,7 @@ def transfer(plan: Plan, folder: Path) -> Phases:
     eights, twos = [], []
     for pair in PAIRS:
         words = " and ".join(pair)
-        others = tuple(one for one in images.classes if one not in pair)
+        others = tuple(one for one in images.task.labels if one not in pair)
         data = write_list(images, folder / f"without {words}.csv", others)
         eight = _trial(folder, f"without {words}", name, 0, Limits(epochs=plan.epochs), data=data)
         eights.append(eight)
@@ -186,7 +186,7 @@ def write_images(images: Images, folder: Path) -> None:
     if (folder / "written").exists():
         return
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    for index in range(len(images.labels)):
+    for index in range(len(images.targets)):
         pixels = images.source.read(index).permute(1, 2, 0).numpy()
         Image.fromarray(pixels).save(folder / "images" / f"{index:05}.png")
     write_text(folder / "written", "")
@@ -202,7 +202,7 @@ def write_list(
     parts = {"train": np.concatenate([images.train, images.holdout]), "val": images.val}
     for split, part in parts.items():
         for name in classes:
-            those = part[images.labels[part] == images.classes.index(name)]
+            those = part[images.targets.values[part] == images.task.labels.index(name)]
             some = rng.permutation(those)[: each if split == "train" else None]
             writer.writerows((f"images/{at:05}.png", name, split) for at in np.sort(some))
     write_text(path, rows.getvalue())

@@ -19,12 +19,17 @@ from mobilenets.archs import widen as widen
 from mobilenets.errors import MobileNetsError as MobileNetsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
     from mobilenets.choosing.choice import choose as choose
-    from mobilenets.commands.fit import fit as fit
+    from mobilenets.deliver.finished import Run
     from mobilenets.deliver.verdict import verify as verify
     from mobilenets.measuring.latency import measure as measure
     from mobilenets.nn import MobileNet as MobileNet
     from mobilenets.nn.pretrained import load_weights as load_weights
+    from mobilenets.runtimes import Engine
+    from mobilenets.train import How, Limits
 
 __version__ = "0.1.0"
 __all__ = [
@@ -47,11 +52,44 @@ __all__ = [
 _LAZY = {
     "MobileNet": "mobilenets.nn",
     "choose": "mobilenets.choosing.choice",
-    "fit": "mobilenets.commands.fit",
     "load_weights": "mobilenets.nn.pretrained",
     "measure": "mobilenets.measuring.latency",
     "verify": "mobilenets.deliver.verdict",
 }
+
+
+def fit(
+    data: str | Path,
+    budget: Budget,
+    *,
+    out: str | Path | None = None,
+    limits: Limits | None = None,
+    how: How | None = None,
+    runtimes: Sequence[str | Engine] = ("onnxruntime",),
+    threads: int = 1,
+    seed: int = 0,
+) -> Run:
+    """Choose, train, export, verify and report, in the folder `out` (None: runs/DATA-LIMITS).
+
+    `limits` bounds the training; where minutes do, the race before it, too. The network is for the
+    best of `runtimes`, of which "onnxruntime-int8" and "openvino-int8" have it in 8-bit integers.
+    `how` says what to train from; with weights, the choice is among the networks that they are of.
+    Every stage is a file in the folder; called again with the same arguments, what is done is not
+    done again. Raises `NoFitError` where no network fits; an artefact that misses a limit is kept,
+    and the summary says so.
+    """
+    from pathlib import Path
+
+    from mobilenets.commands.fit import Fitting
+    from mobilenets.commands.fit import fit as fit_job
+    from mobilenets.runtimes import Engine
+    from mobilenets.train import How, Limits
+
+    job = Fitting(
+        data, budget, None if out is None else Path(out), limits or Limits(), how or How(),
+        tuple(map(Engine.parse, runtimes)), threads, seed,
+    )  # fmt: skip
+    return fit_job(job)
 
 
 def __getattr__(name: str) -> object:

@@ -18,16 +18,17 @@ import torch
 
 from mobilenets.archs import Arch, Budget, cost, from_json, get_arch
 from mobilenets.archs.budget import describe
-from mobilenets.commands import fit as pipeline
+from mobilenets.commands import fit_adapted as pipeline
 from mobilenets.commands.adapt import (
     HEADROOM,
     Adaptation,
     adapt,
-    adapt_member,
     correct_,
     run_steps,
 )
-from mobilenets.commands.fit import fit_adapted
+from mobilenets.commands.adapt_member import Member, adapt_member
+from mobilenets.commands.fit import Fitting
+from mobilenets.commands.fit_adapted import fit_adapted
 from mobilenets.data import Images, load_images
 from mobilenets.deliver.member_page import read_family, write_family
 from mobilenets.errors import BudgetError, FileError, MeasureError, MobileNetsError, NoFitError
@@ -37,9 +38,11 @@ from mobilenets.nn import Checkpoint
 from mobilenets.prune import Price, arithmetic_price
 from mobilenets.prune.algorithm import first_step
 from mobilenets.prune.evaluation import Outcome
-from mobilenets.prune.members import keep, member_path, records, run_price
+from mobilenets.prune.members import keep, records, run_price
 from mobilenets.prune.prices import LatencyPrice, latency_price
+from mobilenets.runs.layout import step_file
 from mobilenets.runs.stages import Stages
+from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.runtimes.artefact import artefact_name, is_intact, size_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.train import How
@@ -112,7 +115,7 @@ def test_every_member_is_kept_and_the_artefact_is_whole(done: Path):
 
     assert len(known) == len(read_json(done / "printed.json")["steps"]) + 1
     for index, record in enumerate(known):
-        assert Checkpoint.load(member_path(done, index)).arch == from_json(record["arch"])
+        assert Checkpoint.load(step_file(done, index)).arch == from_json(record["arch"])
     assert is_intact(done / "model.onnx")
     # Split as the start's images were, whatever the seed of the adaptation.
     assert Checkpoint.load(done / "trained.safetensors").training["seed"] == 0
@@ -144,28 +147,28 @@ def test_killed_and_started_again_it_ends_with_the_same_network(
 
 @pytest.mark.slow
 def test_any_member_can_be_delivered(done: Path):
-    record = adapt_member(done, 1, "digits", long_epochs=0)
+    record = adapt_member(Member(done, 1, "digits", long_epochs=0))
 
     assert record["verified"]
     assert [step["price"] for step in record["steps"]] == [record["price"]]
-    assert same_weights(Path(record["checkpoint"]), member_path(done, 1))
+    assert same_weights(Path(record["checkpoint"]), step_file(done, 1))
     with pytest.raises(FileError, match="has the members 0 to"):
-        adapt_member(done, 99, "digits")
+        adapt_member(Member(done, 99, "digits"))
 
 
 @pytest.mark.slow
 def test_a_size_is_that_of_the_runtimes_file(start: Path, tmp_path: Path):
-    runtime = "openvino"  # whose graph is larger than that network's weights
+    engine = Engine("openvino")  # whose graph is larger than that network's weights
 
     def sized(limit: float) -> Adaptation:
         budget = Budget(size_bytes=limit)
-        return Adaptation(start, "digits", budget, runtime, settings=BRIEF, out=tmp_path)
+        return Adaptation(start, "digits", budget, engine, settings=BRIEF, out=tmp_path)
 
     checkpoint = Checkpoint.load(start)
     job = sized(0.9 * sized(1e6).price()(checkpoint.arch))
     cut(job, load_images("digits"))
-    last, path = records(tmp_path)[-1], tmp_path / artefact_name(runtime)
-    export_isolated([Job(member_path(tmp_path, last["index"]), path)], runtime)
+    last, path = records(tmp_path)[-1], tmp_path / artefact_name(engine.runtime)
+    export_isolated([Job(step_file(tmp_path, last["index"]), path)], engine)
 
     assert size_of(path) <= last["price"] <= job.target
     price = run_price(tmp_path)
@@ -188,31 +191,29 @@ def test_another_adaptation_is_not_written_over(start: Path, tmp_path: Path):
 def test_fit_adapts_from_a_network_of_twice_the_budget(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ):
-    asked: dict[str, Any] = {}
+    asked: list[Fitting] = []
 
-    def fit(data: str, budget: Budget, **words: Any) -> Any:
-        asked.update(words, budget=budget)
+    def fit(job: Fitting) -> Any:
+        asked.append(job)
         return SimpleNamespace(summary={"latency": {"runtime": "openvino"}})
 
     monkeypatch.setattr(pipeline, "fit", fit)
     monkeypatch.setattr(pipeline, "adapt", lambda job: {"job": job})
-    runtimes = ["onnxruntime", "openvino"]
+    engines = (DEFAULT, Engine("openvino"))
+    fitting = Fitting("digits", Budget(macs=1e6), tmp_path, engines=engines, seed=3)
 
-    record = fit_adapted("digits", Budget(macs=1e6), out=tmp_path, runtimes=runtimes, seed=3)
+    record = fit_adapted(fitting)
+    fit_adapted(replace(fitting, how=How(race=4)))
 
-    assert asked["budget"] == Budget(macs=2e6)
-    assert asked["seed"] == 3
-    assert asked["how"] == How(race=1)
+    start = replace(fitting, budget=Budget(macs=2e6), out=tmp_path / "start")
+    assert asked == [replace(start, how=How(race=1)), replace(start, how=How(race=4))]
     job = record["job"]
-    assert job.source == asked["out"] == tmp_path / "start"
-    assert (job.budget, job.runtime, job.settings.seed) == (Budget(macs=1e6), "openvino", 3)
+    assert job.source == tmp_path / "start"
+    assert (job.budget, job.engine, job.settings.seed) == (Budget(macs=1e6), Engine("openvino"), 3)
     assert (job.settings.step, job.settings.decay) == (0.05, 1.0)  # docs/adapt.md: steps of 5 %
-    fit_adapted("digits", Budget(macs=1e6), out=tmp_path, how=How(race=4))
-    assert asked["how"] == How(race=4)
-    asked.clear()
     with pytest.raises(BudgetError, match="got macs, params; give one"):
-        fit_adapted("digits", Budget(macs=1e6, params=1e6), out=tmp_path)
-    assert not asked
+        fit_adapted(replace(fitting, budget=Budget(macs=1e6, params=1e6)))
+    assert len(asked) == 2
 
 
 # ------------------------------------------------------------------------------------------ page
@@ -295,10 +296,11 @@ class Device:
         channels = sum(getattr(row, "out", 0) for row in arch.rows)
         return self.table.predict_ms(arch) * (1.25 + 5 / channels)
 
-    def __call__(self, archs: Sequence[Arch], runtime: str) -> list[Latency]:
+    def __call__(self, archs: Sequence[Arch], engine: Engine) -> list[Latency]:
         self.asked += len(archs)
         return [
-            Latency((self.ms(arch),) * 10, 1, runtime, "1", 1, "fp32", 1, "fake") for arch in archs
+            Latency((self.ms(arch),) * 10, 1, engine.runtime, "1", 1, "fp32", 1, "fake")
+            for arch in archs
         ]
 
 
@@ -344,7 +346,7 @@ def test_without_a_table_it_is_said_how_to_build_one(
         match=r"no latency table of onnxruntime with 1 thread on this machine; build it with: "
         "mobilenets table --runtime onnxruntime --threads 1",
     ):
-        latency_price("onnxruntime", 1, Device())
+        latency_price(DEFAULT, 1, Device())
 
 
 # ---------------------------------------------------------------------------------------- errors
@@ -367,7 +369,7 @@ def test_a_limit_out_of_reach_names_itself_before_anything_is_read(start: Path, 
         ({"budget": Budget()}, "adapted to one limit, which is its price, got none; give one"),
         ({"budget": Budget(macs=1e6, params=1e6)}, "got macs, params; give one"),
         ({"long_epochs": -1}, "long_epochs must be a whole number of at least 0, got -1"),
-        ({"runtime": "tensorrt"}, "tensorrt"),
+        ({"engine": Engine("openvino", "int8")}, "in float, got openvino-int8; adapt for openvino"),
     ],
 )
 def test_jobs_that_cannot_be_are_refused(words: dict[str, Any], sentence: str):

@@ -25,18 +25,18 @@ from mobilenets.archs import (
     widen,
 )
 from mobilenets.archs.budget import Use, describe
+from mobilenets.archs.heads import Classify, Head, Pooled, Tap
+from mobilenets.archs.op import Size, make_divisible
 from mobilenets.archs.published import PUBLISHED_TOP1
-from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Dense, Pool, Row, Separable
-from mobilenets.archs.scale import make_divisible
+from mobilenets.archs.rows import Bottleneck, Conv, Row, Separable
 from mobilenets.errors import ArchError, BudgetError
 
 V1, V2 = get_arch("mobilenet_v1"), get_arch("mobilenet_v2")
 LARGE, SMALL = get_arch("mobilenet_v3_large"), get_arch("mobilenet_v3_small")
-TAIL = (Pool(), Classifier())
 
 
 def tiny(*rows: Row, resolution: int = 4) -> Arch:
-    return Arch("tiny", 2, (*rows, *TAIL), resolution=resolution, classes=10)
+    return Arch("tiny", 2, rows, Classify(10), Size.of(resolution))
 
 
 # ------------------------------------------------------------------------------------------- names
@@ -113,8 +113,8 @@ def test_a_name_like_nothing_is_answered_without_a_guess(name: str):
 # -------------------------------------------------------------------------------------------- JSON
 
 EDITED = replace(
-    SMALL, resolution=65, classes=3, in_channels=1, bn_eps=1e-5, bn_momentum=0.01, padding="same",
-    dropout=0.0, width=0.5, rule="timm",
+    SMALL, size=Size(65, 96), head=Classify(3, 0.0, 24, "relu", norm=True), in_channels=1,
+    bn_eps=1e-5, bn_momentum=0.01, padding="same", width=0.5, rule="timm",
 )  # fmt: skip
 ZOO = [*ARCHS.values(), widen(V2, 0.35, "torchvision"), keep_resolution(LARGE, 8), EDITED]
 
@@ -127,11 +127,12 @@ def test_an_architecture_survives_json(arch: Arch):
 def test_json_says_what_every_row_is():
     value = to_json(tiny(Conv(3, 8, "relu", 2)))
 
-    assert value["rows"] == [
-        {"row": "conv", "kernel": 3, "out": 8, "act": "relu", "stride": 2},
-        {"row": "pool"},
-        {"row": "classifier"},
-    ]
+    assert value["rows"] == [{"row": "conv", "kernel": 3, "out": 8, "act": "relu", "stride": 2}]
+    assert value["head"] == {
+        "head": "classify", "classes": 10, "dropout": 0.2, "dense": None, "act": "", "norm": False,
+    }  # fmt: skip
+    assert value["size"] == 4  # a square is one number
+    assert to_json(replace(V2, size=Size(512, 1024)))["size"] == (512, 1024)
 
 
 def test_a_digest_is_the_same_for_equal_networks_and_another_for_any_change():
@@ -177,7 +178,8 @@ def without(value: dict, field: str) -> dict:
             {**JSON, "rows": [ROW, without(ROW, "act") | {"groups": 2}]},
             "row 1 needs the fields kernel, out, act, stride; unknown: groups; missing: act",
         ),
-        ({**JSON, "resolution": 0}, "tiny: resolution must be a whole number of at least 1, got 0"),
+        ({**JSON, "size": 0}, "tiny: resolution must be a whole number of at least 1, .* got 0"),
+        ({**JSON, "head": {"head": "ssd"}}, "the head must be one of classify, .*'ssd'"),
     ],
 )
 def test_json_that_is_no_architecture_is_refused_by_name(value: object, message: str):
@@ -192,8 +194,11 @@ def test_json_that_is_no_architecture_is_refused_by_name(value: object, message:
     ("change", "message"),
     [
         ({"generation": 0}, "tiny: generation must be a whole number of at least 1, got 0"),
-        ({"resolution": 224.0}, "tiny: resolution must be a whole number .* got 224.0"),
-        ({"classes": True}, "tiny: classes must be a whole number of at least 1, got True"),
+        ({"size": 224.0}, "tiny: resolution must be a whole number .* got 224.0"),
+        ({"size": (1, 2, 3)}, r"tiny: resolution must be a whole number .* got \(1, 2, 3\)"),
+        ({"head": Classify(True)}, "tiny: classes must be a whole number of at least 1, got True"),
+        ({"head": Classify(5, dense=0)}, "tiny: dense must be a whole number of at least 1, got 0"),
+        ({"head": Classify(5, dense=8, act="x")}, "tiny: act must be one of relu, .* got 'x'"),
         ({"in_channels": -3}, "tiny: in_channels must be a whole number of at least 1, got -3"),
         ({"padding": "valid"}, "tiny: padding must be one of symmetric, same, got 'valid'"),
         ({"rule": "tf"}, "tiny: rule must be one of paper, torchvision, timm, keras, got 'tf'"),
@@ -214,7 +219,6 @@ def test_an_architecture_checks_its_fields(change: dict, message: str):
         (Separable(-1, 8, "relu"), "row 1: kernel must be odd .* got -1"),
         (Separable(3, 8, "relu", 3), "row 1: stride must be 1 or 2, got 3"),
         (Bottleneck(3, 8.0, 8, False, "relu"), "row 1: expand must be a whole number .* got 8.0"),
-        (Dense(0, "relu"), "row 1: out must be a whole number of at least 1, got 0"),
         (Bottleneck(3, 8, 8, False, "relu", skip=1), "row 1: skip must be true or false, got 1"),
         (Bottleneck(3, 8, 8, True, "relu", se_act="elu"), "row 1: se_act must be .* got 'elu'"),
     ],
@@ -224,59 +228,70 @@ def test_an_architecture_checks_its_rows(row: Row, message: str):
         tiny(Conv(3, 8, "relu"), row)
 
 
-CONV, DENSE = Conv(3, 8, "relu"), Dense(16, "relu")
+def test_an_architecture_is_not_nothing():
+    with pytest.raises(ArchError, match="tiny: a network has rows, or a head, and not nothing"):
+        Arch("tiny", 2, (), None)
 
 
 @pytest.mark.parametrize(
-    "rows",
+    ("rows", "head", "outputs"),
     [
-        (),
-        (CONV, Pool(), Pool(), Classifier()),
-        (CONV, Pool(), Classifier(), Classifier()),
+        ((Conv(3, 8, "relu", 2),), None, {"features": (8, 112, 112)}),
+        ((Conv(3, 8, "relu"),), Pooled(), {"features": (8,)}),
+        ((), Pooled(), {"features": (3,)}),
+        ((), Classify(7, dense=4, act="relu"), {"logits": (7,)}),
+        ((Conv(3, 8, "relu"),), Classify(7), {"logits": (7,)}),
     ],
 )
-def test_an_architecture_has_rows_and_at_most_one_pool_and_classifier(rows: tuple[Row, ...]):
-    with pytest.raises(ArchError, match="tiny: rows may hold one Pool and one Classifier, and not"):
-        Arch("tiny", 2, rows)
+def test_a_piece_of_a_network_is_an_architecture(
+    rows: tuple[Row, ...], head: Head | None, outputs: dict
+):
+    piece = Arch("tiny", 2, rows, head)
 
-
-@pytest.mark.parametrize("rows", [(CONV, Classifier()), (CONV, DENSE), (CONV, DENSE, Classifier())])
-def test_feature_maps_are_pooled_before_a_fully_connected_layer(rows: tuple[Row, ...]):
-    with pytest.raises(ArchError, match="tiny: a Pool must stand between the feature maps and"):
-        Arch("tiny", 2, rows)
-
-
-@pytest.mark.parametrize(
-    ("rows", "is_classifier"),
-    [
-        ((CONV,), False),
-        ((CONV, Pool()), False),
-        ((CONV, Pool(), DENSE), False),
-        ((Pool(), DENSE, Classifier()), True),
-        ((DENSE,), False),
-        ((Classifier(),), True),
-        ((CONV, *TAIL), True),
-    ],
-)
-def test_a_piece_of_a_network_is_an_architecture(rows: tuple[Row, ...], is_classifier: bool):
-    piece = Arch("tiny", 2, rows)
-
-    assert piece.is_classifier is is_classifier
+    assert piece.outputs == outputs
     assert from_json(to_json(piece)) == piece
 
 
-@pytest.mark.parametrize(
-    "rows",
-    [
-        (DENSE, *TAIL),
-        (CONV, Pool(), CONV, Classifier()),
-        (CONV, DENSE, *TAIL),
-        (CONV, Classifier(), Pool()),
+class Inside(Pooled):
+    """A head that reads inside a block."""
+
+    __slots__ = ()
+    taps = (Tap(1, "expand"),)
+
+
+def test_a_head_may_tap_the_inside_of_a_block():
+    arch = replace(tiny(Conv(3, 8, "relu"), Bottleneck(3, 24, 8, False, "relu")), head=Inside())
+
+    assert ops(arch)[-1].inputs == ("rows.1.expand",)
+    assert arch.outputs == {"features": (24,)}
+
+
+def test_a_tap_that_is_not_there_is_refused():
+    arch = tiny(Conv(3, 8, "relu"), Bottleneck(3, 8, 8, False, "relu"))  # it does not expand
+
+    with pytest.raises(
+        ArchError, match="tiny: the head reads expand of row 1, and the network has"
+    ):
+        ops(replace(arch, head=Inside()))
+
+
+# An architecture as files held it before heads were values.
+BEFORE = {
+    "name": "tiny", "generation": 3, "resolution": 4, "classes": 10, "in_channels": 3, "width": 1.0,
+    "rule": "paper", "bn_eps": 0.001, "bn_momentum": 0.1, "padding": "symmetric", "dropout": 0.5,
+    "rows": [
+        {"row": "conv", "kernel": 3, "out": 8, "act": "relu", "stride": 2}, {"row": "pool"},
+        {"row": "dense", "out": 16, "act": "hswish"}, {"row": "classifier"},
     ],
-)
-def test_convolutions_stand_before_the_pool_and_dense_rows_after_it(rows: tuple[Row, ...]):
-    with pytest.raises(ArchError, match="stand before Pool, Dense rows after it"):
-        Arch("tiny", 2, rows)
+}  # fmt: skip
+
+
+def test_an_architecture_of_an_older_file_is_read_with_its_head():
+    head = Classify(10, 0.5, 16, "hswish")
+
+    assert from_json(BEFORE) == Arch("tiny", 3, (Conv(3, 8, "relu", 2),), head, Size(4, 4))
+    assert from_json(BEFORE | {"rows": BEFORE["rows"][:2]}).head == Pooled()
+    assert from_json(BEFORE | {"rows": BEFORE["rows"][:1]}).head is None
 
 
 # ------------------------------------------------------------------------------------------ values
@@ -287,12 +302,12 @@ def test_equal_networks_are_one_key_and_other_networks_are_not():
 
     assert latency[get_arch("mobilenetv2_050")] == 3.1
     assert get_arch("mobilenet_v2_0.5_192") not in latency
-    assert len(set(ARCHS.values())) == 8
+    assert len(set(ARCHS.values())) == 11
 
 
 def test_an_architecture_cannot_be_edited_in_place():
-    with pytest.raises(FrozenInstanceError, match="cannot assign to field 'resolution'"):
-        V2.resolution = 96
+    with pytest.raises(FrozenInstanceError, match="cannot assign to field 'size'"):
+        V2.size = Size(96, 96)
     with pytest.raises(FrozenInstanceError, match="cannot assign to field 'out'"):
         V2.rows[0].out = 8
 
@@ -359,9 +374,9 @@ def test_v1_keeps_eight_channels_at_least_by_the_papers_rule():
 def test_rules_differ_in_v3s_stem_and_its_last_two_layers(
     rule: str, width: float, stem: int, last: int, dense: int
 ):
-    rows = widen(SMALL, width, rule).rows
+    wide = widen(SMALL, width, rule)
 
-    assert (rows[0].out, rows[-4].out, rows[-2].out) == (stem, last, dense)
+    assert (wide.rows[0].out, wide.rows[-1].out, wide.head.dense) == (stem, last, dense)
 
 
 def test_torchvision_scales_v3s_expansion_on_its_own_and_the_paper_follows_the_input():
@@ -400,7 +415,7 @@ def test_keeping_resolution_undoes_the_first_strides(stride: int, strides: list[
 def test_a_small_image_with_resolution_kept_ends_on_the_map_of_a_large_one():
     small = keep_resolution(at_resolution(V2, 56), 8)
 
-    assert next(op.in_size for op in ops(small) if op.kind == "pool") == 7
+    assert next(op.in_size for op in ops(small) if op.kind == "pool") == (7, 7)
 
 
 @pytest.mark.parametrize("stride", [0, 3, 12, 64])
@@ -688,7 +703,33 @@ def test_every_layer_reads_layers_that_ran_before_it(arch: Arch):
 def test_an_odd_feature_map_halves_upwards():
     arch = tiny(Conv(3, 8, "relu", 2), Separable(5, 8, "relu", 2), resolution=65)
 
-    assert [op.out_size for op in ops(arch)] == [65, 33, 17, 17, 1, 1]
+    assert [op.out_size.height for op in ops(arch)] == [65, 33, 17, 17, 1, 1]
+
+
+def test_height_and_width_are_halved_apart():
+    arch = replace(tiny(Conv(3, 8, "relu", 2), Separable(5, 8, "relu", 2)), size=Size(65, 32))
+
+    assert [op.out_size for op in ops(arch)[:4]] == [(65, 32), (33, 16), (17, 8), (17, 8)]
+    # 27 weights a channel at 33 x 16, 25 at 17 x 8, 8 at 17 x 8; 8 to each of 10 classes
+    assert cost(arch).macs == 216 * 33 * 16 + 200 * 17 * 8 + 64 * 17 * 8 + 80
+
+
+@pytest.mark.parametrize("written", ["512x1024", (512, 1024), [512, 1024]])
+def test_a_resolution_is_one_number_or_height_and_width(written: object):
+    arch = at_resolution(V2, written)
+
+    assert (arch.size, arch.resolution) == (Size(512, 1024), (512, 1024))
+    assert arch.full_name == "mobilenet_v2_1.0_512x1024"
+    assert get_arch(arch.full_name) == arch
+    assert at_resolution(V2, "96").resolution == 96
+
+
+@pytest.mark.parametrize("written", ["512x", "axb", "1x2x3", 0, (0, 5), 2.5, True])
+def test_a_resolution_that_is_none_is_refused(written: object):
+    with pytest.raises(
+        ArchError, match="resolution must be a whole number of at least 1, or height"
+    ):
+        at_resolution(V2, written)
 
 
 # Table 3 of arXiv:1801.04381 in kilobytes, 16-bit activations: "64/1600" is 64 channels, 1600 kB.
@@ -718,9 +759,9 @@ def test_the_largest_entry_is_the_maximum_of_v2s_table_3(arch: Arch, kilobytes: 
 
 def test_v2s_table_3_prints_the_next_stages_channels_at_56_28_and_14():
     next_stage = {
-        op.in_size: V2.rows[op.row].out
+        op.in_size.height: V2.rows[op.row].out
         for op in ops(V2)
-        if op.stride == 2 and op.name.endswith("depthwise")
+        if op.stride == 2 and op.is_depthwise
     }
 
     assert {size: next_stage[size] for size in (56, 28, 14)} == {56: 32, 28: 64, 14: 160}
@@ -759,7 +800,7 @@ def test_only_the_published_network_is_called_published(arch: Arch):
 
 
 def test_a_resolution_of_zero_is_refused():
-    with pytest.raises(ArchError, match="resolution must be a whole number of at least 1, got 0"):
+    with pytest.raises(ArchError, match=r"resolution must be a whole number .*, got 0"):
         get_arch("mobilenet_v2_1.0_224", resolution=0)
 
 
@@ -779,7 +820,10 @@ def test_timms_weight_tags_are_ignored():
         ({"width": -1}, "width must be a number above 0"),
         ({"bn_eps": "x"}, "bn_eps must be a number above 0"),
         ({"bn_momentum": None}, "bn_momentum must be a number above 0"),
-        ({"dropout": 5}, "dropout must be a number above 0 and below 1, got 5"),
+        (
+            {"head": {"head": "classify", "dropout": 5}},
+            "dropout must be a number above 0 and below 1, got 5",
+        ),
         ({"name": 3}, "an architecture's name must be a word, got 3"),
     ],
 )

@@ -25,7 +25,7 @@ from mobilenets.errors import DataError, FileError, TrainingStopped
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.prune import netadapt
 from mobilenets.tasks import get_task
-from mobilenets.tasks.attributes import Attributes, average_precisions
+from mobilenets.tasks.attributes import Attributes, AttributeTable, average_precisions
 from mobilenets.train import Distil, Limits, Teacher, from_scratch, train
 from mobilenets.train.module import Learner
 from mobilenets.train.scoring import score
@@ -85,20 +85,19 @@ def small_table(folder: Path, header: list[str], rows: list[list[str]]) -> Path:
 def test_a_table_is_read_as_it_stands(digits: Images):
     target = load_digits().target[:300]
 
-    assert (digits.task, digits.classes) == ("attributes", NAMES)
-    assert digits.labels.dtype == np.float32
-    for column, have in zip(digits.labels.T, HAVE, strict=True):
+    assert (digits.task.name, digits.task.labels) == ("attributes", NAMES)
+    assert digits.targets.values.dtype == np.float32
+    for column, have in zip(digits.targets.values.T, HAVE, strict=True):
         assert column.tolist() == [float(digit in have) for digit in target]
-    assert (
-        digits.to_json()["class_counts"]["val"]["even"] == (digits.labels[digits.val, 0] == 1).sum()
-    )
+    counted = digits.to_json()["class_counts"]["val"]
+    assert counted["even"] == (digits.targets.values[digits.val, 0] == 1).sum()
 
 
 def test_minus_one_is_not_there_and_nothing_is_unknown(tmp_path: Path):
     rows = [[f"{at}.png", "1" if at % 2 else "-1", "" if at == 0 else "-1"] for at in range(12)]
     rows += [[f"{at}.png", "1", "1"] for at in range(12, 18)]
 
-    labels = load_images(small_table(tmp_path, ["file", "a", "b"], rows)).labels
+    labels = load_images(small_table(tmp_path, ["file", "a", "b"], rows)).targets.values
 
     np.testing.assert_array_equal(labels[:3], [[0, NAN], [1, 0], [0, 0]])
 
@@ -106,7 +105,7 @@ def test_minus_one_is_not_there_and_nothing_is_unknown(tmp_path: Path):
 def test_a_folder_with_images_and_their_table_is_that_table(table: Path, digits: Images):
     images = load_images(table.parent)
 
-    assert images.classes == NAMES
+    assert images.task.labels == NAMES
     assert images.fingerprint == digits.fingerprint
 
 
@@ -123,8 +122,8 @@ def test_celeba_is_read_with_its_split(tmp_path: Path):
 
     images = load_images(tmp_path)
 
-    assert images.classes == ("Smiling", "Eyeglasses")
-    assert images.labels[:4].tolist() == [[0, 0], [1, 1], [0, 1], [1, 0]]
+    assert images.task.labels == ("Smiling", "Eyeglasses")
+    assert images.targets.values[:4].tolist() == [[0, 0], [1, 1], [0, 1], [1, 0]]
     assert (images.val.tolist(), images.test.tolist()) == ([14, 15, 16], [17, 18, 19])
 
 
@@ -133,7 +132,7 @@ def test_path_label_split_stays_classes_whatever_its_columns_are_called(tmp_path
 
     images = load_images(small_table(tmp_path, ["file", "class", "subset"], rows))
 
-    assert (images.task, images.classes) == ("classification", ("0", "1"))
+    assert (images.task.name, images.task.labels) == ("classification", ("0", "1"))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +185,7 @@ def test_a_rare_attribute_is_in_every_part(tmp_path: Path):
     images = load_images(small_table(tmp_path, ["file", "rare", "often"], rows))
 
     assert [
-        images.labels[part, 0].sum() for part in (images.train, images.holdout, images.val)
+        images.targets.values[part, 0].sum() for part in (images.train, images.holdout, images.val)
     ] == [1, 1, 1]
 
 
@@ -228,7 +227,7 @@ def test_the_loss_is_torchs_cross_entropy_over_there_and_not(smoothing: float):
     pairs = torch.stack([torch.zeros_like(logits), logits], 1)
     expected = cross_entropy(pairs, labels.long(), label_smoothing=smoothing)
 
-    loss = Attributes(NAMES).loss(logits, labels, smoothing=smoothing)
+    loss = Attributes(NAMES).loss({"logits": logits}, labels, smoothing=smoothing)
 
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
 
@@ -240,7 +239,7 @@ def test_unknown_entries_change_nothing():
     pairs = torch.stack([torch.zeros_like(logits), logits], 2)[rows, columns]
     expected = cross_entropy(pairs, labels[known].long(), reduction="sum") / labels.numel()
 
-    loss = Attributes(NAMES).loss(logits, labels)
+    loss = Attributes(NAMES).loss({"logits": logits}, labels)
     (gradient,) = torch.autograd.grad(loss, logits)
 
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=0)
@@ -257,7 +256,10 @@ def test_a_teacher_answers_where_the_label_is_unknown():
     )
     filled = torch.where(labels.isnan(), theirs.sigmoid(), labels)
 
-    torch.testing.assert_close(task.loss(logits, labels, theirs=theirs), task.loss(logits, filled))
+    found = task.loss({"logits": logits}, labels, teacher={"logits": theirs})
+
+    assert not task.knows_all(labels)
+    torch.testing.assert_close(found, task.loss({"logits": logits}, filled))
 
 
 def test_imitation_is_cross_entropy_to_the_teachers_probabilities():
@@ -266,8 +268,9 @@ def test_imitation_is_cross_entropy_to_the_teachers_probabilities():
     q, p = (1 / (1 + np.exp(-one.double().numpy())) for one in (ours, theirs))
     by_hand = -(p * np.log(q) + (1 - p) * np.log(1 - q)).mean()
 
-    assert task.imitation(ours, theirs, temperature=4.0).item() == pytest.approx(by_hand, rel=1e-5)
-    assert task.imitation(theirs, theirs, temperature=4.0) < by_hand
+    one, other = {"logits": ours}, {"logits": theirs}
+    assert task.imitation(one, other, temperature=4.0).item() == pytest.approx(by_hand, rel=1e-5)
+    assert task.imitation(other, other, temperature=4.0) < by_hand
 
 
 # Metric
@@ -281,10 +284,10 @@ def test_mean_average_precision_is_scikit_learns():
         for known in [~column.isnan()]
     ]
 
-    scored = Attributes(NAMES).score(logits.numpy(), labels.numpy())
+    scored = Attributes(NAMES).score({"logits": logits.numpy()}, AttributeTable(labels.numpy()))
     meter = Attributes(NAMES).meter(4)
     for at in range(0, 60, 25):
-        meter.update(logits[at : at + 25], labels[at : at + 25])
+        meter.update({"logits": logits[at : at + 25]}, labels[at : at + 25])
 
     assert [one["average_precision"] for one in scored.attributes] == pytest.approx(expected)
     assert scored.map == pytest.approx(np.mean(expected))
@@ -302,7 +305,7 @@ def test_an_attribute_that_no_image_has_counts_nothing():
     logits, labels = random_logits(), random_labels(known=1.0)
     labels[:, 1], labels[:, 2] = 0, NAN
 
-    scored = Attributes(NAMES).score(logits.numpy(), labels.numpy())
+    scored = Attributes(NAMES).score({"logits": logits.numpy()}, AttributeTable(labels.numpy()))
     found = [one["average_precision"] for one in scored.attributes]
 
     assert found[1:3] == [None, None]
@@ -314,7 +317,8 @@ def test_an_attribute_that_no_image_has_counts_nothing():
 
 
 def test_without_labels_there_is_no_score():
-    scored = Attributes(NAMES).score(random_logits().numpy(), np.full((40, 4), NAN, np.float32))
+    unknown = AttributeTable(np.full((40, 4), NAN, np.float32))
+    scored = Attributes(NAMES).score({"logits": random_logits().numpy()}, unknown)
 
     assert scored.map is None
     assert scored.words() == "mean average precision unknown of 40 images"
@@ -330,7 +334,7 @@ def test_a_task_nobody_knows_is_refused():
 
 @pytest.mark.slow
 def test_a_network_learns_them(digits: Images, trained: Checkpoint):
-    chance = 100 * np.nanmean(digits.labels[digits.val], axis=0)  # a ranking by chance
+    chance = 100 * np.nanmean(digits.targets.values[digits.val], axis=0)  # a ranking by chance
 
     found = score(trained, digits)
     assert (trained.task, trained.labels) == ("attributes", NAMES)
@@ -345,9 +349,9 @@ def test_a_teacher_alone_teaches_without_labels(
     digits: Images, trained: Checkpoint, tmp_path: Path
 ):
     """No label is left but those of the validation images, which only report."""
-    labels = digits.labels.copy()
+    labels = digits.targets.values.copy()
     labels[np.concatenate([digits.train, digits.holdout])] = NAN
-    blind = replace(digits, labels=labels)
+    blind = replace(digits, targets=AttributeTable(labels))
     untrained = replace(trained, weights=MobileNet(ARCH).state_dict())
 
     student = train(ARCH, blind, PLAIN, folder=tmp_path, teacher=Teacher.of(trained), seed=1)
@@ -357,18 +361,18 @@ def test_a_teacher_alone_teaches_without_labels(
 
 
 def test_without_labels_and_teacher_nothing_can_be_learned(digits: Images, tmp_path: Path):
-    labels = digits.labels.copy()
+    labels = digits.targets.values.copy()
     labels[:, 2] = NAN
 
     with pytest.raises(DataError, match="no training image says whether it has loop; fill the"):
-        train(ARCH, replace(digits, labels=labels), PLAIN, folder=tmp_path)
+        train(ARCH, replace(digits, targets=AttributeTable(labels)), PLAIN, folder=tmp_path)
 
 
 def test_an_embedding_cannot_stand_in_for_labels(
     digits: Images, trained: Checkpoint, tmp_path: Path
 ):
     recipe = replace(PLAIN, distil=Distil(match="embedding"))
-    blind = replace(digits, labels=np.full_like(digits.labels, NAN))
+    blind = replace(digits, targets=AttributeTable(np.full_like(digits.targets.values, NAN)))
 
     with pytest.raises(DataError, match="no training image says whether"):
         train(ARCH, blind, recipe, folder=tmp_path, teacher=Teacher.of(trained, match="embedding"))
@@ -442,7 +446,7 @@ def test_fit_verifies_an_artefact_that_can_be_used(
     assert done.summary["map_artefact"] == pytest.approx(done.summary["map_checkpoint"], abs=0.1)
     assert [one["label"] for one in predicted] == list(NAMES)
     network = load(done.artefact)
-    logits = network.logits(network.preprocess(read_image(table.parent / "3.png"))[None])
+    logits = network.outputs(network.preprocess(read_image(table.parent / "3.png"))[None])["logits"]
     expected = 1 / (1 + np.exp(-logits[0].astype(float)))
     assert [one["probability"] for one in predicted] == pytest.approx(expected.tolist())
     assert scored["map"] == pytest.approx(done.summary["map_artefact"])

@@ -21,10 +21,11 @@ from mobilenets.measuring import target
 from mobilenets.measuring.journal import journalled
 from mobilenets.measuring.latency import Latency
 from mobilenets.measuring.quiet import in_quiet
+from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.runtimes.isolated import Job
 
-FAST, SLOW, BROKEN = "openvino", "litert", "ncnn"
-FLOAT, INT8 = "onnxruntime", "onnxruntime-int8"
+FAST, SLOW, BROKEN = Engine("openvino"), Engine("litert"), Engine("ncnn")
+FLOAT, INT8 = DEFAULT, Engine("onnxruntime", "int8")
 
 
 class FakeDevice:
@@ -36,18 +37,18 @@ class FakeDevice:
         self.measured: list[Arch] = []
         self.asked: list[tuple[Arch, str]] = []
 
-    def ms(self, arch: Arch, runtime: str = "onnxruntime") -> float:
+    def ms(self, arch: Arch, engine: Engine = DEFAULT) -> float:
         costs = cost(arch)
-        factor = {FAST: 0.5, SLOW: 3.0, INT8: 0.5}.get(runtime, 1.0)
+        factor = {FAST: 0.5, SLOW: 3.0, INT8: 0.5}.get(engine, 1.0)
         return factor * (costs.macs / 50e6 + 0.002 * len(costs.layers))
 
-    def __call__(self, archs: Sequence[Arch], runtime: str) -> list[Latency]:
-        if runtime == BROKEN:
-            raise ConversionError(f"{runtime} could not convert {archs[0].full_name}")
+    def __call__(self, archs: Sequence[Arch], engine: Engine) -> list[Latency]:
+        if engine == BROKEN:
+            raise ConversionError(f"{engine} could not convert {archs[0].full_name}")
         self.measured += archs
-        self.asked += [(arch, runtime) for arch in archs]
+        self.asked += [(arch, engine) for arch in archs]
         return [
-            Latency((self.ms(arch, runtime),) * 10, 1, runtime, "1", 1, "fp32", 1, "fake")
+            Latency((self.ms(arch, engine),) * 10, 1, engine.runtime, "1", 1, "fp32", 1, "fake")
             for arch in archs
         ]
 
@@ -113,8 +114,8 @@ def test_a_budget_without_limits_is_refused():
 # Several runtimes
 
 
-@pytest.mark.parametrize("runtimes", [("onnxruntime", FAST, SLOW), (SLOW, "onnxruntime", FAST)])
-def test_the_runtime_in_which_more_fits_is_chosen(runtimes: tuple[str, ...]):
+@pytest.mark.parametrize("runtimes", [(FLOAT, FAST, SLOW), (SLOW, FLOAT, FAST)])
+def test_the_runtime_in_which_more_fits_is_chosen(runtimes: tuple[Engine, ...]):
     device = FakeDevice()
 
     choice = choose(Budget(latency_ms=1.5), classes=10, runtimes=runtimes, measure=device)
@@ -122,37 +123,37 @@ def test_the_runtime_in_which_more_fits_is_chosen(runtimes: tuple[str, ...]):
     limit = 1.5 * (1 - HEADROOM)
     fitting = [one for one in candidates(10) if device.ms(one.arch, FAST) <= limit]
     best = max(fitting, key=lambda one: one.expected.top1)
-    assert choice.chosen.runtime == FAST
+    assert choice.chosen.engine == FAST
     assert choice.chosen.expected.top1 == pytest.approx(best.expected.top1, abs=0.5)
 
 
 def test_where_accuracy_does_not_tell_the_faster_runtime_is_chosen():
-    runtimes = ("onnxruntime", SLOW, FAST)
+    runtimes = (FLOAT, SLOW, FAST)
 
     choice = choose(Budget(macs=20e6), classes=10, runtimes=runtimes, measure=FakeDevice())
 
-    assert choice.chosen.runtime == FAST
+    assert choice.chosen.engine == FAST
 
 
 def test_a_later_runtime_is_asked_little():
     device = FakeDevice()
 
-    choose(Budget(latency_ms=2), classes=10, runtimes=("onnxruntime", SLOW), measure=device)
+    choose(Budget(latency_ms=2), classes=10, runtimes=(FLOAT, SLOW), measure=device)
 
     # One network of each family; none of them can promise what the first runtime found.
-    assert len([arch for arch, runtime in device.asked if runtime == SLOW]) <= 4
+    assert len([arch for arch, engine in device.asked if engine == SLOW]) <= 4
 
 
 def test_a_choice_counts_networks_and_keeps_what_was_measured_elsewhere():
-    runtimes = ("onnxruntime", FAST)
+    runtimes = (FLOAT, FAST)
     budget = Budget(latency_ms=2, macs=100e6)
     choice = choose(budget, classes=10, runtimes=runtimes, measure=FakeDevice())
 
     networks = {one.arch for one in candidates(10)}
     assert choice.considered == len(networks)
-    assert {one.arch for one in choice.candidates if one.runtime == FAST} == networks
-    assert all(one.latency for one in choice.candidates if one.runtime == "onnxruntime")
-    assert {one.runtime for one in choice.shortlist()} == {"onnxruntime", FAST}
+    assert {one.arch for one in choice.candidates if one.engine == FAST} == networks
+    assert all(one.latency for one in choice.candidates if one.engine == FLOAT)
+    assert {one.engine for one in choice.shortlist()} == {FLOAT, FAST}
     assert json.loads(json.dumps(choice.to_json()))["considered"] == len(networks)
 
 
@@ -162,7 +163,7 @@ def test_a_runtime_that_cannot_convert_is_left_out_and_said(caplog: pytest.LogCa
             Budget(latency_ms=2), classes=10, runtimes=(BROKEN, FAST), measure=FakeDevice()
         )
 
-    assert choice.chosen.runtime == FAST
+    assert choice.chosen.engine == FAST
     assert "ncnn could not convert" in caplog.text
     assert "the choice goes on without ncnn" in caplog.text
 
@@ -182,7 +183,7 @@ def test_integers_are_chosen_where_a_larger_network_fits_by_more_than_they_lose(
         for runtimes in ([FLOAT], [FLOAT, INT8])
     ]
 
-    assert in_both.runtime == INT8
+    assert in_both.engine == INT8
     assert device.ms(in_both.arch, INT8) <= 2 * (1 - HEADROOM)
     assert in_both.expected.top1 > in_float.expected.top1 + 1
 
@@ -192,7 +193,7 @@ def test_where_everything_fits_nothing_is_chosen_in_integers():
 
     choice = choose(budget, classes=10, measure=FakeDevice(), runtimes=[INT8, FLOAT])
 
-    assert choice.chosen.runtime == FLOAT
+    assert choice.chosen.engine == FLOAT
 
 
 @pytest.mark.parametrize(
@@ -208,7 +209,7 @@ def test_less_is_expected_in_integers_by_as_much_as_was_published(
 ):
     candidate = price(get_arch(name))
 
-    lost = candidate.expected.top1 - candidate.in_runtime(INT8).expected.top1
+    lost = candidate.expected.top1 - candidate.in_engine(INT8).expected.top1
     assert lost == pytest.approx(in_float - in_int8)
 
 
@@ -217,7 +218,7 @@ def test_a_file_too_small_for_float_is_filled_in_integers():
 
     choice = choose(budget, classes=10, measure=FakeDevice(), runtimes=[FLOAT, INT8])
 
-    assert choice.chosen.runtime == INT8
+    assert choice.chosen.engine == INT8
     assert choice.chosen.params < 1e6 < 4 * choice.chosen.params
     assert choice.binding_limit == "size"
 
@@ -226,14 +227,14 @@ def test_what_was_measured_for_another_precision_must_fit_in_this_one():
     """Float networks are measured that only an int8 file has room for: predictions need them."""
 
     class SlowInIntegers(FakeDevice):
-        def ms(self, arch: Arch, runtime: str = FLOAT) -> float:
-            return super().ms(arch, FLOAT) * (100 if runtime == INT8 else 1)
+        def ms(self, arch: Arch, engine: Engine = FLOAT) -> float:
+            return super().ms(arch, FLOAT) * (100 if engine == INT8 else 1)
 
     device, budget = SlowInIntegers(), Budget(size_bytes=1e6, latency_ms=20)
 
     choice = choose(budget, classes=10, measure=device, runtimes=[FLOAT, INT8])
 
-    assert choice.chosen.runtime == FLOAT
+    assert choice.chosen.engine == FLOAT
     assert choice.chosen.file_bytes <= 1e6
     assert any(price(arch).file_bytes > 1e6 for arch, asked in device.asked if asked == FLOAT)
 
@@ -245,8 +246,8 @@ def test_a_runtime_whose_files_are_all_too_large_is_not_asked():
         Budget(size_bytes=400e3, latency_ms=50), classes=10, measure=device, runtimes=[FLOAT, INT8]
     )
 
-    assert {runtime for _, runtime in device.asked} == {INT8}
-    assert choice.chosen.runtime == INT8
+    assert {engine for _, engine in device.asked} == {INT8}
+    assert choice.chosen.engine == INT8
 
 
 def test_large_images_are_never_enlarged():
@@ -270,20 +271,20 @@ def test_a_network_without_published_accuracy_cannot_be_a_candidate():
 # The journal
 
 
-def here(runtime: str) -> str:
-    return f"here, {runtime}"
+def here(engine: Engine) -> str:
+    return f"here, {engine}"
 
 
-def elsewhere(runtime: str) -> str:
-    return f"another device, {runtime}"
+def elsewhere(engine: Engine) -> str:
+    return f"another device, {engine}"
 
 
 def test_what_was_measured_is_not_measured_again(tmp_path: Path):
     path, device = tmp_path / "latency.jsonl", FakeDevice()
     archs = [get_arch("mobilenet_v2", resolution=96), get_arch("mobilenet_v1", resolution=96)]
-    journalled(path, here, device)(archs[:1], "onnxruntime")
+    journalled(path, here, device)(archs[:1], FLOAT)
 
-    latencies = journalled(path, here, device)(archs, "onnxruntime")
+    latencies = journalled(path, here, device)(archs, FLOAT)
 
     assert device.measured == archs
     assert [latency.p50_ms for latency in latencies] == [device.ms(arch) for arch in archs]
@@ -342,23 +343,23 @@ def test_what_is_measured_again_is_not_converted_again(monkeypatch: pytest.Monke
     converted: list[Job] = []
     measured: list[list[str]] = []
 
-    def export(jobs: Sequence[Job], runtime: str) -> None:
+    def export(jobs: Sequence[Job], engine: Engine) -> None:
         converted.extend(jobs)
         for job in jobs:
             job.path.write_text(job.name)
 
     def measure(
-        paths: Sequence[Path], *, runtime: list[str], threads: int, seconds: float
+        paths: Sequence[Path], *, runtime: list[Engine], threads: int, seconds: float
     ) -> list[Latency]:
         measured.append([path.read_text() for path in paths])
         return [
-            Latency((1.0,) * 10, 1, runtime[0], "1", threads, "fp32", 1, "fake", waited=0.5)
+            Latency((1.0,) * 10, 1, runtime[0].runtime, "1", threads, "fp32", 1, "fake", waited=0.5)
             for _ in paths
         ]
 
     monkeypatch.setattr(target, "measure", measure)
 
-    measured_whole(1, export)(archs, "onnxruntime")
+    measured_whole(1, export)(archs, FLOAT)
 
     assert measured == [["mobilenet_v2_1.0_96", "mobilenet_v1_1.0_96"]] * 3
     assert [job.network for job in converted] == archs
@@ -370,19 +371,19 @@ def test_what_was_measured_in_another_runtime_is_measured_again_and_both_are_kep
     arch = get_arch("mobilenet_v2", resolution=96)
     measure = journalled(path, here, device)
 
-    found = [measure([arch], runtime)[0].p50_ms for runtime in ("onnxruntime", FAST) * 2]
+    found = [measure([arch], engine)[0].p50_ms for engine in (FLOAT, FAST) * 2]
 
-    assert device.asked == [(arch, "onnxruntime"), (arch, FAST)]
+    assert device.asked == [(arch, FLOAT), (arch, FAST)]
     assert found == [device.ms(arch), device.ms(arch, FAST)] * 2
 
 
 def test_what_was_measured_elsewhere_or_is_broken_is_measured_again(tmp_path: Path):
     path, device = tmp_path / "latency.jsonl", FakeDevice()
     arch = get_arch("mobilenet_v2", resolution=96)
-    journalled(path, elsewhere, device)([arch], "onnxruntime")
+    journalled(path, elsewhere, device)([arch], FLOAT)
     path.write_text(path.read_text() + '{"arch": 1\n')
 
-    journalled(path, here, device)([arch], "onnxruntime")
+    journalled(path, here, device)([arch], FLOAT)
 
     assert device.measured == [arch, arch]
     assert "another device" in path.read_text()
@@ -412,8 +413,8 @@ def test_what_turns_out_too_slow_does_not_contend():
     device, budget = FakeDevice(), Budget(latency_ms=1)
     choice = choose(budget, classes=10, image_size=28, measure=device)
 
-    def slower(archs: Sequence[Arch], runtime: str) -> list[Latency]:
-        return [Latency((1.0,) * 10, 1, runtime, "1", 1, "fp32", 1, "fake") for _ in archs]
+    def slower(archs: Sequence[Arch], engine: Engine) -> list[Latency]:
+        return [Latency((1.0,) * 10, 1, engine.runtime, "1", 1, "fp32", 1, "fake") for _ in archs]
 
     assert [one.arch for one in contenders(choice, budget, slower, 3)] == [choice.chosen.arch]
 

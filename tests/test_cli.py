@@ -16,6 +16,7 @@ import mobilenets
 from mobilenets.cli.app import app
 from mobilenets.cli.reference_page import reference
 from mobilenets.commands import fit as pipeline
+from mobilenets.deliver.finished import Run
 from mobilenets.measuring import Latency
 from mobilenets.runtimes import RUNTIMES
 
@@ -226,7 +227,7 @@ def test_an_artefact_that_misses_or_fails_is_status_3(
         "within_budget": within_budget,
         "complaints": [] if status == 0 else ["latency is 1.1 ms, 10.0 % over the limit of 1 ms"],
     }
-    monkeypatch.setattr(pipeline, "fit", lambda *_, **__: pipeline.Run(Path("run"), summary))
+    monkeypatch.setattr(pipeline, "fit", lambda *_, **__: Run(Path("run"), summary))
 
     done = CliRunner().invoke(app, ["fit", "digits", "--latency", "1ms", "--json"])
 

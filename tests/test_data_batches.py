@@ -11,10 +11,12 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 from PIL import Image
+from torch import Tensor
 from torch.testing import assert_close
 from torch.utils.data import DataLoader
 from torchvision.transforms import functional as pil_transforms
 
+from mobilenets.archs import Size
 from mobilenets.data import (
     Arrays,
     Augment,
@@ -29,11 +31,12 @@ from mobilenets.data import (
     load_images,
     physical_bytes,
     train_pixels,
-    training_side,
+    training_size,
     whole,
 )
 from mobilenets.data.pool import each
 from mobilenets.errors import DataError
+from mobilenets.tasks.classification import Classification, ClassNumbers
 
 
 def array_images(count: int = 12, size: int = 8) -> Images:
@@ -42,9 +45,9 @@ def array_images(count: int = 12, size: int = 8) -> Images:
     parts = np.split(np.arange(count), [count * 2 // 3, count - 2, count - 1])
     return Images(
         "numbers",
-        ("a", "b", "c"),
+        Classification(("a", "b", "c")),
         Arrays(pixels, "numbers"),
-        np.arange(count) % 3,
+        ClassNumbers(np.arange(count) % 3),
         *parts,
         skipped=(),
         ignored=0,
@@ -153,27 +156,29 @@ def test_training_squares_have_room_for_crops_but_invent_no_pixels(
 ):
     images = replace(array_images(), native_size=native)
 
-    assert training_side(images, resolution) == side
+    assert training_size(images, Size(resolution, resolution)) == (side, side)
 
 
 def test_training_pixels_are_the_training_images_with_their_labels():
-    data = train_pixels(array_images(), 16)
+    data = train_pixels(array_images(), Size(16, 16))
 
     assert isinstance(data, MemoryPixels)
     assert data.pixels[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
-    assert data.labels.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
+    assert data.target.tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
     assert tuple(data.pixels.shape) == (8, 3, 8, 8)
 
 
 @pytest.mark.parametrize(("memory_bytes", "kind"), [(1536, MemoryPixels), (1535, StreamedPixels)])
 def test_images_beyond_the_memory_limit_are_streamed(memory_bytes: int, kind: type):
-    assert type(train_pixels(array_images(), 8, memory_bytes=memory_bytes)) is kind  # 8 * 3 * 8 * 8
+    assert (
+        type(train_pixels(array_images(), Size(8, 8), memory_bytes=memory_bytes)) is kind
+    )  # 8 * 3 * 8 * 8
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
 def test_streamed_batches_equal_those_in_memory(tmp_path: Path, suffix: str):
     images = photo_images(tmp_path, suffix=suffix, size=(640, 480))
-    memory, streamed = (train_pixels(images, 32, memory_bytes=n) for n in (10**9, 0))
+    memory, streamed = (train_pixels(images, Size(32, 32), memory_bytes=n) for n in (10**9, 0))
     got, expected = streamed.__getitems__([1, 0]), memory.__getitems__([1, 0])
 
     assert isinstance(streamed, StreamedPixels)
@@ -183,7 +188,7 @@ def test_streamed_batches_equal_those_in_memory(tmp_path: Path, suffix: str):
 
 def test_a_photo_read_smaller_for_training_looks_the_same(tmp_path: Path):
     images = photo_images(tmp_path, suffix="jpg", size=(640, 480))
-    squares = train_pixels(images, 32).__getitems__(range(len(images.train)))[0]
+    squares = train_pixels(images, Size(32, 32)).__getitems__(range(len(images.train)))[0]
 
     exact = decode(images, images.train, Preprocess(37))
     assert_close(squares.float(), exact.float(), atol=4, rtol=0)
@@ -191,7 +196,7 @@ def test_a_photo_read_smaller_for_training_looks_the_same(tmp_path: Path):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_loader_hands_whole_batches_over(tmp_path: Path, workers: int):
-    data = train_pixels(photo_images(tmp_path), 16, memory_bytes=0)
+    data = train_pixels(photo_images(tmp_path), Size(16, 16), memory_bytes=0)
     loader = DataLoader(
         data,
         batch_size=2,
@@ -200,9 +205,9 @@ def test_a_loader_hands_whole_batches_over(tmp_path: Path, workers: int):
         num_workers=workers,
     )
     batch = next(iter(loader))
-    pixels, labels = batch.pixels, batch.labels
+    pixels, target = batch.pixels, batch.target
 
-    assert (tuple(pixels.shape), labels.dtype) == ((2, 3, 18, 18), torch.int64)
+    assert (tuple(pixels.shape), target.dtype) == ((2, 3, 18, 18), torch.int64)
 
 
 def test_the_machine_has_some_memory():
@@ -240,10 +245,14 @@ def test_epochs_and_seeds_have_orders_of_their_own():
 # Augmentation
 
 
+def varied(batch: Tensor, side: int, how: Augment, generator: torch.Generator) -> Tensor:
+    return augment(batch, Size(side, side), how, generator=generator)[0]
+
+
 def test_without_variation_images_are_only_scaled_to_0_1():
     batch = batch_of(4, 16)
 
-    got = augment(batch, 16, Augment.none(), generator=seeded())
+    got = varied(batch, 16, Augment.none(), generator=seeded())
     assert_close(got, batch / 255, atol=1e-5, rtol=0)
 
 
@@ -251,22 +260,20 @@ def test_without_variation_enlarging_is_a_bilinear_resize():
     batch = batch_of(4, 28)
 
     expected = F.interpolate(batch / 255, size=(32, 32), mode="bilinear")
-    assert_close(
-        augment(batch, 32, Augment.none(), generator=seeded()), expected, atol=1e-5, rtol=0
-    )
+    assert_close(varied(batch, 32, Augment.none(), generator=seeded()), expected, atol=1e-5, rtol=0)
 
 
 def test_large_images_are_shrunk_with_antialiasing():
     column = torch.arange(256) % 8
     stripes = (((column == 3) | (column == 4)) * 255).to(torch.uint8).expand(1, 3, 256, 256)
 
-    got = augment(stripes, 32, Augment.none(), generator=seeded())[..., 1:-1]
+    got = varied(stripes, 32, Augment.none(), generator=seeded())[..., 1:-1]
     assert_close(got, torch.full((1, 3, 32, 30), 0.25), atol=0.01, rtol=0)  # aliased: 1
 
 
 def test_the_same_generator_gives_the_same_batch():
     batch, how = batch_of(8, 20), Augment(shift=0.1, rotate_degrees=10)
-    first, again, other = (augment(batch, 16, how, generator=seeded(s)) for s in (1, 1, 2))
+    first, again, other = (varied(batch, 16, how, generator=seeded(s)) for s in (1, 1, 2))
 
     assert_close(first, again, rtol=0, atol=0)
     assert not torch.equal(first, other)
@@ -275,14 +282,14 @@ def test_the_same_generator_gives_the_same_batch():
 def test_augmentation_leaves_its_input():
     batch = batch_of(4, 16)
     before = batch.clone()
-    augment(batch, 16, Augment(), generator=seeded())
+    varied(batch, 16, Augment(), generator=seeded())
 
     assert_close(batch, before, rtol=0, atol=0)
 
 
 def test_augmented_images_stay_within_0_1():
     how = Augment(colour=1.0, rotate_degrees=180, shift=0.5)
-    got = augment(batch_of(64, 20), 16, how, generator=seeded())
+    got = varied(batch_of(64, 20), 16, how, generator=seeded())
 
     assert (got.dtype, tuple(got.shape)) == (torch.float32, (64, 3, 16, 16))
     assert (float(got.min()), float(got.max())) == (0.0, 1.0)
@@ -290,7 +297,7 @@ def test_augmented_images_stay_within_0_1():
 
 def test_half_of_the_images_are_mirrored():
     images = ramp(1000, 8)
-    got = augment(images, 8, replace(Augment.none(), flip=True), generator=seeded())
+    got = varied(images, 8, replace(Augment.none(), flip=True), generator=seeded())
     mirrored = (got[:, 0, 0, 0] > 0.5).nonzero().flatten()
 
     assert 450 < len(mirrored) < 550
@@ -298,14 +305,14 @@ def test_half_of_the_images_are_mirrored():
 
 
 def test_every_image_is_varied_by_itself():
-    got = augment(ramp(50, 16), 16, Augment(), generator=seeded())
+    got = varied(ramp(50, 16), 16, Augment(), generator=seeded())
 
     assert len({tuple(image.flatten().tolist()) for image in got}) == 50
 
 
 def test_a_crop_of_a_quarter_spans_half_of_each_side():
     how = replace(Augment.none(), scale=(0.25, 0.25))
-    got = augment(ramp(200, 64), 32, how, generator=seeded())
+    got = varied(ramp(200, 64), 32, how, generator=seeded())
 
     across = got[:, 0, 16, 31] - got[:, 0, 16, 0]  # 31 of 32 steps of half a ramp
     assert_close(across, torch.full((200,), 31 / 63), atol=0.02, rtol=0)
@@ -313,7 +320,7 @@ def test_a_crop_of_a_quarter_spans_half_of_each_side():
 
 def test_crops_reach_every_edge_and_not_beyond():
     how = replace(Augment.none(), scale=(0.25, 0.25))
-    got = augment(ramp(2000, 64), 32, how, generator=seeded())
+    got = varied(ramp(2000, 64), 32, how, generator=seeded())
 
     left = got[:, 0, 16, 0] * 63  # the ramp is the coordinate, in steps of one pixel
     assert_close(left.min(), torch.tensor(0.0), atol=0.3, rtol=0)
@@ -322,7 +329,7 @@ def test_crops_reach_every_edge_and_not_beyond():
 
 def test_ratio_is_width_over_height():
     how = replace(Augment.none(), scale=(0.25, 0.25), ratio=(2.0, 2.0))
-    got = augment(ramp(50, 64), 32, how, generator=seeded())
+    got = varied(ramp(50, 64), 32, how, generator=seeded())
 
     across, down = (got[:, 0, 16, 31] - got[:, 0, 16, 0]), (got[:, 1, 31, 16] - got[:, 1, 0, 16])
     assert_close(across / down, torch.full((50,), 2.0), rtol=0.05, atol=0)
@@ -330,7 +337,7 @@ def test_ratio_is_width_over_height():
 
 def test_a_shift_moves_the_image_and_mirrors_the_outside():
     how = replace(Augment.none(), shift=0.25)
-    got = augment(ramp(500, 64), 64, how, generator=seeded())
+    got = varied(ramp(500, 64), 64, how, generator=seeded())
 
     # At the utmost, 16 of 64 pixels to the right: column 0 shows column 16 mirrored about the edge.
     far = got[got[:, 0, 32, 63].argmin(), 0, 32] * 63
@@ -345,14 +352,14 @@ def test_a_quarter_turn_swaps_the_axes():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch, "rand", lambda *_, **__: torch_rand)
-        got = augment(ramp(1, 16), 16, how, generator=seeded())
+        got = varied(ramp(1, 16), 16, how, generator=seeded())
     assert_close(got[0, :2], torch.rot90(ramp(1, 16)[0, :2] / 255, dims=(1, 2)), atol=1e-5, rtol=0)
 
 
 def test_colour_changes_brightness_within_its_range():
     grey = torch.full((500, 3, 4, 4), 100, dtype=torch.uint8)  # contrast leaves an even image
     how = replace(Augment.none(), colour=0.2)
-    got = augment(grey, 4, how, generator=seeded()) * 255
+    got = varied(grey, 4, how, generator=seeded()) * 255
 
     assert_close(got.amin(), torch.tensor(80.0), atol=0.5, rtol=0)
     assert_close(got.amax(), torch.tensor(120.0), atol=0.5, rtol=0)
@@ -361,11 +368,31 @@ def test_colour_changes_brightness_within_its_range():
 def test_colour_changes_contrast_about_the_mean():
     batch = torch.tensor([100, 140], dtype=torch.uint8).view(1, 1, 1, 2).expand(500, 3, 2, 2)
     how = replace(Augment.none(), colour=0.2)
-    got = augment(batch, 2, how, generator=seeded()) * 255
+    got = varied(batch, 2, how, generator=seeded()) * 255
 
     spread = (got[:, 0, 0, 1] - got[:, 0, 0, 0]) / got.mean(dim=(1, 2, 3))  # brightness cancels
     assert_close(spread.amin(), torch.tensor(0.8 * 40 / 120), atol=0.005, rtol=0)
     assert_close(spread.amax(), torch.tensor(1.2 * 40 / 120), atol=0.005, rtol=0)
+
+
+def test_points_go_where_the_pixels_go():
+    how = Augment(scale=(0.6, 0.9), shift=0.1, rotate_degrees=30, colour=0)
+    column, row = torch.full((200,), 20), torch.arange(24, 40).repeat(13)[:200]
+    marked = torch.zeros(200, 3, 64, 64, dtype=torch.uint8)
+    for dx, dy in ((0, 0), (0, 1), (1, 0), (1, 1)):  # four pixels about a corner
+        marked[torch.arange(200), :, row - dy, column - dx] = 255
+    places = torch.stack([column, row], dim=1) / 32 - 1
+
+    got, geometry = augment(marked, Size(64, 64), how, generator=seeded())
+    moved = geometry.points(places[:, None].float())[:, 0]
+
+    inside = (moved.abs() < 0.8).all(dim=1)  # further out the mirrored image has a mark, too
+    seen = got[inside, 0] / got[inside, 0].sum(dim=(1, 2), keepdim=True)
+    centres = (torch.arange(64) + 0.5) / 32 - 1
+    middle = torch.stack([(seen.sum(1) * centres).sum(1), (seen.sum(2) * centres).sum(1)], dim=1)
+    assert inside.sum() > 100
+    assert (moved[inside, 0] > 0).float().mean() > 0.2  # the mirrored ones
+    assert_close(middle, moved[inside], atol=0.2 / 32, rtol=0)  # a fifth of a pixel
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from mobilenets.data.formats import builtin
 from mobilenets.data.formats.idx import read_idx
 from mobilenets.data.split import divide
 from mobilenets.errors import DataError
+from mobilenets.tasks.attributes import AttributeTable
+from mobilenets.tasks.classification import ClassNumbers
 
 
 def fill(folder: Path, count: int, *, size: tuple[int, int] = (4, 4)) -> None:
@@ -88,7 +90,7 @@ def test_digits_are_scikit_learns_with_16_as_255():
 
 
 def test_digits_keep_their_labels():
-    assert load_images("digits").labels.tolist() == load_digits().target.tolist()
+    assert load_images("digits").targets.values.tolist() == load_digits().target.tolist()
 
 
 def test_digits_are_split_by_class_with_a_fifth_for_val():
@@ -104,9 +106,9 @@ def test_a_folder_named_digits_needs_a_path(tmp_path: Path, monkeypatch: pytest.
     pets(tmp_path / "digits")
     monkeypatch.chdir(tmp_path)
 
-    assert load_images("digits").classes[0] == "0"
-    assert load_images("./digits").classes == ("cat", "dog")
-    assert load_images(Path("digits")).classes == ("cat", "dog")
+    assert load_images("digits").task.labels[0] == "0"
+    assert load_images("./digits").task.labels == ("cat", "dog")
+    assert load_images(Path("digits")).task.labels == ("cat", "dog")
 
 
 def test_fashion_mnist_comes_from_debians_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -117,7 +119,7 @@ def test_fashion_mnist_comes_from_debians_package(tmp_path: Path, monkeypatch: p
     images = load_images("fashion-mnist")
 
     assert counts(images) == {"train": 30, "holdout": 10, "val": 10, "test": 0}
-    assert (images.classes[0], images.classes[9], images.flip) == (
+    assert (images.task.labels[0], images.task.labels[9], images.flip) == (
         "T-shirt-top",
         "Ankle-boot",
         True,
@@ -162,14 +164,14 @@ def test_a_folder_of_idx_files_has_t10k_as_val(tmp_path: Path, suffix: str):
     images = load_images(idx_folder(tmp_path, suffix=suffix))
 
     assert counts(images) == {"train": 10, "holdout": 2, "val": 4, "test": 0}
-    assert (images.classes, images.flip, images.native_size) == (("0", "1"), False, 2)
+    assert (images.task.labels, images.flip, images.native_size) == (("0", "1"), False, 2)
 
 
 def test_idx_images_keep_their_pixels_and_labels(tmp_path: Path):
     images = load_images(idx_folder(tmp_path))
 
     assert images.source.read(7)[0].tolist() == [[7, 7, 7], [7, 7, 7]]
-    assert images.labels[:3].tolist() == [0, 1, 0]
+    assert images.targets.values[:3].tolist() == [0, 1, 0]
     assert images.source.read(int(images.val[3]))[0, 0].tolist() == [3, 3, 3]
 
 
@@ -252,7 +254,7 @@ def test_labels_follow_the_folders(tmp_path: Path):
     images = load_images(pets(tmp_path, cats=3, dogs=4))
 
     assert [images.source.name(i)[:3] for i in range(7)] == ["cat"] * 3 + ["dog"] * 4
-    assert images.labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert images.targets.values.tolist() == [0, 0, 0, 1, 1, 1, 1]
 
 
 def test_the_same_seed_gives_the_same_split(tmp_path: Path):
@@ -297,8 +299,8 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path):
     (tmp_path / "elsewhere" / "again").symlink_to(tmp_path / "data" / "bird")
     images = load_images(tmp_path / "data")
 
-    assert images.classes == ("bird", "cat", "dog")
-    assert int((images.labels == 0).sum()) == 3
+    assert images.task.labels == ("bird", "cat", "dog")
+    assert int((images.targets.values == 0).sum()) == 3
 
 
 def test_an_unreadable_image_is_skipped_with_its_reason(tmp_path: Path):
@@ -426,14 +428,14 @@ def test_train_may_be_a_class_beside_others(tmp_path: Path):
     fill(tmp_path / "train" / "steam", 3)
     fill(tmp_path / "bus", 3)
 
-    assert load_images(tmp_path).classes == ("bus", "train")
+    assert load_images(tmp_path).task.labels == ("bus", "train")
 
 
 def test_train_with_images_of_its_own_is_a_class(tmp_path: Path):
     fill(tmp_path / "train", 3)
     fill(tmp_path / "test", 3)
 
-    assert load_images(tmp_path).classes == ("test", "train")
+    assert load_images(tmp_path).task.labels == ("test", "train")
 
 
 def test_a_class_that_train_lacks_is_refused(tmp_path: Path):
@@ -478,7 +480,7 @@ def test_a_given_val_that_cannot_be_read_is_refused(tmp_path: Path):
 def test_a_csv_file_names_paths_beside_it(tmp_path: Path):
     images = load_images(write_csv(tmp_path, pet_rows()))
 
-    assert (images.name, images.classes) == ("pets", ("cat", "dog"))
+    assert (images.name, images.task.labels) == ("pets", ("cat", "dog"))
     assert tuple(images.source.read(5).shape) == (3, 4, 4)
 
 
@@ -492,7 +494,7 @@ def test_a_header_is_no_image(tmp_path: Path, header: str):
 def test_a_header_may_name_the_columns_in_any_order(tmp_path: Path):
     rows = [",".join(reversed(row.split(","))) for row in pet_rows()]
 
-    assert load_images(write_csv(tmp_path, ["label,path", *rows])).classes == ("cat", "dog")
+    assert load_images(write_csv(tmp_path, ["label,path", *rows])).task.labels == ("cat", "dog")
 
 
 def test_a_third_column_is_the_split(tmp_path: Path):
@@ -511,7 +513,7 @@ def test_a_header_of_other_words_keeps_the_order(tmp_path: Path):
 def test_quoted_labels_and_empty_lines_are_fine(tmp_path: Path):
     rows = [row.replace(",dog", ',"dog, large"') for row in pet_rows()]
 
-    assert load_images(write_csv(tmp_path, [*rows, "", ""])).classes == ("cat", "dog, large")
+    assert load_images(write_csv(tmp_path, [*rows, "", ""])).task.labels == ("cat", "dog, large")
 
 
 @pytest.mark.parametrize(
@@ -641,11 +643,30 @@ def test_a_seed_that_is_no_count_is_refused(seed: Any):
 def test_a_large_fraction_still_leaves_a_class_its_training_image():
     labels, given = np.repeat([0, 1], [3, 30]), np.full(33, "")
     rule = SplitRule(val_fraction=0.9, holdout_fraction=0.9)
-    split = divide(labels, given, np.arange(33), rule, ("a", "b"))
+    split = divide(ClassNumbers(labels), given, np.arange(33), rule, ("a", "b"))
 
     assert np.bincount(labels[split.train]).tolist() == [1, 1]
     assert np.bincount(labels[split.holdout]).tolist() == [1, 2]
     assert np.bincount(labels[split.val]).tolist() == [1, 27]
+
+
+def test_the_same_seed_cuts_the_same_images_as_ever():
+    """By the rule as it was when targets were plain labels."""
+    rng = np.random.default_rng(7)
+    numbers = rng.integers(0, 3, 24).astype(np.int64)
+    table = rng.choice([0, 1, np.nan], (24, 3), p=[0.5, 0.3, 0.2]).astype(np.float32)
+    table[5] = np.nan
+    given, rule = np.full(24, ""), SplitRule(3)
+
+    classes, attributes = (
+        divide(targets, given, np.arange(24), rule, ("a", "b", "c"))
+        for targets in (ClassNumbers(numbers), AttributeTable(table))
+    )
+
+    assert classes.val.tolist() == [1, 6, 7, 17, 21]
+    assert classes.holdout.tolist() == [3, 14, 23]
+    assert attributes.val.tolist() == [10, 12, 17, 19]
+    assert attributes.holdout.tolist() == [7, 13, 16, 18]
 
 
 # The record

@@ -17,6 +17,7 @@ from PIL import Image
 from torch.testing import assert_close
 from typer.testing import CliRunner
 
+from mobilenets.archs import Size
 from mobilenets.cli.app import app
 from mobilenets.data import (
     Images,
@@ -93,15 +94,18 @@ def pixels(images: Images, split: str) -> torch.Tensor:
 def test_shards_are_split_as_the_folder_they_were_made_of(tmp_path: Path, split: str):
     images, shards = sharded(tmp_path)
 
-    assert shards.classes == images.classes == ("cat", "dog")
+    assert shards.task.labels == images.task.labels == ("cat", "dog")
     assert_close(pixels(shards, split), pixels(images, split), rtol=0, atol=0)
     chosen = getattr(shards, split)
-    assert shards.labels[chosen].tolist() == images.labels[getattr(images, split)].tolist()
+    assert (
+        shards.targets.values[chosen].tolist()
+        == images.targets.values[getattr(images, split)].tolist()
+    )
 
 
 def test_training_batches_are_those_of_the_folder(tmp_path: Path):
     images, shards = sharded(tmp_path)
-    one, other = (train_pixels(each, 8, memory_bytes=0) for each in (images, shards))
+    one, other = (train_pixels(each, Size(8, 8), memory_bytes=0) for each in (images, shards))
 
     for a, b in zip(one.__getitems__([3, 0, 5]), other.__getitems__([3, 0, 5]), strict=True):
         assert_close(a, b, rtol=0, atol=0)
@@ -252,7 +256,7 @@ def test_webdataset_reads_what_we_write(tmp_path: Path):
     theirs = sorted((int(label), image.tobytes()) for image, label in dataset)
 
     ours = [images.source.read(i).permute(1, 2, 0).numpy().tobytes() for i in range(20)]
-    assert theirs == sorted(zip(images.labels.tolist(), ours, strict=True))
+    assert theirs == sorted(zip(images.targets.values.tolist(), ours, strict=True))
 
 
 @pytest.mark.parametrize("kind", ["cls", "json"])
@@ -265,8 +269,8 @@ def test_what_webdataset_writes_is_read(tmp_path: Path, kind: str):
     images = load_images(tmp_path)
 
     assert len(images.source) == 20
-    assert images.classes == ("0", "1", "2")
-    assert images.labels[:6].tolist() == [0, 1, 2, 0, 1, 2]
+    assert images.task.labels == ("0", "1", "2")
+    assert images.targets.values[:6].tolist() == [0, 1, 2, 0, 1, 2]
     assert images.source.read(13)[0].unique().tolist() == [13]
 
 
@@ -311,7 +315,7 @@ def test_numbers_are_sorted_as_numbers(tmp_path: Path):
     files = {k: v if k.endswith("png") else b"10" if v == b"0" else b"9" for k, v in dots().items()}
     tar_of(tmp_path / "a.tar", files)
 
-    assert load_images(tmp_path).classes == ("9", "10")
+    assert load_images(tmp_path).task.labels == ("9", "10")
 
 
 def test_a_class_may_be_named_in_the_shard_or_in_the_index(tmp_path: Path):
@@ -319,10 +323,10 @@ def test_a_class_may_be_named_in_the_shard_or_in_the_index(tmp_path: Path):
     tar_of(tmp_path / "numbered/a.tar", dots())
     index_of(tmp_path / "numbered", classes=["dog", "cat"])
 
-    assert load_images(tmp_path / "named").classes == ("pet 0", "pet 1")
+    assert load_images(tmp_path / "named").task.labels == ("pet 0", "pet 1")
     numbered = load_images(tmp_path / "numbered")
-    assert numbered.classes == ("dog", "cat")
-    assert numbered.labels[:2].tolist() == [0, 1]
+    assert numbered.task.labels == ("dog", "cat")
+    assert numbered.targets.values[:2].tolist() == [0, 1]
 
 
 def test_files_beside_image_and_label_are_counted_as_ignored(tmp_path: Path):
@@ -355,7 +359,7 @@ def test_a_folder_of_classes_with_an_archive_is_no_shards(tmp_path: Path):
     fill(tmp_path)
     tar_of(tmp_path / "pets.tar", dots())
 
-    assert load_images(tmp_path).classes == ("cat", "dog")
+    assert load_images(tmp_path).task.labels == ("cat", "dog")
 
 
 # Failing well

@@ -45,13 +45,15 @@ def test_the_loss_of_logits_is_hintons_by_hand():
     log_p, log_q = (log_softmax(logits / 4, axis=1) for logits in (theirs, ours))
     by_hand = 16 * (np.exp(log_p) * (log_p - log_q)).sum(1).mean()
 
-    loss = imitation_loss(torch.tensor(ours), torch.tensor(theirs), Distil(temperature=4))
+    both = ({"logits": torch.tensor(one)} for one in (ours, theirs))
+    loss = imitation_loss(*both, Distil(temperature=4))
 
     assert loss.item() == pytest.approx(by_hand, rel=1e-9)
 
 
 def test_the_loss_of_embeddings_is_the_squared_difference():
-    ours, theirs = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.0, 4.0]])
+    ours = {"embedding": torch.tensor([[1.0, 2.0]])}
+    theirs = {"embedding": torch.tensor([[0.0, 4.0]])}
 
     assert imitation_loss(ours, theirs, Distil(match="embedding")).item() == 2.5
 
@@ -73,7 +75,7 @@ def test_a_checkpoint_teaches_what_it_answers():
     checkpoint = Checkpoint.fresh(WIDE, seed=1)
 
     torch.testing.assert_close(
-        Teacher.of(checkpoint)(images(4, 16)), Deployed(checkpoint)(images(4, 16)),
+        Teacher.of(checkpoint)(images(4, 16)), Deployed(checkpoint)(images(4, 16))["logits"],
         rtol=1e-3, atol=1e-5,
     )  # fmt: skip
 
@@ -86,7 +88,7 @@ def test_a_checkpoint_computes_as_a_student_does_another_module_as_it_does():
     another = Teacher(timm.create_model("mobilenetv3_small_050", num_classes=10))
     mean, std = (torch.tensor(one).view(1, 3, 1, 1) for one in (checkpoint.mean, checkpoint.std))
 
-    expected = checkpoint.network().eval()((pixels - mean) / std)
+    expected = checkpoint.network().eval()((pixels - mean) / std)["logits"]
     assert expected.std() > 1e-3
     torch.testing.assert_close(teacher(pixels), expected, rtol=1e-3, atol=1e-6)
     for one, types in ((teacher, {Depthwise, Pointwise}), (another, set())):
@@ -172,7 +174,7 @@ def test_classes_it_does_not_know_are_refused():
 
 def test_another_number_of_answers_is_refused():
     with pytest.raises(FileError, match="the teacher gives 7 numbers an image where the student"):
-        imitation_loss(torch.zeros(2, 10), torch.zeros(2, 7), Distil())
+        imitation_loss({"logits": torch.zeros(2, 10)}, {"logits": torch.zeros(2, 7)}, Distil())
 
 
 def test_a_teacher_is_a_checkpoint(tmp_path: Path):

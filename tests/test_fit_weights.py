@@ -79,7 +79,7 @@ def test_other_weights_are_another_training(digits: Images, tmp_path: Path):
 def taught(folder: Path, images: Images) -> Path:
     path = folder / "teacher.safetensors"
     arch = get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10)
-    replace(Checkpoint.fresh(arch), labels=images.classes).save(path)
+    replace(Checkpoint.fresh(arch), labels=images.task.labels).save(path)
     return path
 
 

@@ -23,7 +23,7 @@ GATED = [row for row, one in enumerate(ARCH.rows) if getattr(one, "se", False)]
 
 def logits(given: Checkpoint) -> Tensor:
     with torch.no_grad():
-        return given.network().double()(images(64))
+        return given.network().double()(images(64))["logits"]
 
 
 def gates_by_hand(given: Checkpoint, row: int) -> Tensor:

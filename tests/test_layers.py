@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ import mobilenets.archs
 PACKAGE = Path(mobilenets.archs.__file__).parents[1]
 # Low to high: a module imports its own floor and those before it.
 FLOORS = (
-    "errors", "text", "files", "processes", "archs", "tasks", "data", "nn", "runtimes", "train",
-    "runs", "measuring", "choosing", "prune", "quantize", "deliver", "commands", "cli", "__main__",
+    "errors", "text", "files", "processes", "runs", "archs", "tasks", "data", "nn", "runtimes",
+    "train", "measuring", "choosing", "prune", "deliver", "quantize", "commands", "cli", "__main__",
 )  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 
@@ -60,6 +61,26 @@ def upward(name: str, imports: set[str]) -> set[str]:
 @pytest.mark.parametrize("path", MODULES, ids=module_name)
 def test_imports_point_down_only(path: Path):
     assert upward(module_name(path), imports_of(path)) == set()
+
+
+def test_no_two_rooms_have_a_file_of_one_name_but_for_a_tasks_and_how_it_is_shown():
+    names = Counter(path.stem for path in MODULES if path.stem != "__init__")
+    tasks = {path.stem for path in (PACKAGE / "deliver" / "present").glob("*.py")}
+
+    assert {name for name, count in names.items() if count > 1} == tasks - {"__init__", "presenter"}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=module_name)
+def test_no_room_gives_out_a_name_that_hides_a_module_of_its_own(path: Path):
+    given = {
+        alias.asname or alias.name
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    modules = {one.stem for one in path.parent.iterdir() if one.suffix == ".py" or one.is_dir()}
+
+    assert given & modules == set()
 
 
 @pytest.mark.parametrize("path", sorted((PACKAGE / "archs").glob("*.py")), ids=module_name)

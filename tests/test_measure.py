@@ -30,7 +30,10 @@ from mobilenets.measuring.machine import device, device_name, waited_ns
 from mobilenets.measuring.target import measure_targets
 from mobilenets.measuring.worker import Worker, rest
 from mobilenets.processes.child import Child, usable_cores
+from mobilenets.runtimes import DEFAULT, Engine
 from tests.test_runtimes import write_onnx
+
+NCNN = Engine("ncnn")
 
 
 class FakeMachine:
@@ -524,7 +527,7 @@ def test_the_worker_pins_itself_before_it_loads_anything(monkeypatch: pytest.Mon
 
 
 def test_a_turn_has_as_many_times_as_asked(tmp_path: Path):
-    with latency_module.Bench("onnxruntime", 1) as bench:
+    with latency_module.Bench(DEFAULT, 1) as bench:
         turn = bench.load(write_onnx(tmp_path / "a.onnx")).turn(settle=1, burst=3)
 
     assert len(turn.times_ns) == 3
@@ -663,12 +666,12 @@ serve(answer)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Arch | Path, str]]:
-    """The networks and runtimes that are to be measured; nothing is."""
-    networks: list[tuple[Arch | Path, str]] = []
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Arch | Path, Engine]]:
+    """The networks and engines that are to be measured; nothing is."""
+    networks: list[tuple[Arch | Path, Engine]] = []
 
     def measure_networks(
-        them: list[tuple[Arch | Path, str]], *, threads: int, seconds: float
+        them: list[tuple[Arch | Path, Engine]], *, threads: int, seconds: float
     ) -> list[Latency]:
         networks.extend(them)
         return [latency([1.0])] * len(them)
@@ -678,23 +681,23 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Arch | Path, str]]:
 
 
 def test_names_and_checkpoints_are_measured_in_each_runtime_and_artefacts_in_their_own(
-    tmp_path: Path, asked: list[tuple[Arch | Path, str]]
+    tmp_path: Path, asked: list[tuple[Arch | Path, Engine]]
 ):
     checkpoint, artefact = tmp_path / "net.safetensors", tmp_path / "net.tflite"
     checkpoint.touch()
     artefact.touch()
 
     found = measure_targets(
-        ["v2", str(checkpoint), str(artefact)], width=0.5, runtimes=("onnxruntime", "ncnn")
+        ["v2", str(checkpoint), str(artefact)], width=0.5, engines=(DEFAULT, NCNN)
     )
 
     arch = get_arch("mobilenet_v2", width=0.5)
     assert asked == [
-        (arch, "onnxruntime"),
-        (arch, "ncnn"),
-        (checkpoint, "onnxruntime"),
-        (checkpoint, "ncnn"),
-        (artefact, "litert"),
+        (arch, DEFAULT),
+        (arch, NCNN),
+        (checkpoint, DEFAULT),
+        (checkpoint, NCNN),
+        (artefact, Engine("litert")),
     ]
     assert [name for name, _ in found] == ["v2"] * 2 + [str(checkpoint)] * 2 + [str(artefact)]
 

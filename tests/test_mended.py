@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
+from mobilenets.archs import Size
 from mobilenets.commands.train import Training, train_named
 from mobilenets.data import Images, load_images, train_pixels, whole
 from mobilenets.data import batches as loading
@@ -39,7 +40,7 @@ def truncate(file: Path) -> None:
 @pytest.mark.parametrize("workers", [0, 1])
 def test_another_image_of_the_batch_stands_in_with_its_own_label(data: Path, workers: int):
     images = load_images(data)
-    pixels = train_pixels(images, 8, memory_bytes=0)
+    pixels = train_pixels(images, Size(8, 8), memory_bytes=0)
     given = list(range(0, 200, 50))
     before = pixels.__getitems__(given)
     truncate(training_files(images, 51)[0])
@@ -50,7 +51,7 @@ def test_another_image_of_the_batch_stands_in_with_its_own_label(data: Path, wor
 
     assert before.broken == ()
     assert torch.equal(batch.pixels, before.pixels[[2, 3, 2, 3]])
-    assert torch.equal(batch.labels, before.labels[[2, 3, 2, 3]])
+    assert torch.equal(batch.target, before.target[[2, 3, 2, 3]])
     first, second = (file.name for file in (training_files(images, 51)[at] for at in (0, 50)))
     assert re.search(rf"{first} cannot be read as an image: .*truncated", batch.broken[0])
     assert re.search(rf"{second} cannot be read as an image: No such file", batch.broken[1])

@@ -20,7 +20,9 @@ import pytest
 import torch
 
 from mobilenets.archs import Arch, cost, get_arch, proposals, with_expand, with_width
-from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Dense, Pool
+from mobilenets.archs.heads import Classify
+from mobilenets.archs.op import Size
+from mobilenets.archs.rows import Bottleneck, Conv
 from mobilenets.data import Images, load_images
 from mobilenets.errors import (
     ArchError,
@@ -38,6 +40,7 @@ from mobilenets.prune.evaluation import Job, Parent, Shared, evaluate, gates, sc
 from mobilenets.prune.members import keep, member, records
 from mobilenets.prune.proposals import propose, smallest
 from mobilenets.prune.step import ranked
+from mobilenets.tasks.classification import ClassNumbers
 from mobilenets.train import Limits, get_recipe
 
 # fmt: off
@@ -48,9 +51,9 @@ TINY = Arch(
         Bottleneck(3, 32, 16, True, "relu"),
         Bottleneck(5, 48, 24, False, "hswish", 2),
         Bottleneck(3, 64, 24, True, "hswish"),
-        Conv(1, 64, "hswish"), Pool(), Dense(64, "hswish"), Classifier(),
+        Conv(1, 64, "hswish"),
     ),
-    resolution=8, classes=10,
+    Classify(10, dense=64, act="hswish"), Size(8, 8),
 )
 # fmt: on
 BRIEF = Settings(
@@ -156,8 +159,9 @@ LEAST = replace(
         Bottleneck(3, 16, 8, True, "relu"),
         Bottleneck(5, 16, 8, False, "hswish", 2),
         Bottleneck(3, 16, 8, True, "hswish"),
-        Conv(1, 8, "hswish"), Pool(), Dense(8, "hswish"), Classifier(),
+        Conv(1, 8, "hswish"),
     ),
+    head=Classify(10, dense=8, act="hswish"),
 )
 # fmt: on
 
@@ -372,9 +376,9 @@ class Watched:
 
 def test_only_training_and_holdout_images_are_read(start: Checkpoint, images: Images):
     watched = Watched(images.source)
-    labels = images.labels.copy()
-    labels[np.concatenate([images.val, images.test])] = -1  # would raise where it is used
-    poisoned = replace(images, source=watched, labels=labels)  # type: ignore[arg-type]
+    numbers = images.targets.values.copy()
+    numbers[np.concatenate([images.val, images.test])] = -1  # would raise where it is used
+    poisoned = replace(images, source=watched, targets=ClassNumbers(numbers))  # type: ignore[arg-type]
 
     list(netadapt(start, 0.9 * MACS(TINY), images=poisoned, price=MACS, settings=BRIEF))
 

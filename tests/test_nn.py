@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from mobilenets.archs import ARCHS, Arch, cost, get_arch, keep_resolution, ops
+from mobilenets.archs import ARCHS, Arch, at_resolution, cost, get_arch, keep_resolution, ops
 from mobilenets.archs.variants import VARIANTS
 from mobilenets.errors import FileError
 from mobilenets.nn import Checkpoint, Deployed, MobileNet
@@ -50,15 +50,15 @@ def layers_run(model: MobileNet, resolution: int) -> list[tuple[object, ...]]:
 
 @pytest.mark.parametrize("arch", ZOO, ids=id_of)
 def test_ops_are_the_layers_that_run(arch: Arch):
-    arch = replace(arch, resolution=min(arch.resolution, 65))
+    arch = at_resolution(arch, min(arch.size.height, 65))
     expected = [
         ({"conv": "Conv2d", "linear": "Linear"}[op.kind], op.in_channels, op.out_channels,
-         op.out_size, op.groups)
+         op.out_size.height, op.groups)
         for op in ops(arch)
         if op.kind in ("conv", "linear")
     ]  # fmt: skip
 
-    assert layers_run(MobileNet(arch), arch.resolution) == expected
+    assert layers_run(MobileNet(arch), arch.size.height) == expected
 
 
 @pytest.mark.parametrize("arch", ZOO, ids=id_of)
@@ -88,7 +88,9 @@ def test_torch_export_gives_the_same_logits(arch: Arch):
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     program = torch.export.export(model, (images,))
 
-    torch.testing.assert_close(program.module()(images), model(images), rtol=1e-9, atol=0)
+    torch.testing.assert_close(
+        program.module()(images)["logits"], model(images)["logits"], rtol=1e-9, atol=0
+    )
 
 
 @pytest.mark.slow
@@ -97,20 +99,20 @@ def test_torch_compile_gives_the_same_logits_without_a_graph_break():
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # torch's own deprecations
-        compiled = torch.compile(model, fullgraph=True)(images)
+        compiled = torch.compile(model, fullgraph=True)(images)["logits"]
 
-    torch.testing.assert_close(compiled, model(images), rtol=1e-9, atol=0)
+    torch.testing.assert_close(compiled, model(images)["logits"], rtol=1e-9, atol=0)
 
 
 @pytest.mark.parametrize("arch", SMALL, ids=id_of)
 def test_channels_last_gives_the_same_logits(arch: Arch):
     model = randomise_batch_norm(MobileNet(arch)).double()
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)
-    expected = model(images)
+    expected = model(images)["logits"]
 
     model = model.to(memory_format=torch.channels_last)
 
-    actual = model(images.to(memory_format=torch.channels_last))
+    actual = model(images.to(memory_format=torch.channels_last))["logits"]
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=0)
 
 
@@ -148,8 +150,8 @@ def test_the_deployed_network_normalises_and_folds(arch: Arch):
 
     deployed = Deployed(given).double()
 
-    expected = given.network().double()((images - mean) / std)
-    error = (deployed(images) - expected).abs().max() / expected.abs().max()
+    expected = given.network().double()((images - mean) / std)["logits"]
+    error = (deployed(images)["logits"] - expected).abs().max() / expected.abs().max()
     assert error < 1e-5
     assert not any(isinstance(module, nn.BatchNorm2d) for module in deployed.modules())
     assert any(isinstance(module, ConvNormAct) for module in deployed.modules())

@@ -36,7 +36,8 @@ def randomise_batch_norm(model: nn.Module) -> nn.Module:
 def logits(model: nn.Module, resolution: int) -> torch.Tensor:
     images = torch.randn(2, 3, resolution, resolution, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        return model.double()(images.double())
+        found = model.double()(images.double())
+    return found["logits"] if isinstance(found, dict) else found
 
 
 def ours(arch: Arch, weights: dict[str, torch.Tensor]) -> nn.Module:

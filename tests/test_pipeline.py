@@ -24,19 +24,22 @@ from sklearn.datasets import load_digits
 from mobilenets import Budget, fit
 from mobilenets.archs import from_json
 from mobilenets.commands import fit as pipeline
-from mobilenets.commands.fit import Run, fit_adapted
+from mobilenets.commands.fit import Fitting
+from mobilenets.commands.fit_adapted import fit_adapted
 from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
+from mobilenets.deliver.finished import Run
 from mobilenets.deliver.predictor import evaluate, images_for
+from mobilenets.deliver.present.classification import ClassPresenter
 from mobilenets.deliver.usage import needs_package, snippet
 from mobilenets.errors import DataError, FileError, MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.runs.stages import Stages
-from mobilenets.runtimes import RUNTIMES
+from mobilenets.runs.stages import Stage, Stages
+from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.runtimes.artefact import artefact_name, describe_file, is_intact
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.classification import Classification, ClassNumbers
 from mobilenets.train import Limits
 
 pytestmark = pytest.mark.slow
@@ -181,10 +184,12 @@ def test_a_run_in_integers_ends_verified_and_says_so(
 
 
 def test_a_network_is_not_adapted_in_integers(data: Path, tmp_path: Path):
+    job = Fitting(data, Budget(macs=1e6), tmp_path, engines=(Engine("onnxruntime", "int8"),))
+
     with pytest.raises(
         MobileNetsError, match="adapted in float, got onnxruntime-int8; adapt for o"
     ):
-        fit_adapted(data, Budget(macs=1e6), out=tmp_path, runtimes=("onnxruntime-int8",))
+        fit_adapted(job)
 
 
 @pytest.mark.parametrize("runtime", [name for name in RUNTIMES if name != "torch-compile"])
@@ -199,7 +204,7 @@ def test_the_program_in_the_card_says_what_predict_says(
         warnings.simplefilter("ignore")  # what ExecuTorch warns of when it is imported
         network = load(artefact)
     photos = [sorted((data / f"digit {label}").glob("[0-9]*.png"))[-1] for label in (0, 1, 2)]
-    (tmp_path / "program.py").write_text(snippet(network.preprocess, runtime))
+    (tmp_path / "program.py").write_text(snippet(network.preprocess, runtime, ClassPresenter()))
     without = "" if needs_package(runtime) else "sys.modules['mobilenets'] = None"
     each = f"""
 import shutil, sys
@@ -305,8 +310,12 @@ def test_another_programs_onnx_is_refused(tmp_path: Path):
 def test_accuracy_counts_the_best_five():
     logits = np.array([[6, 5, 4, 3, 2, 1], [1, 2, 3, 4, 5, 6]], np.float32)
 
-    assert Classification().score(logits, np.array([0, 1])) == (50.0, 100.0, 2)
-    assert Classification().score(logits, np.array([5, 0])) == (0.0, 0.0, 2)
+    scores = [
+        Classification().score({"logits": logits}, ClassNumbers(np.array(numbers)))
+        for numbers in ([0, 1], [5, 0])
+    ]
+
+    assert scores == [(50.0, 100.0, 2), (0.0, 0.0, 2)]
 
 
 def test_nothing_is_done_twice(done: Path, data: Path):
@@ -413,7 +422,7 @@ def test_a_changed_stage_changes_all_that_follow(tmp_path: Path):
             ran.append(name)
             (tmp_path / name).write_text("x")
 
-        stages.run(name, inputs, [name], work)
+        stages.run(Stage(name, (name,), Path.exists), inputs, work)
 
     for first_inputs in (1, 1, 2):
         stages = Stages(tmp_path, first="first")
@@ -426,20 +435,24 @@ def test_a_changed_stage_changes_all_that_follow(tmp_path: Path):
 def test_a_stage_that_broke_off_is_not_taken_for_what_was_there(tmp_path: Path):
     """Its files may be half of the old and half of the new."""
 
-    def stage(inputs: object, text: str) -> bool:
+    only = Stage("only", ("file",), lambda folder: (folder / "file").read_text())
+    ran: list[str] = []
+
+    def stage(inputs: object, text: str) -> str:
         def work() -> None:
+            ran.append(text)
             (tmp_path / "file").write_text(text)
             if text == "broken":
                 raise KeyboardInterrupt
 
-        return Stages(tmp_path, first="only").run("only", inputs, ["file"], work)
+        return Stages(tmp_path, first="only").run(only, inputs, work)
 
-    assert stage(1, "old")
+    assert stage(1, "old") == stage(1, "not run") == "old"
     with pytest.raises(KeyboardInterrupt):
         stage(2, "broken")
 
-    assert stage(1, "old")
-    assert (tmp_path / "file").read_text() == "old"
+    assert stage(1, "again") == "again"
+    assert ran == ["old", "broken", "again"]
 
 
 def test_a_folder_of_another_command_is_refused_even_where_that_broke_off(tmp_path: Path):
@@ -447,7 +460,7 @@ def test_a_folder_of_another_command_is_refused_even_where_that_broke_off(tmp_pa
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Stages(tmp_path, first="trained").run("trained", 1, ["file"], broken)
+        Stages(tmp_path, first="trained").run(Stage("trained", ("file",), Path.exists), 1, broken)
 
     with pytest.raises(MobileNetsError, match="holds another run; give another --out"):
         Stages(tmp_path, first="chosen")

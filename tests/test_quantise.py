@@ -34,7 +34,7 @@ from mobilenets.nn import Checkpoint
 from mobilenets.quantize.calibrate import Observed, observe, shifts
 from mobilenets.quantize.interpret import walk
 from mobilenets.quantize.schemes import SCHEMES, quantised
-from mobilenets.runtimes import in_precision
+from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import artefact_name, files_of, is_intact, size_of
 from mobilenets.runtimes.graphs.integers import Graph, integer_form, is_depthwise, levelled, stem_of
 from mobilenets.runtimes.graphs.onnx_file import onnx_model
@@ -195,15 +195,15 @@ def test_a_network_for_timing_runs_as_one_with_numbers_from_images(
 def test_a_network_in_integers_is_timed_and_its_file_no_larger_than_estimated(
     runtime: str, tmp_path: Path
 ):
-    own, _ = in_precision(runtime)
-    arch, path = arch_of("mobilenet_v3_small"), tmp_path / artefact_name(runtime)
+    engine = Engine.parse(runtime)
+    arch, path = arch_of("mobilenet_v3_small"), tmp_path / artefact_name(engine.runtime)
     export_isolated([Job(arch, path)], runtime)
 
     (latency,) = measure([path], runtime=runtime, seconds=0.1, min_runs=3)
 
-    assert (latency.runtime, latency.precision) == (own, "int8")
-    assert load(path).about["runtime"] == own
-    assert size_of(path) <= file_bytes(cost(arch), runtime) <= 1.25 * size_of(path)
+    assert (latency.runtime, latency.precision) == (engine.runtime, "int8")
+    assert load(path).about["runtime"] == engine.runtime
+    assert size_of(path) <= file_bytes(cost(arch), engine) <= 1.25 * size_of(path)
 
 
 def test_a_checkpoint_gets_its_integers_from_images_only(tmp_path: Path):
@@ -360,7 +360,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_quantise_hands_over_int8_that_is_nearly_as_good(
     trained: Path, runtime: str, folders: Path
 ):
-    job = Quantisation(trained, "digits", runtime, drop=3, smaller=True, out=folders / runtime)
+    job = Quantisation(
+        trained, "digits", Engine(runtime), drop=3, smaller=True, out=folders / runtime
+    )
 
     record = quantise(job)
 
@@ -447,7 +449,7 @@ def test_a_runtime_without_int8_is_refused():
     with pytest.raises(
         MobileNetsError, match="for int8 as it is, got openvino-int8; give openvino"
     ):
-        Quantisation(Path("run"), "digits", "openvino-int8")
+        Quantisation(Path("run"), "digits", Engine("openvino", "int8"))
 
 
 def test_what_may_be_lost_is_a_percentage():

@@ -117,10 +117,10 @@ def test_the_papers_spare_depthwise_filters_and_batch_norm(
 
     assert found["rows.0.conv.weight"] == decay
     assert found["rows.1.pointwise.conv.weight"] == decay
-    assert found["rows.15.linear.weight"] == decay
+    assert found["head.classifier.linear.weight"] == decay
     assert found["rows.1.depthwise.conv.weight"] == 0
     assert found["rows.1.pointwise.norm.weight"] == 0
-    assert found["rows.15.linear.bias"] == 0
+    assert found["head.classifier.linear.bias"] == 0
     assert sum(value == decay for value in found.values()) == 15  # stem, 13 pointwise, classifier
 
 
@@ -141,7 +141,9 @@ def test_earlier_rows_learn_slower():
     given = replace(from_scratch(), learning_rate=1.0, layer_decay=0.5)
     rates = {name: group[0] for name, group in named_groups(given).items()}
 
-    assert rates["rows.15.linear.weight"] == 1  # row 14, the pool, has no weights and counts
+    assert (
+        rates["head.classifier.linear.weight"] == 1
+    )  # row 14, the pool, has no weights and counts
     assert rates["rows.13.pointwise.conv.weight"] == 0.25
     assert rates["rows.12.depthwise.norm.bias"] == 0.125
     assert rates["rows.0.conv.weight"] == 0.5**15
@@ -162,7 +164,7 @@ def test_at_first_only_the_classifier_learns():
         names = {n for n, weight in network.named_parameters() if weight.grad is not None}
         learning.append((names, moved))
 
-    assert learning[0] == ({"rows.15.linear.weight", "rows.15.linear.bias"}, False)
+    assert learning[0] == ({"head.classifier.linear.weight", "head.classifier.linear.bias"}, False)
     assert learning[1] == ({name for name, _ in network.named_parameters()}, True)
 
 
@@ -267,7 +269,7 @@ def test_what_is_kept_is_the_average(digits: Images, tmp_path: Path):
 
     assert len(seen) == 20
     torch.testing.assert_close(
-        checkpoint.weights["rows.15.linear.weight"], average, rtol=1e-5, atol=1e-8
+        checkpoint.weights["head.classifier.linear.weight"], average, rtol=1e-5, atol=1e-8
     )
 
 

@@ -20,7 +20,7 @@ from mobilenets.archs import get_arch, keep_resolution, to_json
 from mobilenets.choosing.candidate import price
 from mobilenets.data import Preprocess, read_image
 from mobilenets.deliver.html_page import PALETTE
-from mobilenets.deliver.model_card import interval
+from mobilenets.deliver.present.classification import ClassPresenter, interval
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.usage import snippet
 from mobilenets.errors import FileError
@@ -406,7 +406,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str):
         (
             "arch.json",
             '{"arch": {}, "runtime": "tensorrt", "binding_limit": "", "considered": 1}',
-            r"arch\.json: 'tensorrt'",
+            r"arch\.json: unknown runtime 'tensorrt'",
         ),
         ("trained.safetensors", "{}", r"trained\.safetensors: .* is not a checkpoint"),
     ],
@@ -436,7 +436,7 @@ def test_the_snippet_prepares_an_image_as_the_package_does(
 ):
     monkeypatch.chdir(tmp_path)
     Image.radial_gradient("L").resize(size).convert("RGB").save("photo.jpg")
-    program = snippet(Preprocess(28, crop, mode), "onnxruntime")
+    program = snippet(Preprocess(28, crop, mode), "onnxruntime", ClassPresenter())
     names: dict[str, Any] = {}
 
     exec(program[: program.index("session =")], names)
@@ -496,7 +496,7 @@ def test_card_and_page_speak_of_the_artefact_that_was_made(
 
 def test_every_runtime_has_its_program_and_library():
     for runtime in RUNTIMES:
-        assert artefact_name(runtime) in snippet(Preprocess(28), runtime)
+        assert artefact_name(runtime) in snippet(Preprocess(28), runtime, ClassPresenter())
 
 
 def test_candidates_measured_in_several_runtimes_are_told_apart(tmp_path: Path):

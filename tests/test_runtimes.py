@@ -25,21 +25,24 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_sample_images
 from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual name)
 
-from mobilenets.archs import Arch, cost, get_arch, keep_resolution
-from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Dense, Pool
+from mobilenets.archs import Arch, at_resolution, cost, get_arch, keep_resolution
+from mobilenets.archs.heads import Classify, Head, Pooled
+from mobilenets.archs.op import Size
+from mobilenets.archs.rows import Bottleneck, Conv, Row
 from mobilenets.choosing.candidate import file_bytes
 from mobilenets.errors import ConversionError, DataError, FileError, RuntimeMissing
 from mobilenets.nn import Checkpoint
 from mobilenets.processes.child import Child, ChildDied
 from mobilenets.runtimes import (
+    DEFAULT,
     RUNTIMES,
+    Engine,
     Runtime,
     Session,
     describe_runtimes,
     get_runtime,
-    in_precision,
     isolated,
-    runtime_names,
+    parse_engines,
 )
 from mobilenets.runtimes.artefact import (
     describe_file,
@@ -73,11 +76,11 @@ LEAST_SHARE = {"openvino": 0.001}
 GATED, PLAIN = Bottleneck(5, 72, 40, True, "hswish"), Bottleneck(3, 72, 24, False, "relu")
 
 
-def piece(*rows: Any, resolution: int, channels: int) -> Arch:
-    return Arch("piece", 3, rows, resolution=resolution, classes=5, in_channels=channels)
+def piece(*rows: Row, resolution: int, channels: int, head: Head | None = None) -> Arch:
+    return Arch("piece", 3, rows, head, Size.of(resolution), in_channels=channels)
 
 
-PIECE = piece(GATED, Pool(), resolution=14, channels=40)
+PIECE = piece(GATED, resolution=14, channels=40, head=Pooled())
 
 every_runtime = pytest.mark.parametrize("name", RUNTIMES)
 every_artefact = pytest.mark.parametrize(
@@ -194,7 +197,7 @@ def eager(checkpoint: Checkpoint, images: NDArray[np.float32]) -> NDArray[np.flo
     """The logits of the network as it was trained, on images normalised outside."""
     mean, std = (torch.tensor(one).reshape(1, 3, 1, 1) for one in (checkpoint.mean, checkpoint.std))
     with torch.no_grad():
-        return checkpoint.network()((torch.from_numpy(images) - mean) / std).numpy()
+        return checkpoint.network()((torch.from_numpy(images) - mean) / std)["logits"].numpy()
 
 
 def copied(path: Path, folder: Path) -> Path:
@@ -225,7 +228,7 @@ def test_the_logits_are_those_of_the_trained_network(name: str, arch: Arch, open
     session = opened(name, arch)
     images = photos(arch.resolution)
 
-    logits = np.concatenate([session.run(image[None]) for image in images])
+    logits = np.concatenate([session.run(image[None])["logits"] for image in images])
 
     expected = eager(checkpoint_of(arch), images)
     largest = np.abs(expected).max()
@@ -245,7 +248,8 @@ def test_an_image_may_lie_in_memory_in_either_order(name: str, opened: Open):
     assert not channels_last.flags.c_contiguous
     assert session.layout in ("NCHW", "NHWC")
     assert session.input_shape == (1, 3, 64, 64)
-    np.testing.assert_allclose(session.run(channels_last), session.run(image), rtol=1e-4)
+    found, expected = (session.run(one)["logits"] for one in (channels_last, image))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
 @every_runtime
@@ -254,10 +258,10 @@ def test_a_piece_of_a_network_runs_on_feature_maps(name: str, opened: Open):
     random = np.random.default_rng(0)
     maps = random.standard_normal((2, 40, 14, 14), np.float32)
 
-    found = np.concatenate([session.run(one[None]) for one in maps])
+    found = np.concatenate([session.run(one[None])["features"] for one in maps])
 
     with torch.no_grad():
-        expected = checkpoint_of(PIECE).network()(torch.from_numpy(maps)).numpy()
+        expected = checkpoint_of(PIECE).network()(torch.from_numpy(maps))["features"].numpy()
     assert session.input_shape == (1, 40, 14, 14)
     assert np.abs(found - expected).max() < TOLERANCE * np.abs(expected).max()
 
@@ -267,7 +271,7 @@ def test_logits_stay_when_another_image_is_run(name: str, opened: Open):
     session = opened(name, V1)
     first, second = photos(64)[:1], photos(64)[1:]
 
-    logits = session.run(first)
+    logits = session.run(first)["logits"]
     before = logits.copy()
     session.run(second)
 
@@ -291,7 +295,7 @@ def test_an_artefact_says_what_it_is(name: str, arch: Arch, opened: Open):
 def test_the_estimate_of_a_file_is_no_less_than_the_file(name: str, arch: Arch, converted: Convert):
     size = size_of(converted(name).path(arch))
 
-    assert size <= file_bytes(cost(arch), name) <= 1.25 * size
+    assert size <= file_bytes(cost(arch), Engine(name)) <= 1.25 * size
 
 
 @every_artefact
@@ -433,7 +437,7 @@ def test_a_converter_that_crashes_or_fails_is_named_and_the_others_go_on(tmp_pat
     archs = [get_arch("v1", width=0.25, resolution=side, classes=10) for side in (33, 32, 34, 64)]
     jobs = [Job(arch, tmp_path / "out" / f"{arch.resolution}.ncnn.param") for arch in archs]
 
-    crashed, done, failed, also_done = try_exports(jobs, "ncnn")
+    crashed, done, failed, also_done = try_exports(jobs, Engine("ncnn"))
 
     advice = "choose another runtime, or report it to its makers"
     start = "ncnn could not convert mobilenet_v1_0.25_"
@@ -487,7 +491,7 @@ def test_what_one_child_cannot_convert_the_others_are_not_stopped_by(
     archs = [get_arch("v1", width=0.25, resolution=side, classes=10) for side in sides]
     jobs = [Job(arch, tmp_path / "out" / f"{arch.resolution}.ncnn.param") for arch in archs]
 
-    failures = list(try_exports(jobs, "ncnn"))
+    failures = list(try_exports(jobs, Engine("ncnn")))
 
     assert [failure is None for failure in failures] == [False, True, True, True]
     assert len(children) == 3  # the first one crashed
@@ -517,12 +521,12 @@ def test_an_exporter_keeps_its_process_until_one_fails_or_another_runtime_is_ask
     a, b, bad, c, d = (Job(Path(name), tmp_path / name) for name in ("a", "b", "bad", "c", "d"))
 
     with Exporter() as exporter:
-        exporter.export([a], "onnxruntime")
-        exporter.export([b], "onnxruntime")
+        exporter.export([a], DEFAULT)
+        exporter.export([b], DEFAULT)
         with pytest.raises(ConversionError, match="could not convert bad: its converter crashed"):
-            exporter.export([bad, c], "onnxruntime")
-        exporter.export([c], "onnxruntime")
-        exporter.export([d], "ncnn")
+            exporter.export([bad, c], DEFAULT)
+        exporter.export([c], DEFAULT)
+        exporter.export([d], Engine("ncnn"))
 
     first, second, third = ["a", "b", "bad"], ["c"], ["d"]
     assert happened == [
@@ -565,31 +569,59 @@ def test_every_runtime_is_described():
         assert record["install"].startswith("pip install ")
 
 
+@pytest.mark.parametrize(
+    ("word", "engine"),
+    [
+        ("torch-compile", Engine("torch-compile", "fp32")),
+        ("onnxruntime", Engine("onnxruntime", "fp32")),
+        ("onnxruntime-int8", Engine("onnxruntime", "int8")),
+        ("openvino-int8", Engine("openvino", "int8")),
+    ],
+)
+def test_an_engine_is_written_as_it_is_read(word: str, engine: Engine):
+    assert Engine.parse(word) == engine
+    assert Engine.parse(engine) is engine
+    assert str(engine) == word
+
+
+@pytest.mark.parametrize(
+    ("word", "complaint"),
+    [
+        ("tensorrt", "unknown runtime 'tensorrt'; known are torch, torch-compile, onnxruntime, "),
+        ("tensorrt-int8", "unknown runtime 'tensorrt-int8'; known are torch, "),
+        ("onnxruntime-int4", "unknown runtime 'onnxruntime-int4'; known are torch, "),
+        ("", "unknown runtime ''; known are torch, "),
+        ("ncnn-int8", "ncnn has no int8 here; give one of onnxruntime, openvino$"),
+    ],
+)
+def test_a_word_that_names_no_engine_is_refused(word: str, complaint: str):
+    with pytest.raises(RuntimeMissing, match=f"^{complaint}"):
+        Engine.parse(word)
+
+
 def test_auto_is_all_that_are_installed():
-    assert runtime_names("auto") == [name for name in RUNTIMES if not RUNTIMES[name].missing]
-    assert runtime_names("onnxruntime, torch") == ["onnxruntime", "torch"]
+    installed = [Engine(name) for name in RUNTIMES if not RUNTIMES[name].missing]
+    assert parse_engines("auto") == installed
+    assert parse_engines("onnxruntime, torch") == [Engine("onnxruntime"), Engine("torch")]
 
 
 def test_with_int8_those_that_have_it_are_meant_twice():
-    names = runtime_names("litert,onnxruntime", int8=True)
-    named = runtime_names("onnxruntime-int8", int8=True)
+    float32, int8 = Engine("onnxruntime", "fp32"), Engine("onnxruntime", "int8")
 
-    assert names == ["litert", "onnxruntime", "onnxruntime-int8"]
-    assert named == ["onnxruntime-int8"]
-    assert [in_precision(one) for one in names[1:]] == [
-        ("onnxruntime", "fp32"), ("onnxruntime", "int8"),
-    ]  # fmt: skip
+    assert parse_engines("litert,onnxruntime", int8=True) == [Engine("litert"), float32, int8]
+    assert parse_engines("onnxruntime-int8", int8=True) == [int8]
+    assert parse_engines("onnxruntime-int8") == [int8]
 
 
 @pytest.mark.parametrize("words", ["torch", "torch,torch-compile", "torch-int8"])
 def test_a_precision_that_a_runtime_does_not_have_is_refused(words: str):
     with pytest.raises(RuntimeMissing, match="torch has no int8 here; give one of onnxruntime, op"):
-        runtime_names(words, int8=True)
+        parse_engines(words, int8=True)
 
 
 def test_a_runtime_named_twice_is_refused():
     with pytest.raises(RuntimeMissing, match="each runtime may be named once, got torch,torch"):
-        runtime_names("torch,torch")
+        parse_engines("torch,torch")
 
 
 # ONNX files: filled in, or exported
@@ -615,7 +647,7 @@ def like(name: str, resolution: int, **words: Any) -> Arch:
         ),
         pytest.param(
             keep_resolution(like("mobilenet_v3_large", 32), 4),
-            keep_resolution(replace(LARGE, resolution=24), 4),
+            keep_resolution(at_resolution(LARGE, 24), 4),
             id="V3-Large, output stride 4",
         ),
         pytest.param(
@@ -629,8 +661,8 @@ def like(name: str, resolution: int, **words: Any) -> Arch:
             id="a bottleneck with its input added",
         ),
         pytest.param(
-            piece(Pool(), Dense(64, "hswish"), Classifier(), resolution=7, channels=96),
-            piece(Pool(), Dense(32, "hswish"), Classifier(), resolution=4, channels=48),
+            piece(resolution=7, channels=96, head=Classify(5, dense=64, act="hswish")),
+            piece(resolution=4, channels=48, head=Classify(5, dense=32, act="hswish")),
             id="a tail",
         ),
         pytest.param(

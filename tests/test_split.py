@@ -9,7 +9,9 @@ import torch
 from typer.testing import CliRunner
 
 from mobilenets.archs import ARCHS, Arch, cost, get_arch, keep_resolution
-from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Pool, Row
+from mobilenets.archs.heads import Classify
+from mobilenets.archs.op import Size
+from mobilenets.archs.rows import Bottleneck, Conv, Row
 from mobilenets.archs.split_inference import largest_between_blocks, peak_with_splits, split_counts
 from mobilenets.cli.app import app
 from mobilenets.errors import ArchError
@@ -27,8 +29,8 @@ ZOO = [
 
 def one_block(row: Row, *, channels: int, resolution: int = 4) -> Arch:
     """Stem to `channels`, one row, pool, classifier."""
-    rows = (Conv(1, channels, "relu"), row, Pool(), Classifier())
-    return Arch("one_block", 2, rows, resolution=resolution, classes=2, in_channels=1)
+    rows = (Conv(1, channels, "relu"), row)
+    return Arch("one_block", 2, rows, Classify(2), Size.of(resolution), in_channels=1)
 
 
 class Ledger:
@@ -71,15 +73,14 @@ def peak_by_ledger(arch: Arch, splits: int) -> int:
     """Whole rows as `cost` counts them (by hand in test_archs.py), sliced rows by the ledger."""
     whole = {
         row: max(layer.live_values for layer in cost(arch).layers if layer.op.row == row)
-        for row in range(-1, len(arch.rows))
+        for row in range(-1, len(arch.parts))
     }
-    channels, size = arch.in_channels, arch.resolution
+    channels, size = arch.in_channels, arch.size.height
     for index, row in enumerate(arch.rows):
         if isinstance(row, Bottleneck) and not row.se:
             sliced = values_when_sliced(row, channels, size, splits)
             whole[index] = min(whole[index], sliced)
-        channels = getattr(row, "out", channels)
-        size = 1 if isinstance(row, Pool) else -(-size // getattr(row, "stride", 1))
+        channels, size = row.out, -(-size // row.stride)
     return max(whole.values())
 
 
@@ -133,7 +134,7 @@ def test_a_block_that_slices_would_make_dearer_is_computed_whole():
 def test_squeeze_and_excite_keeps_a_block_whole():
     plain = one_block(Bottleneck(3, 12, 2, False, "relu"), channels=2)
     gated = one_block(Bottleneck(3, 12, 2, True, "relu"), channels=2)
-    both = Arch("both", 3, (*gated.rows[:2], *plain.rows[1:]), 4, classes=2, in_channels=1)
+    both = Arch("both", 3, (*gated.rows, *plain.rows[1:]), Classify(2), Size(4, 4), in_channels=1)
 
     assert peak_with_splits(plain, 12).int8 == 32 + 32 + 2 * 16
     # At its depthwise: the block's input waits for the addition, 12 channels on both sides.

@@ -182,9 +182,9 @@ def test_the_classifier_is_kept_where_the_classes_are_the_same(
 
     found = train(ARCH, digits, nothing_learns(), folder=tmp_path, start=start)
 
-    last = "rows.15.linear.weight"
+    last = "head.classifier.linear.weight"
     assert torch.allclose(found.weights[last], start.weights[last], rtol=1e-6) is same
-    assert found.labels == digits.classes
+    assert found.labels == digits.task.labels
 
 
 @pytest.mark.slow

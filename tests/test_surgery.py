@@ -14,14 +14,24 @@ import torch
 import torch_pruning
 from torch import Tensor, nn
 
-from mobilenets.archs import ARCHS, Arch, from_json, get_arch, keep_resolution, to_json, widen
+from mobilenets.archs import (
+    ARCHS,
+    Arch,
+    at_resolution,
+    from_json,
+    get_arch,
+    keep_resolution,
+    to_json,
+    widen,
+)
 from mobilenets.archs.groups import channel_groups
-from mobilenets.archs.rows import Bottleneck, Classifier, Conv, Pool, Row, Separable
+from mobilenets.archs.heads import Classify
+from mobilenets.archs.op import Size
+from mobilenets.archs.rows import Bottleneck, Conv, Row, Separable
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn import Checkpoint, MobileNet, surgery
 from mobilenets.nn.blocks import (
     ConvNormAct,
-    GlobalPool,
     InvertedResidual,
     SeparableConv,
     SqueezeExcite,
@@ -57,7 +67,7 @@ def images(resolution: int) -> Tensor:
 
 def logits(given: Checkpoint, resolution: int = 64) -> Tensor:
     with torch.no_grad():
-        return given.network().double()(images(resolution))
+        return given.network().double()(images(resolution))["logits"]
 
 
 def assert_same(actual: Tensor, expected: Tensor) -> None:
@@ -143,12 +153,13 @@ def test_groups_are_those_of_the_traced_network(arch: Arch):
 def chains(model: MobileNet) -> list[list[int]]:
     """The rows that share their outputs' channels, read off the modules."""
     found: list[list[int]] = []
-    for index, module in enumerate(model.rows[:-1]):
+    for index, module in enumerate(model.rows):
         if getattr(module, "residual", False):
             found[-1].append(index)
-        elif not isinstance(module, GlobalPool):
+        else:
             found.append([index])
-    return found
+    has_dense = not isinstance(model.head.dense, nn.Identity)
+    return [*found, [len(model.rows)]] if has_dense else found
 
 
 def kill_(layer: nn.Module, dead: Tensor) -> None:
@@ -249,7 +260,7 @@ def test_cutting_live_channels_changes_the_logits(arch: Arch):
 
 
 def tiny(*rows: Row, classes: int = 2) -> Arch:
-    return Arch("tiny", 2, (*rows, Pool(), Classifier()), resolution=4, classes=classes)
+    return Arch("tiny", 2, rows, Classify(classes), Size(4, 4))
 
 
 BLOCK = tiny(Conv(1, 2, "relu"), Bottleneck(3, 4, 3, se=False, act="relu"))
@@ -477,7 +488,7 @@ def test_other_classes_start_a_fresh_classifier_on_the_same_features(arch: Arch)
 def test_resolution_and_strides_leave_the_weights():
     given = checkpoint(SMALL[2])
 
-    other = surgery(given, keep_resolution(replace(SMALL[2], resolution=96), 16))
+    other = surgery(given, keep_resolution(at_resolution(SMALL[2], 96), 16))
 
     torch.testing.assert_close(dict(other.weights), dict(given.weights), rtol=0, atol=0)
     assert other.preprocess == {"resolution": 96, "crop": 1.0}

@@ -19,8 +19,16 @@ from typing import Any
 import pytest
 import torch
 
-from mobilenets.archs import Arch, at_resolution, cost, get_arch, keep_resolution, to_json, widen
-from mobilenets.archs.ops import ops
+from mobilenets.archs import (
+    Arch,
+    at_resolution,
+    cost,
+    get_arch,
+    keep_resolution,
+    ops,
+    to_json,
+    widen,
+)
 from mobilenets.archs.parts import pieces
 from mobilenets.choosing import candidate as candidates
 from mobilenets.choosing import latency_table as tables
@@ -41,7 +49,7 @@ from mobilenets.errors import ConversionError, FileError, MeasureError, RuntimeM
 from mobilenets.measuring.loop import Turn
 from mobilenets.measuring.machine import device
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.runtimes import isolated
+from mobilenets.runtimes import DEFAULT, Engine, isolated
 
 NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 
@@ -92,7 +100,7 @@ def test_the_pieces_cost_what_the_network_costs():
 def test_equal_rows_on_equal_inputs_are_one_piece_whatever_their_network():
     enlarged = at_resolution(get_arch("mobilenet_v3_small"), 112)
     kept = keep_resolution(at_resolution(get_arch("mobilenet_v3_small"), 56), 16)
-    other = replace(kept, name="mine", bn_eps=1e-5, width=0.5, dropout=0.5)
+    other = replace(kept, name="mine", bn_eps=1e-5, width=0.5, head=replace(kept.head, dropout=0.5))
 
     assert pieces(enlarged)[0] != pieces(kept)[0]  # the stem's stride differs
     assert pieces(enlarged)[1:] == pieces(kept)[1:]
@@ -146,8 +154,8 @@ def test_random_networks_leave_the_space_of_candidates():
 
 def piece_ms(piece: Arch) -> float:
     """Fifty million MACs a millisecond, and the maps carried in and out."""
-    carried = ops(piece)[0].out_channels * ops(piece)[0].out_size ** 2
-    carried += ops(piece)[-1].out_channels * ops(piece)[-1].out_size ** 2
+    carried = ops(piece)[0].out_channels * ops(piece)[0].out_size.area
+    carried += ops(piece)[-1].out_channels * ops(piece)[-1].out_size.area
     return 0.002 + cost(piece).macs / 50e6 + carried / 1e7
 
 
@@ -156,7 +164,7 @@ def network_ms(arch: Arch) -> float:
     for the weights that a piece alone finds in a cache of half a million, where those of the whole
     network do not fit, or not all; 0.005 for each squeeze-and-excite; and a start."""
     firsts = [ops(one)[0] for one in pieces(arch)[1:]]
-    maps = [16 * math.ceil(op.out_channels / 16) * op.out_size**2 for op in firsts]
+    maps = [16 * math.ceil(op.out_channels / 16) * op.out_size.area for op in firsts]
     between = sum(maps) + 2 * sum(max(values - 150_000, 0) for values in maps)
     alone = sum(piece_ms(piece) - piece_ms(EMPTY) for piece in pieces(arch))
     found_alone = sum(min(cost(piece).params, 5e5) for piece in pieces(arch))
@@ -168,7 +176,7 @@ def network_ms(arch: Arch) -> float:
 
 
 def conditions(**changes: Any) -> dict[str, Any]:
-    return tables.conditions_of("onnxruntime", 1) | changes
+    return tables.conditions_of(DEFAULT, 1) | changes
 
 
 def known_table(*, held_out_factor: float = 1.0) -> Table:
@@ -227,7 +235,7 @@ def test_what_was_measured_only_in_noise_is_noisy_and_counts_no_more_after_quiet
     piece = pieces(get_arch("mobilenet_v2"))[3]
 
     def read() -> tuple[list[Arch], int, float]:
-        table = read_table(path, "onnxruntime", 1)
+        table = read_table(path, DEFAULT, 1)
         assert table is not None
         return table.noisy, table.quiet[piece], table.pieces[piece]
 
@@ -296,7 +304,7 @@ def line(
 def test_a_table_is_read_back(tmp_path: Path):
     table = known_table()
 
-    again = read_table(write(tmp_path / "t.jsonl", table), "onnxruntime", 1)
+    again = read_table(write(tmp_path / "t.jsonl", table), DEFAULT, 1)
 
     assert again is not None
     assert (again.pieces, again.networks) == (table.pieces, table.networks)
@@ -310,14 +318,14 @@ def test_times_count_by_the_pace_of_the_machine_when_they_were_taken(tmp_path: P
     add(path, line("piece", usual, 3.0, reference_ms=1.2))
     add(path, line("piece", fast, 3.0, reference_ms=0.8))
 
-    table = read_table(path, "onnxruntime", 1)
+    table = read_table(path, DEFAULT, 1)
 
     assert table is not None  # the median pace is 1.2
     assert table.pieces == pytest.approx({slow: 2.4, usual: 3.0, fast: 4.5})
 
 
 def test_no_file_is_no_table(tmp_path: Path):
-    assert read_table(tmp_path / "t.jsonl", "onnxruntime", 1) is None
+    assert read_table(tmp_path / "t.jsonl", DEFAULT, 1) is None
 
 
 def test_a_line_cut_short_is_left_out_with_a_warning(
@@ -327,7 +335,7 @@ def test_a_line_cut_short_is_left_out_with_a_warning(
     path = write(tmp_path / "t.jsonl", table)
     path.write_text(path.read_text()[:-10])
 
-    again = read_table(path, "onnxruntime", 1)
+    again = read_table(path, DEFAULT, 1)
 
     assert again is not None
     assert again.pieces == table.pieces
@@ -350,7 +358,7 @@ def test_a_table_of_other_conditions_is_refused(
     path = write(tmp_path / "t.jsonl", Table(conditions(**changes)))
 
     with pytest.raises(FileError, match=reason):
-        read_table(path, "onnxruntime", 1)
+        read_table(path, DEFAULT, 1)
 
 
 @pytest.mark.parametrize("content", ["", "no JSON\n", "[1]\n", "{}\n", '{"table": 1}\n', "\x00\n"])
@@ -359,7 +367,7 @@ def test_a_file_that_is_no_table_is_refused_and_left_alone(tmp_path: Path, conte
     path.write_text(content)
 
     with pytest.raises(FileError, match="is not a latency table, or its first line is broken"):
-        read_table(path, "onnxruntime", 1)
+        read_table(path, DEFAULT, 1)
     assert path.read_text() == content
 
 
@@ -367,18 +375,18 @@ def test_tables_that_cannot_be_used_are_named_and_the_choice_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path))
-    write(table_path("onnxruntime", 1), known_table())
-    table_path("torch", 1).write_text("broken")
-    write(table_path("onnxruntime", 2), Table(conditions(threads=2)))
+    write(table_path(DEFAULT, 1), known_table())
+    table_path(Engine("torch"), 1).write_text("broken")
+    write(table_path(DEFAULT, 2), Table(conditions(threads=2)))
 
-    assert set(load_tables(["onnxruntime", "torch", "torch-compile"], 1)) == {"onnxruntime"}
+    assert set(load_tables([DEFAULT, Engine("torch"), Engine("torch-compile")], 1)) == {DEFAULT}
     assert "is not a latency table" in caplog.text
-    assert load_tables(["onnxruntime"], 2) == {}
+    assert load_tables([DEFAULT], 2) == {}
     assert "is unfinished" in caplog.text
 
 
 def test_the_file_is_named_by_what_it_depends_on(tmp_path: Path):
-    name = table_path("torch", 2, tmp_path).name
+    name = table_path(Engine("torch"), 2, tmp_path).name
 
     assert name == f"torch-{torch.__version__.split('+')[0]}-2t-{device()['fingerprint']}-v6.jsonl"
 
@@ -433,7 +441,7 @@ def test_killed_while_building_it_goes_on_and_measures_nothing_twice(tmp_path: P
     kept = [one for one in after if one.get("noisy") is False]
     keys = Counter(json.dumps(one.get("piece") or one["network"]) for one in kept)
     assert max(keys.values()) <= 4  # only what was measured in noise is measured again
-    table = read_table(path, "onnxruntime", 1)
+    table = read_table(path, DEFAULT, 1)
     assert table is not None
     assert len(table.networks) == 6
     assert all(0 < ms < 1000 for ms in [*table.pieces.values(), *table.networks.values()])
@@ -572,7 +580,7 @@ class FlakyTarget:
 class FlakyBench:
     """A process that crashes when "gone" is loaded."""
 
-    def __init__(self, runtime: str, threads: int): ...
+    def __init__(self, engine: Engine, threads: int): ...
 
     def __enter__(self) -> FlakyBench:
         return self
@@ -594,7 +602,7 @@ def test_a_piece_at_which_the_process_crashes_is_left_out(
     names = {one: "fine", two: "gone", three: "tires", four: "also fine"}
 
     files = [(build._Item("piece", piece), Path(name)) for piece, name in names.items()]
-    timed = list(build._time(files, [Path("a"), Path("b")], "onnxruntime", 1))
+    timed = list(build._time(files, [Path("a"), Path("b")], DEFAULT, 1))
 
     # The two references take a millisecond each.
     expected = [
@@ -636,7 +644,7 @@ def test_what_is_converted_ahead_of_its_chunk_is_kept_for_it(
     monkeypatch.setattr(build, "_CHUNK", 4)
     some = [build._Item("piece", piece) for piece in pieces(get_arch("mobilenet_v2"))[:10]]
 
-    timed = [item for item, _ in build._measure(some, "onnxruntime", threads)]
+    timed = [item for item, _ in build._measure(some, DEFAULT, threads)]
 
     assert timed == some
     assert len(loaded) == 10 + 3 * 3  # three references a chunk
@@ -657,7 +665,7 @@ def test_a_whole_network_that_cannot_be_converted_ends_the_building(
     network = build._Item("network", get_arch("mobilenet_v2"))
 
     with pytest.raises(ConversionError, match=r"mobilenet_v2_1\.0_224: its converter broke"):
-        list(build._measure([network], "onnxruntime", 1))
+        list(build._measure([network], DEFAULT, 1))
 
 
 def test_no_more_is_taken_ahead_than_was_asked_for():

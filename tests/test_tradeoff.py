@@ -13,8 +13,10 @@ import pytest
 from mobilenets.archs import Arch
 from mobilenets.choosing.candidate import Candidate, candidates
 from mobilenets.choosing.choice import predict_all
-from mobilenets.deliver.tradeoff import pareto, to_json, write_tradeoff
+from mobilenets.deliver.tradeoff_page import pareto, to_json, write_tradeoff
 from mobilenets.measuring.latency import Latency
+from mobilenets.runtimes import DEFAULT, Engine
+from tests.test_choose import FAST as OPENVINO
 from tests.test_choose import FakeDevice
 from tests.test_table import known_table, network_ms
 
@@ -39,10 +41,10 @@ def test_the_front_holds_what_nothing_beats():
 class TwoDevices(FakeDevice):
     """In "slow" everything takes three times as long."""
 
-    def __call__(self, archs: Sequence[Arch], runtime: str) -> list[Latency]:
-        factor = 3 if runtime == "openvino" else 1
+    def __call__(self, archs: Sequence[Arch], engine: Engine) -> list[Latency]:
+        factor = 3 if engine.runtime == "openvino" else 1
         return [
-            Latency((factor * self.ms(arch),) * 10, 1, runtime, "1", 1, "fp32", 1, "fake")
+            Latency((factor * self.ms(arch),) * 10, 1, engine.runtime, "1", 1, "fp32", 1, "fake")
             for arch in archs
         ]
 
@@ -50,7 +52,7 @@ class TwoDevices(FakeDevice):
 def test_all_networks_are_priced_in_each_runtime():
     device = TwoDevices()
 
-    pools = predict_all(classes=10, runtimes=["onnxruntime", "openvino"], measure=device)
+    pools = predict_all(classes=10, engines=[DEFAULT, OPENVINO], measure=device)
 
     assert [len(pool) for pool in pools] == [len(candidates(10))] * 2
     for pool, factor in zip(pools, (1, 3), strict=True):
@@ -59,12 +61,12 @@ def test_all_networks_are_priced_in_each_runtime():
 
 
 def test_integers_are_a_front_of_their_own_and_no_table_is_promised_for_them(tmp_path: Path):
-    runtimes = ["onnxruntime", "onnxruntime-int8"]
-    pools = predict_all(classes=10, runtimes=runtimes, measure=FakeDevice())
+    engines = [DEFAULT, Engine("onnxruntime", "int8")]
+    pools = predict_all(classes=10, engines=engines, measure=FakeDevice())
 
     page = write_tradeoff(pools, {}, tmp_path / "tradeoff.html", threads=1).read_text()
 
-    assert [one["runtime"] for one in to_json(pools)] == runtimes
+    assert [one["runtime"] for one in to_json(pools)] == ["onnxruntime", "onnxruntime-int8"]
     assert "1 thread, batch 1, fp32 and int8, on" in page
     assert "mobilenets table --runtime onnxruntime" in page
     assert "mobilenets table --runtime onnxruntime-int8" not in page
@@ -74,21 +76,21 @@ def test_integers_are_a_front_of_their_own_and_no_table_is_promised_for_them(tmp
 
 
 def test_a_table_prices_without_measuring():
-    (pool,) = predict_all(tables={"onnxruntime": known_table()}, measure=refuse)
+    (pool,) = predict_all(tables={DEFAULT: known_table()}, measure=refuse)
 
     assert all(
         one.predicted_ms == pytest.approx(network_ms(one.arch), rel=0.15) for one in pool[::50]
     )
 
 
-def refuse(archs: Sequence[Arch], runtime: str) -> list[Latency]:
+def refuse(archs: Sequence[Arch], engine: Engine) -> list[Latency]:
     raise AssertionError("nothing is to be measured")
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    tables = {"onnxruntime": known_table(held_out_factor=1.25)}
-    pools = predict_all(runtimes=["openvino", "onnxruntime"], measure=TwoDevices(), tables=tables)
+    tables = {DEFAULT: known_table(held_out_factor=1.25)}
+    pools = predict_all(engines=[OPENVINO, DEFAULT], measure=TwoDevices(), tables=tables)
     path = tmp_path_factory.mktemp("tradeoff") / "tradeoff.html"
     return write_tradeoff(pools, tables, path, threads=1).read_text()
 

@@ -185,7 +185,7 @@ def test_fine_tuning_starts_from_the_given_weights(digits: Images, tmp_path: Pat
     name = "rows.1.depthwise.conv.weight"
     near = (checkpoint.weights[name] - start.weights[name]).norm() / start.weights[name].norm()
     assert near < 0.2
-    assert checkpoint.weights["rows.15.linear.weight"].shape[0] == 10
+    assert checkpoint.weights["head.classifier.linear.weight"].shape[0] == 10
 
 
 def test_a_start_of_another_width_is_refused(digits: Images, tmp_path: Path):

@@ -185,7 +185,9 @@ def test_a_disk_that_is_full_is_a_sentence_and_the_same_command_goes_on(data: Pa
 
 def test_a_learning_rate_the_user_gives_is_the_one_that_trains(data: Path):
     """Though batches are smaller than the recipe's for so few images."""
-    given = Training(NAME, data, limits=Limits(learning_rate=0.01)).recipe_for(load_images(data))
+    job = Training(NAME, data, limits=Limits(learning_rate=0.01))
+
+    given = job.how.recipe_for(load_images(data), job.limits)
 
     assert given.batch_size == 16
     assert given.learning_rate == 0.01

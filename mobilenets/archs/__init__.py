@@ -6,6 +6,12 @@ import re
 from dataclasses import replace
 from difflib import get_close_matches
 
+from mobilenets.archs.arch import Arch as Arch
+from mobilenets.archs.arch import ops as ops
+from mobilenets.archs.attach import with_head as with_head
+from mobilenets.archs.attach import with_lraspp as with_lraspp
+from mobilenets.archs.attach import with_raspp as with_raspp
+from mobilenets.archs.attach import with_ssdlite as with_ssdlite
 from mobilenets.archs.budget import Budget as Budget
 from mobilenets.archs.codec import digest as digest
 from mobilenets.archs.codec import from_json as from_json
@@ -20,11 +26,12 @@ from mobilenets.archs.edits import with_kernel as with_kernel
 from mobilenets.archs.edits import with_width as with_width
 from mobilenets.archs.edits import without_row as without_row
 from mobilenets.archs.edits import without_se as without_se
-from mobilenets.archs.ops import Op as Op
-from mobilenets.archs.ops import ops as ops
+from mobilenets.archs.heads import Classify as Classify
+from mobilenets.archs.heads import Head as Head
+from mobilenets.archs.op import Op as Op
+from mobilenets.archs.op import Resolution as Resolution
+from mobilenets.archs.op import Size as Size
 from mobilenets.archs.published import expected_top1 as expected_top1
-from mobilenets.archs.rows import RULES as RULES
-from mobilenets.archs.rows import Arch as Arch
 from mobilenets.archs.scale import at_resolution as at_resolution
 from mobilenets.archs.scale import keep_resolution as keep_resolution
 from mobilenets.archs.scale import widen as widen
@@ -36,6 +43,12 @@ from mobilenets.archs.v3 import (
     MOBILENET_V3_SMALL,
     MOBILENET_V3_SMALL_MINIMALISTIC,
 )
+from mobilenets.archs.v4 import (
+    MOBILENET_V4_CONV_LARGE,
+    MOBILENET_V4_CONV_MEDIUM,
+    MOBILENET_V4_CONV_SMALL,
+)
+from mobilenets.archs.width import RULES as RULES
 from mobilenets.errors import ArchError
 
 ARCHS: dict[str, Arch] = {
@@ -49,15 +62,20 @@ ARCHS: dict[str, Arch] = {
         MOBILENET_V3_SMALL,
         MOBILENET_V3_LARGE_MINIMALISTIC,
         MOBILENET_V3_SMALL_MINIMALISTIC,
+        MOBILENET_V4_CONV_SMALL,
+        MOBILENET_V4_CONV_MEDIUM,
+        MOBILENET_V4_CONV_LARGE,
     )
 }
 
 # Three dialects: ours and TF's, mobilenet_v2_1.0_224; timm's, mobilenetv3_small_050 (tf_: with
 # TensorFlow's padding); Keras', MobileNetV3Small. The width follows the family, then the size.
 _NAME = re.compile(
-    r"(?P<tf>tf_)?(?:mobilenet_?)?v(?P<generation>[123])_?(?P<size>large|small)?"
+    r"(?P<tf>tf_)?(?:mobilenet_?)?v(?P<generation>[1-4])_?"
+    r"(?P<size>(?:conv_)?(?:large|medium|small))?"
     r"(?:_?(?P<variant>minimal|minimalistic|conv|shallow))?"
-    r"(?:_(?P<percent>(?!096|128)[01][0-9][0-9])|_(?P<width>\d+\.\d*(?:e-?\d+)?))?(?:_(?P<resolution>\d+))?"
+    r"(?:_(?P<percent>(?!096|128)[01][0-9][0-9])|_(?P<width>\d+\.\d*(?:e-?\d+)?))?"
+    r"(?:_(?P<resolution>\d+(?:x\d+)?))?"
     r"(?:_(?P<rule>paper|timm|keras|torchvision))?(?:_os(?P<stride>\d+))?"
 )
 
@@ -67,7 +85,7 @@ def get_arch(
     *,
     width: float | None = None,
     rule: str | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     classes: int | None = None,
 ) -> Arch:
     """The network called `name`, at the given width, resolution and number of classes.
@@ -86,7 +104,7 @@ def get_arch(
     named_width = int(said[0]) / 100 if said[0] else float(said[1]) if said[1] else 1.0
     arch = widen(base, named_width if width is None else width, rule or match["rule"] or "paper")
     if resolution is None and match["resolution"]:
-        resolution = int(match["resolution"])
+        resolution = match["resolution"]
     if resolution is not None:
         arch = at_resolution(arch, resolution)
     if match["stride"]:
@@ -99,7 +117,7 @@ def get_arch(
 def at_width(arch: Arch, width: float) -> Arch:
     """The network of that name at another width, by the paper's rule, for the same images and
     classes: `arch` as it would be without its edits."""
-    base = at_resolution(widen(ARCHS[arch.name], width), arch.resolution)
+    base = replace(widen(ARCHS[arch.name], width), size=arch.size)
     return keep_resolution(base, arch.output_stride).with_classes(arch.classes)
 
 

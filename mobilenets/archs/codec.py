@@ -4,51 +4,54 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields
-from typing import Any
+from typing import Any, TypeVar
 
-from mobilenets.archs.rows import Arch, Bottleneck, Classifier, Conv, Dense, Pool, Row, Separable
+from mobilenets.archs.arch import Arch
+from mobilenets.archs.heads import Classify, Head, Pooled, Tap
+from mobilenets.archs.rows import ROWS, Row
+from mobilenets.archs.segmentation import LRASPP, RASPP, Pixelwise
+from mobilenets.archs.ssdlite import SSDLite
 from mobilenets.errors import ArchError
 
-_ROWS: dict[str, type[Row]] = {
-    "conv": Conv,
-    "separable": Separable,
-    "bottleneck": Bottleneck,
-    "pool": Pool,
-    "dense": Dense,
-    "classifier": Classifier,
+_HEADS: Mapping[str, type[Head]] = {
+    "classify": Classify,
+    "pooled": Pooled,
+    "ssdlite": SSDLite,
+    "lraspp": LRASPP,
+    "raspp": RASPP,
+    "pixelwise": Pixelwise,
 }
-_LATER = {"skip": True, "se_act": "relu"}
-_NAMES = {row: name for name, row in _ROWS.items()}
+# Columns that came later are written only where they are set, so that files and digests written
+# before stay as they are.
+_LATER = {"skip": True, "se_act": "relu", "dilation": 1}
+Part = TypeVar("Part", Row, Head)
 
 
 def to_json(arch: Arch) -> dict[str, Any]:
-    """`arch` as a JSON object; every row says what it is under "row"."""
-    rows = [{"row": _NAMES[type(row)], **_columns(row)} for row in arch.rows]
+    """`arch` as a JSON object; every row says what it is under "row", the head under "head"."""
     return {
         **{field.name: getattr(arch, field.name) for field in fields(Arch)},
-        "rows": rows,
+        "rows": [_said("row", ROWS, row) for row in arch.rows],
+        "head": None if arch.head is None else _said("head", _HEADS, arch.head),
+        "size": arch.size.written,
         "width": float(arch.width),  # 1 and 1.0 are one network, with one digest
-    }
-
-
-def _columns(row: Row) -> dict[str, Any]:
-    """The row's columns; those that came later only where they are set, so that files and digests
-    written before stay as they are."""
-    return {
-        name: value
-        for name, value in asdict(row).items()
-        if name not in _LATER or value != _LATER[name]
     }
 
 
 def from_json(value: Any) -> Arch:
     """The arch of a JSON object; raises `ArchError` that names what is wrong with it."""
+    if isinstance(value, dict) and "head" not in value and isinstance(value.get("rows"), list):
+        value = _with_head(value)
     known = _known_fields(value, Arch, "architecture")
     if not isinstance(known["rows"], list):
         raise ArchError(f"architecture: rows must be a list, got {type(known['rows']).__name__}")
-    rows = tuple(_row(index, row) for index, row in enumerate(known["rows"]))
-    return Arch(**{**known, "rows": rows})
+    rows = tuple(_read("row", ROWS, row, f"row {at}") for at, row in enumerate(known["rows"]))
+    head = known.get("head")
+    if head is not None:
+        head = _read("head", _HEADS, head, "the head")
+    return Arch(**{**known, "rows": rows, "head": head})
 
 
 def digest(arch: Arch) -> str:
@@ -57,14 +60,32 @@ def digest(arch: Arch) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _row(index: int, value: Any) -> Row:
-    if not isinstance(value, dict) or str(value.get("row")) not in _ROWS:
-        raise ArchError(
-            f"architecture: row {index} must be one of {', '.join(_ROWS)}, got {value!r}"
-        )
-    kind = _ROWS[value["row"]]
-    columns = {key: column for key, column in value.items() if key != "row"}
-    return kind(**_known_fields(columns, kind, f"architecture: row {index}"))
+def _said(key: str, kinds: Mapping[str, type[Part]], part: Part) -> dict[str, Any]:
+    name = next(name for name, kind in kinds.items() if kind is type(part))
+    columns = asdict(part)  # type: ignore[call-overload]
+    return {key: name} | {
+        name: value
+        for name, value in columns.items()
+        if name not in _LATER or value != _LATER[name]
+    }
+
+
+def _read(key: str, kinds: Mapping[str, type[Part]], value: Any, where: str) -> Part:
+    if not isinstance(value, dict) or str(value.get(key)) not in kinds:
+        raise ArchError(f"architecture: {where} must be one of {', '.join(kinds)}, got {value!r}")
+    kind = kinds[value[key]]
+    columns = {name: _column(name, column) for name, column in value.items() if name != key}
+    return kind(**_known_fields(columns, kind, f"architecture: {where}"))
+
+
+def _column(name: str, value: Any) -> Any:
+    """JSON's lists are our tuples, and those under taps name tensors; what is neither is left for
+    `check` to name."""
+    if not isinstance(value, list):
+        return value
+    if name != "taps":
+        return tuple(value)
+    return tuple(Tap(*one) if isinstance(one, list) and len(one) == 2 else one for one in value)
 
 
 def _known_fields(value: Any, kind: type, where: str) -> dict[str, Any]:
@@ -80,3 +101,27 @@ def _known_fields(value: Any, kind: type, where: str) -> dict[str, Any]:
             f"unknown: {', '.join(unknown) or 'none'}; missing: {', '.join(missing) or 'none'}"
         )
     return value
+
+
+# ------------------------------------------------------------------ files written before heads were
+
+
+def _with_head(value: dict[str, Any]) -> dict[str, Any]:
+    """The same with a head: rows used to end in pool, dense and classifier, and a resolution and a
+    number of classes stood beside them."""
+    new = {name: one for name, one in value.items() if name not in ("classes", "dropout")}
+    if "resolution" in new:
+        new["size"] = new.pop("resolution")
+    kinds = [row.get("row") if isinstance(row, dict) else None for row in value["rows"]]
+    if "pool" not in kinds:
+        return new | {"head": None}
+    at = kinds.index("pool")
+    tail = {kind: row for kind, row in zip(kinds[at:], value["rows"][at:], strict=True)}
+    head: dict[str, Any] = {"head": "pooled"}
+    if "classifier" in tail:
+        dense = (
+            {"dense": tail["dense"]["out"], "act": tail["dense"]["act"]} if "dense" in tail else {}
+        )
+        head = {"head": "classify", **dense}
+        head |= {name: value[name] for name in ("classes", "dropout") if name in value}
+    return new | {"rows": value["rows"][:at], "head": head}

@@ -12,15 +12,15 @@ Conventions, and why (docs/costs.md argues with them):
 - Peak activation memory is the largest sum, over the layers in order, of all feature maps alive
   while a layer runs: its inputs, its output, and what a later layer still reads (a block's input
   waits for its addition). Additions and squeeze-and-excite's scaling write over their first input
-  (arXiv:1801.04381, section 5.1, for graphs that run in order).
+  (arXiv:1801.04381, section 5.1, for graphs that run in order), unless a head still reads it.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from mobilenets.archs.ops import Op, ops
-from mobilenets.archs.rows import Arch, Bottleneck, Pool, Separable
+from mobilenets.archs.arch import Arch, ops
+from mobilenets.archs.op import Op
 
 
 class Bytes(NamedTuple):
@@ -69,12 +69,12 @@ def cost(arch: Arch) -> Cost:
 
 def macs(op: Op) -> int:
     """Multiply-adds of one layer for one image: k^2 * c_in/groups * c_out * h * w."""
-    return weights(op) * op.out_size**2
+    return weights(op) * op.out_size.area
 
 
 def weights(op: Op) -> int:
     """Weights of one layer, without bias and batch norm."""
-    if op.kind not in ("conv", "linear"):
+    if not op.has_weights:
         return 0
     return op.kernel**2 * op.in_channels // op.groups * op.out_channels
 
@@ -96,8 +96,8 @@ def _live_values(walk: tuple[Op, ...]) -> list[int]:
     alive: dict[str, int] = {}
     live = []
     for index, op in enumerate(walk):
-        values = op.out_channels * op.out_size**2
-        in_place = op.kind in ("scale", "add")
+        values = op.out_channels * op.out_size.area
+        in_place = op.kind in ("scale", "add") and last_read[op.inputs[0]] == index
         live.append(sum(alive.values()) + (0 if in_place else values))
         alive[op.name] = values
         for name in op.inputs:
@@ -106,7 +106,9 @@ def _live_values(walk: tuple[Op, ...]) -> list[int]:
     return live
 
 
-def memory_by_size(arch: Arch, bytes_per_value: int = 2) -> dict[int, tuple[int, int]]:
+def memory_by_size(
+    arch: Arch, bytes_per_value: int = 2
+) -> dict[int | tuple[int, int], tuple[int, int]]:
     """The widest tensor that stands between two blocks at each feature map size: side in pixels ->
     (channels, bytes). Table 3 of arXiv:1801.04381, which counts 16-bit activations.
 
@@ -114,10 +116,13 @@ def memory_by_size(arch: Arch, bytes_per_value: int = 2) -> dict[int, tuple[int,
     nor do the full convolutions at both ends, which can be computed together with the block
     behind or the pool.
     """
-    last_of_row = {op.row: op for op in ops(arch) if op.row >= 0}
-    table: dict[int, tuple[int, int]] = {}
-    for row, op in last_of_row.items():
-        if isinstance(arch.rows[row], Separable | Bottleneck | Pool):
-            channels = max(op.out_channels, table.get(op.out_size, (0, 0))[0])
-            table[op.out_size] = (channels, channels * op.out_size**2 * bytes_per_value)
+    walk = ops(arch)
+    inside = (op for op in walk if op.row < len(arch.rows))
+    blocks = {op.row for op in inside if op.role in ("depthwise", "project")}
+    between = {op.row: op for op in walk if op.row in blocks}
+    table: dict[int | tuple[int, int], tuple[int, int]] = {}
+    for op in (*between.values(), *(op for op in walk if op.name == "head.pool")):
+        channels = max(op.out_channels, table.get(op.out_size.written, (0, 0))[0])
+        held = channels * op.out_size.area * bytes_per_value
+        table[op.out_size.written] = (channels, held)
     return table

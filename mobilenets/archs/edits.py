@@ -13,26 +13,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from mobilenets.archs.groups import Group, channel_groups, has_weights
-from mobilenets.archs.ops import Op, ops
-from mobilenets.archs.rows import (
-    Arch,
-    Bottleneck,
-    Classifier,
-    Conv,
-    Dense,
-    Pool,
-    Row,
-    Separable,
-    check_choice,
-)
+from mobilenets.archs.arch import Arch, ops
+from mobilenets.archs.checks import check_choice
+from mobilenets.archs.groups import Group, channel_groups
+from mobilenets.archs.heads import Head
+from mobilenets.archs.op import Op
+from mobilenets.archs.rows import Row
 from mobilenets.errors import ArchError
 
 EDITS = ("expand", "width", "kernel", "se", "row")
 
 
 class WidthGroup(NamedTuple):
-    """The rows whose outputs are one group of channels: a chain joined by additions, or one row."""
+    """The rows whose outputs are one group of channels: a chain joined by additions, or one row.
+    The head counts as the row behind the last (`Arch.parts`)."""
 
     rows: tuple[int, ...]
     channels: int
@@ -53,19 +47,17 @@ def with_width(arch: Arch, row: int, channels: int) -> Arch:
     `ArchError` where a block would gain or lose its expansion layer, or its addition to the input
     of the whole, and for a row without width.
     """
-    if isinstance(_row(arch, row), Pool | Classifier):
-        raise ArchError(f"row {row} of {arch.full_name} has no width of its own")
+    _part(arch, row)
     outputs = _outputs(arch)
-    group = next(group for group in channel_groups(arch) if row in _rows_made(group, outputs))
-    rows = list(arch.rows)
+    groups = (group for group in channel_groups(arch) if row in _rows_made(group, outputs))
+    group = next(groups, None)
+    if group is None:
+        raise ArchError(f"row {row} of {arch.full_name} has no width of its own")
+    edited = arch
     for maker in group.makers:
-        resized = rows[maker.row]
-        if maker in outputs:
-            assert isinstance(resized, Conv | Separable | Bottleneck | Dense)
-            rows[maker.row] = replace(resized, out=channels)
-        elif isinstance(resized, Bottleneck):  # its depthwise convolution: it does not expand
-            rows[maker.row] = replace(resized, expand=channels)
-    edited = _same_additions(arch, replace(arch, rows=tuple(rows)))
+        part = edited.parts[maker.row].with_channels(maker.part, channels)
+        edited = edited.with_part(maker.row, part)
+    edited = _same_additions(arch, edited)
     return _same_layers(arch, edited, f"row {row} of {arch.full_name} with {channels} channels")
 
 
@@ -75,41 +67,46 @@ def with_expand(arch: Arch, row: int, channels: int) -> Arch:
     Raises `ArchError` for a row without expansion layer, and for the count at which it would
     vanish: that of the block's input.
     """
-    block = _row(arch, row)
-    if not isinstance(block, Bottleneck) or not _has(arch, row, "expand"):
+    block = _part(arch, row)
+    if not _layers(arch, row, "expand"):
         raise ArchError(
             f"row {row} of {arch.full_name} has no expansion layer; its width is for `with_width`"
         )
-    edited = _with_row(arch, row, replace(block, expand=channels))
+    edited = arch.with_part(row, block.with_channels("expand", channels))
     return _same_layers(arch, edited, f"row {row} of {arch.full_name} expanded to {channels}")
 
 
 def with_kernel(arch: Arch, row: int, kernel: int) -> Arch:
     """`arch` with another kernel, in pixels a side, in `row`: of its depthwise convolution, or of
     the full one."""
-    edited = _row(arch, row)
-    if not isinstance(edited, Conv | Separable | Bottleneck):
+    part = _part(arch, row)
+    if not isinstance(part, Row) or not getattr(part, "kernel", None):
         raise ArchError(f"row {row} of {arch.full_name} has no kernel")
-    return _with_row(arch, row, replace(edited, kernel=kernel))
+    edited = arch.with_part(row, part.with_columns(kernel=kernel))
+    return _same_layers(arch, edited, f"row {row} of {arch.full_name} with a kernel of {kernel!r}")
 
 
 def without_se(arch: Arch, row: int) -> Arch:
     """`arch` without squeeze-and-excite in the block `row`."""
-    block = _row(arch, row)
-    if not isinstance(block, Bottleneck) or not block.se:
+    part = _part(arch, row)
+    if not isinstance(part, Row) or not _layers(arch, row, "gate"):
         raise ArchError(f"row {row} of {arch.full_name} has no squeeze-and-excite")
-    return _with_row(arch, row, replace(block, se=False))
+    return arch.with_part(row, part.with_columns(se=False))
 
 
 def without_row(arch: Arch, row: int) -> Arch:
     """`arch` without the block `row`, which must add its input: without the block, the input
-    remains."""
-    _row(arch, row)
-    if not _has(arch, row, "add"):
+    remains. What the head taps stays."""
+    _part(arch, row)
+    if not _has_addition(arch, row):
         raise ArchError(
             f"row {row} of {arch.full_name} does not add its input, so nothing can stand for it"
         )
-    return replace(arch, rows=arch.rows[:row] + arch.rows[row + 1 :])
+    taps = () if arch.head is None else arch.head.taps
+    if row in (tap.row for tap in taps):
+        raise ArchError(f"the head of {arch.full_name} taps row {row}, which must stay")
+    head = arch.head and arch.head.without_row(row)
+    return replace(arch, rows=arch.rows[:row] + arch.rows[row + 1 :], head=head)
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,11 +144,17 @@ class Family:
             case _:
                 return without_row(self.arch, row)
 
+    def size_in(self, arch: Arch) -> int:
+        """What `at` sets, as `arch` has it: channels or kernel pixels."""
+        if self.kind == "width":
+            return next(one.channels for one in width_groups(arch) if one.rows == self.rows)
+        layers = _layers(arch, self.rows[0], "expand" if self.kind == "expand" else "depthwise")
+        return layers[-1].out_channels if self.kind == "expand" else layers[-1].kernel
+
     def _sizes(self) -> range:
         if self.kind in ("se", "row"):
             return range(1)
-        column = {"width": "out"}.get(self.kind, self.kind)
-        now: int = getattr(self.arch.rows[self.rows[0]], column)
+        now = self.size_in(self.arch)
         if self.kind == "kernel":
             return range(now - 2, 2, -2)
         return range((now - 1) // self.multiple * self.multiple, 0, -self.multiple)
@@ -179,36 +182,39 @@ def proposals(
 def _families(arch: Arch, multiple: int) -> Iterator[Family]:
     for group in width_groups(arch):
         yield Family(arch, "width", group.rows, multiple)
-    parts = {op.name for op in ops(arch)}
-    for index, row in enumerate(arch.rows):
-        if f"rows.{index}.expand" in parts:
+    for index in range(len(arch.rows)):
+        if _layers(arch, index, "expand"):
             yield Family(arch, "expand", (index,), multiple)
-        if isinstance(row, Separable | Bottleneck):
+        if _layers(arch, index, "depthwise") and getattr(arch.rows[index], "kernel", None):
             yield Family(arch, "kernel", (index,))
-        if isinstance(row, Bottleneck) and row.se:
+        if _layers(arch, index, "gate"):
             yield Family(arch, "se", (index,))
-        if f"rows.{index}.add" in parts:
+        if _has_addition(arch, index):
             yield Family(arch, "row", (index,))
 
 
-def _row(arch: Arch, row: int) -> Row:
-    if type(row) is not int or not 0 <= row < len(arch.rows):
-        raise ArchError(f"{arch.full_name} has rows 0 to {len(arch.rows) - 1}, got row {row!r}")
-    return arch.rows[row]
+def _part(arch: Arch, row: int) -> Row | Head:
+    if type(row) is not int or not 0 <= row < len(arch.parts):
+        raise ArchError(f"{arch.full_name} has rows 0 to {len(arch.parts) - 1}, got row {row!r}")
+    return arch.parts[row]
 
 
-def _with_row(arch: Arch, row: int, edited: Row) -> Arch:
-    return replace(arch, rows=(*arch.rows[:row], edited, *arch.rows[row + 1 :]))
+def _layers(arch: Arch, row: int, role: str) -> list[Op]:
+    """The row's layers of this role."""
+    return [op for op in ops(arch) if op.row == row and op.role == role]
 
 
-def _has(arch: Arch, row: int, part: str) -> bool:
-    return any(op.name == f"rows.{row}.{part}" for op in ops(arch))
+def _has_addition(arch: Arch, row: int) -> bool:
+    return any(op.row == row and op.kind == "add" for op in ops(arch))
 
 
 def _outputs(arch: Arch) -> frozenset[Op]:
-    """The layer of each row that makes its output; the logits have no width to choose."""
-    last = {op.row: op for op in ops(arch) if has_weights(op)}
-    return frozenset(op for row, op in last.items() if not isinstance(arch.rows[row], Classifier))
+    """The layer of each row that makes its output, and those of the head that others of it read;
+    what the network gives has no width to choose."""
+    walk = [op for op in ops(arch) if op.has_weights]
+    last = {op.row: op for op in walk if op.row < len(arch.rows)}
+    inner = (op for op in walk if op.row == len(arch.rows) and op.role == "dense")
+    return frozenset((*last.values(), *inner))
 
 
 def _rows_made(group: Group, outputs: frozenset[Op]) -> tuple[int, ...]:
@@ -219,9 +225,7 @@ def _rows_made(group: Group, outputs: frozenset[Op]) -> tuple[int, ...]:
 def _same_additions(arch: Arch, edited: Arch) -> Arch:
     before, after = ({op.row for op in ops(a) if op.kind == "add"} for a in (arch, edited))
     for index in after - before:
-        block = edited.rows[index]
-        assert isinstance(block, Bottleneck)
-        edited = _with_row(edited, index, replace(block, skip=False))
+        edited = edited.with_part(index, edited.rows[index].with_columns(skip=False))
     return edited
 
 
@@ -230,6 +234,6 @@ def _same_layers(arch: Arch, edited: Arch, what: str) -> Arch:
     for change, names in (("gain", after - before), ("lose", before - after)):
         if names:
             _, row, part = min(names).split(".", 2)
-            part = {"add": "addition", "expand": "expansion layer"}[part]
+            part = {"add": "addition", "expand": "expansion layer"}.get(part, part)
             raise ArchError(f"{what} would make row {row} {change} its {part}: take another count")
     return edited

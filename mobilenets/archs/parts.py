@@ -1,5 +1,4 @@
-"""A network cut into the pieces whose latencies add up: one row each, the rows after the feature
-maps (pool, dense layers, classifier) together.
+"""A network cut into the pieces whose latencies add up: one row each, and the head.
 
 The piece is the whole block with its activations, squeeze-and-excite and addition, because that is
 what runtimes fuse: sums over single convolutions were 35 % off, sums over blocks 4 %.
@@ -7,7 +6,10 @@ what runtimes fuse: sums over single convolutions were 35 % off, sums over block
 
 from __future__ import annotations
 
-from mobilenets.archs.rows import Arch, Pool, Row
+from mobilenets.archs.arch import Arch, backbone, tapped
+from mobilenets.archs.heads import Head
+from mobilenets.archs.op import FeatureMap
+from mobilenets.archs.rows import Row
 
 
 def pieces(arch: Arch) -> tuple[Arch, ...]:
@@ -16,27 +18,16 @@ def pieces(arch: Arch) -> tuple[Arch, ...]:
     What does not change a piece's latency (name, width, batch norm) is the same in all, so that
     equal rows on equal inputs are equal pieces, whatever network they come from.
     """
-    found = []
-    channels, size = arch.in_channels, arch.resolution
+    walk = backbone(arch)
+    at, found = walk[0].output, []
     for index, row in enumerate(arch.rows):
-        if isinstance(row, Pool):
-            found.append(_piece(arch.rows[index:], channels, size, arch))
-            break
-        found.append(_piece((row,), channels, size, arch))
-        channels = getattr(row, "out", channels)
-        size = -(-size // getattr(row, "stride", 1))
+        found.append(_piece((row,), None, at, arch.padding if row.stride > 1 else "symmetric"))
+        at = next(op for op in reversed(walk) if op.row == index).output
+    if arch.head is not None:
+        heads = arch.head.pieces(tapped(arch, walk))
+        found += [_piece((), head, at, "symmetric") for head, at in heads]
     return tuple(found)
 
 
-def _piece(rows: tuple[Row, ...], channels: int, size: int, arch: Arch) -> Arch:
-    strided = any(getattr(row, "stride", 1) > 1 for row in rows)
-    return Arch(
-        name="piece",
-        generation=1,
-        rows=rows,
-        resolution=size,
-        classes=arch.classes if len(rows) > 1 else 1,
-        in_channels=channels,
-        padding=arch.padding if strided else "symmetric",
-        dropout=0.0,
-    )
+def _piece(rows: tuple[Row, ...], head: Head | None, at: FeatureMap, padding: str) -> Arch:
+    return Arch("piece", 1, rows, head, at.size, in_channels=at.channels, padding=padding)

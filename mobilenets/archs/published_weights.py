@@ -3,15 +3,15 @@
 Each brings the conventions that its numbers need (width rule, batch norm's eps, padding) and the
 preprocessing it was evaluated with. `nn.pretrained` downloads and reads them.
 
-Covered: every V1, V2 and V3 classifier of the three libraries (facts: the installed packages' own
-metadata, held together by tests/test_weights_registry.py). Not covered, and why:
+Covered: every V1, V2, V3 and convolutional V4 classifier of the three libraries (facts: the
+packages' own metadata, held together by tests/test_weights_registry.py). Not covered, and why:
 
 - torchvision's quantised V2 and V3-Large: their files hold int8 modules of torch.ao, not weights.
 - torchvision's detection and segmentation weights: other heads.
 - Keras' V2 1.3 and 1.4 below 224 pixels: Keras makes up an address, and there is no file at it
   (keras-team/keras#16452). The 224 weights run at any resolution.
 - Keras' "no top" files: the same weights without the classifier.
-- MobileNetV4, MnasNet and EdgeTPU: no rows here yet.
+- MobileNetV4 with attention or anti-aliasing, MnasNet and EdgeTPU: no rows here.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from mobilenets.archs import ARCHS, at_resolution, get_arch
+from mobilenets.archs.arch import Arch
+from mobilenets.archs.op import Resolution, Size
 from mobilenets.archs.published import PUBLISHED_TOP1
-from mobilenets.archs.rows import Arch
 from mobilenets.archs.scale import widen
 from mobilenets.archs.variants import VARIANTS
 from mobilenets.errors import ArchError
@@ -81,8 +82,7 @@ class Published:
         known = VARIANTS.get(self.network)
         arch = widen(ARCHS[self.network], self.width, self.source) if known is None else known
         return replace(
-            at_resolution(arch, self.resolution),
-            classes=self.classes,
+            at_resolution(arch, self.resolution).with_classes(self.classes),
             bn_eps=self.bn_eps,
             bn_momentum=self.bn_momentum,
             padding=self.padding,
@@ -141,7 +141,7 @@ def _torchvision() -> Iterator[Published]:
 
 # timm.models.efficientnet and mobilenetv3: model -> our network, width.
 _V1, _V2 = "mobilenet_v1", "mobilenet_v2"
-_V3L, _V3S = "mobilenet_v3_large", "mobilenet_v3_small"
+_V3L, _V3S, _V4 = "mobilenet_v3_large", "mobilenet_v3_small", "mobilenet_v4_conv"
 _TIMM_NETWORKS = {
     "mobilenetv1_100": (_V1, 1.0),
     "mobilenetv1_100h": (f"{_V1}_100h", 1.0),
@@ -157,6 +157,10 @@ _TIMM_NETWORKS = {
     "mobilenetv3_small_050": (_V3S, 0.5),
     "mobilenetv3_small_075": (_V3S, 0.75),
     "mobilenetv3_small_100": (_V3S, 1.0),
+    "mobilenetv4_conv_small_050": (f"{_V4}_small", 0.5),
+    "mobilenetv4_conv_small": (f"{_V4}_small", 1.0),
+    "mobilenetv4_conv_medium": (f"{_V4}_medium", 1.0),
+    "mobilenetv4_conv_large": (f"{_V4}_large", 1.0),
     "tf_mobilenetv3_large_075": (_V3L, 0.75),
     "tf_mobilenetv3_large_100": (_V3L, 1.0),
     "tf_mobilenetv3_large_minimal_100": (f"{_V3L}_minimalistic", 1.0),
@@ -165,34 +169,46 @@ _TIMM_NETWORKS = {
     "tf_mobilenetv3_small_minimal_100": (f"{_V3S}_minimalistic", 1.0),
 }
 
-# timm's pretrained configurations; short side = floor(224 / crop_pct), 256 / crop_pct for 150d.
+# timm's pretrained configurations; the short side is floor(size / crop_pct).
 # Top-1 at the resolution of training: huggingface/pytorch-image-models, results-imagenet.csv.
 # fmt: off
 _TIMM = (
-    # model.tag                                    side  interpolation normalised   top-1
-    ("mobilenetv1_100.ra4_e3600_r224_in1k",         256, "bicubic",    _INCEPTION, 75.388),
-    ("mobilenetv1_100h.ra4_e3600_r224_in1k",        256, "bicubic",    _INCEPTION, 75.664),
-    ("mobilenetv1_125.ra4_e3600_r224_in1k",         248, "bicubic",    _INCEPTION, 76.920),
-    ("mobilenetv2_050.lamb_in1k",                   256, "bicubic",    _IMAGENET,  65.928),
-    ("mobilenetv2_100.ra_in1k",                     256, "bicubic",    _IMAGENET,  72.910),
-    ("mobilenetv2_110d.ra_in1k",                    256, "bicubic",    _IMAGENET,  75.056),
-    ("mobilenetv2_120d.ra_in1k",                    256, "bicubic",    _IMAGENET,  77.300),
-    ("mobilenetv2_140.ra_in1k",                     256, "bicubic",    _IMAGENET,  76.528),
-    ("mobilenetv3_large_100.miil_in21k",            256, "bilinear",   _RAW,       None),
-    ("mobilenetv3_large_100.miil_in21k_ft_in1k",    256, "bilinear",   _RAW,       77.920),
-    ("mobilenetv3_large_100.ra4_e3600_r224_in1k",   235, "bicubic",    _INCEPTION, 76.310),
-    ("mobilenetv3_large_100.ra_in1k",               256, "bicubic",    _IMAGENET,  75.784),
-    ("mobilenetv3_large_150d.ra4_e3600_r256_in1k",  269, "bilinear",   _INCEPTION, 80.994),
-    ("mobilenetv3_rw.rmsp_in1k",                    256, "bicubic",    _IMAGENET,  75.616),
-    ("mobilenetv3_small_050.lamb_in1k",             256, "bicubic",    _IMAGENET,  57.918),
-    ("mobilenetv3_small_075.lamb_in1k",             256, "bicubic",    _IMAGENET,  65.284),
-    ("mobilenetv3_small_100.lamb_in1k",             256, "bicubic",    _IMAGENET,  67.636),
-    ("tf_mobilenetv3_large_075.in1k",               256, "bilinear",   _INCEPTION, 73.442),
-    ("tf_mobilenetv3_large_100.in1k",               256, "bilinear",   _INCEPTION, 75.510),
-    ("tf_mobilenetv3_large_minimal_100.in1k",       256, "bilinear",   _INCEPTION, 72.270),
-    ("tf_mobilenetv3_small_075.in1k",               256, "bilinear",   _INCEPTION, 65.706),
-    ("tf_mobilenetv3_small_100.in1k",               256, "bilinear",   _INCEPTION, 67.922),
-    ("tf_mobilenetv3_small_minimal_100.in1k",       256, "bilinear",   _INCEPTION, 62.892),
+    # model.tag                                         size side interpolation normalised top-1
+    ("mobilenetv1_100.ra4_e3600_r224_in1k",             224, 256, "bicubic",  _INCEPTION, 75.388),
+    ("mobilenetv1_100h.ra4_e3600_r224_in1k",            224, 256, "bicubic",  _INCEPTION, 75.664),
+    ("mobilenetv1_125.ra4_e3600_r224_in1k",             224, 248, "bicubic",  _INCEPTION, 76.920),
+    ("mobilenetv2_050.lamb_in1k",                       224, 256, "bicubic",  _IMAGENET,  65.928),
+    ("mobilenetv2_100.ra_in1k",                         224, 256, "bicubic",  _IMAGENET,  72.910),
+    ("mobilenetv2_110d.ra_in1k",                        224, 256, "bicubic",  _IMAGENET,  75.056),
+    ("mobilenetv2_120d.ra_in1k",                        224, 256, "bicubic",  _IMAGENET,  77.300),
+    ("mobilenetv2_140.ra_in1k",                         224, 256, "bicubic",  _IMAGENET,  76.528),
+    ("mobilenetv3_large_100.miil_in21k",                224, 256, "bilinear", _RAW,       None),
+    ("mobilenetv3_large_100.miil_in21k_ft_in1k",        224, 256, "bilinear", _RAW,       77.920),
+    ("mobilenetv3_large_100.ra4_e3600_r224_in1k",       224, 235, "bicubic",  _INCEPTION, 76.310),
+    ("mobilenetv3_large_100.ra_in1k",                   224, 256, "bicubic",  _IMAGENET,  75.784),
+    ("mobilenetv3_large_150d.ra4_e3600_r256_in1k",      256, 269, "bilinear", _INCEPTION, 80.994),
+    ("mobilenetv3_rw.rmsp_in1k",                        224, 256, "bicubic",  _IMAGENET,  75.616),
+    ("mobilenetv3_small_050.lamb_in1k",                 224, 256, "bicubic",  _IMAGENET,  57.918),
+    ("mobilenetv3_small_075.lamb_in1k",                 224, 256, "bicubic",  _IMAGENET,  65.284),
+    ("mobilenetv3_small_100.lamb_in1k",                 224, 256, "bicubic",  _IMAGENET,  67.636),
+    ("mobilenetv4_conv_small.e1200_r224_in1k",          224, 256, "bicubic",  _IMAGENET,  73.450),
+    ("mobilenetv4_conv_small.e2400_r224_in1k",          224, 256, "bicubic",  _IMAGENET,  73.756),
+    ("mobilenetv4_conv_small.e3600_r256_in1k",          256, 269, "bicubic",  _INCEPTION, 74.534),
+    ("mobilenetv4_conv_small_050.e3000_r224_in1k",      224, 256, "bicubic",  _INCEPTION, 64.778),
+    ("mobilenetv4_conv_medium.e500_r224_in1k",          224, 235, "bicubic",  _IMAGENET,  79.092),
+    ("mobilenetv4_conv_medium.e500_r256_in1k",          256, 269, "bicubic",  _IMAGENET,  79.916),
+    ("mobilenetv4_conv_medium.e180_ad_r384_in12k",      384, 384, "bicubic",  _IMAGENET,  None),
+    ("mobilenetv4_conv_medium.e180_r384_in12k",         384, 384, "bicubic",  _IMAGENET,  None),
+    ("mobilenetv4_conv_medium.e250_r384_in12k",         384, 384, "bicubic",  _IMAGENET,  None),
+    ("mobilenetv4_conv_medium.e250_r384_in12k_ft_in1k", 384, 404, "bicubic",  _IMAGENET,  82.776),
+    ("mobilenetv4_conv_large.e500_r256_in1k",           256, 269, "bicubic",  _IMAGENET,  81.864),
+    ("mobilenetv4_conv_large.e600_r384_in1k",           384, 404, "bicubic",  _IMAGENET,  82.974),
+    ("tf_mobilenetv3_large_075.in1k",                   224, 256, "bilinear", _INCEPTION, 73.442),
+    ("tf_mobilenetv3_large_100.in1k",                   224, 256, "bilinear", _INCEPTION, 75.510),
+    ("tf_mobilenetv3_large_minimal_100.in1k",           224, 256, "bilinear", _INCEPTION, 72.270),
+    ("tf_mobilenetv3_small_075.in1k",                   224, 256, "bilinear", _INCEPTION, 65.706),
+    ("tf_mobilenetv3_small_100.in1k",                   224, 256, "bilinear", _INCEPTION, 67.922),
+    ("tf_mobilenetv3_small_minimal_100.in1k",           224, 256, "bilinear", _INCEPTION, 62.892),
 )
 # fmt: on
 
@@ -231,18 +247,17 @@ _TIMM_RELEASES = {
 
 
 def _timm() -> Iterator[Published]:
-    for name, short_side, interpolation, norm, top1 in _TIMM:
+    for name, size, short_side, interpolation, norm, top1 in _TIMM:
         model, tag = name.split(".")
         network, width = _TIMM_NETWORKS[model]
         tensorflow = model.startswith("tf_")
         yield Published(
             source="timm", model=model, tag=tag, network=network, width=width,
-            resolution=256 if model == "mobilenetv3_large_150d" else 224,
-            files=tuple(_timm_files(name)), short_side=short_side, interpolation=interpolation,
-            mean=norm[0], std=norm[1], top1=top1,
+            resolution=size, short_side=short_side, interpolation=interpolation,
+            files=tuple(_timm_files(name)), mean=norm[0], std=norm[1], top1=top1,
             bn_eps=1e-3 if tensorflow or model == "mobilenetv3_rw" else 1e-5, bn_momentum=0.1,
             padding="same" if tensorflow else "symmetric",
-            classes=11221 if tag == "miil_in21k" else 1000,
+            classes={"in12k": 11821, "in21k": 11221}.get(tag.rpartition("_")[2], 1000),
         )  # fmt: skip
 
 
@@ -312,7 +327,7 @@ def find_weights(
     network: str | Arch | None = None,
     *,
     width: float | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
 ) -> Published:
     """The checkpoint that `words` mean: a source (`timm`), a source and a tag (`timm:lamb_in1k`),
     or a checkpoint's whole name (`timm:mobilenetv2_110d.ra_in1k`), which needs no `network`.
@@ -327,7 +342,7 @@ def find_weights(
             raise ArchError(
                 f"{words} is published for several networks ({names}, ...): name the network"
             )
-        wanted = resolution or 224
+        wanted = Size.of(resolution or 224).side
     else:
         found, wanted = _of_network(found, words, network, width, resolution)
     return min(found, key=lambda one: (abs(one.resolution - wanted), -(one.top1 or 0)))
@@ -349,20 +364,21 @@ def _of_network(
     words: str,
     network: str | Arch,
     width: float | None,
-    resolution: int | None,
+    resolution: Resolution | None,
 ) -> tuple[list[Published], int]:
     """Those of one network, in our words or its publisher's; and the resolution it will see."""
     if isinstance(network, str):
         word = network.strip().lower()
         named = [one for one in found if word in (one.model, one.network) and word not in ARCHS]
         if named and width in (None, named[0].width):
-            return named, resolution or named[0].resolution
+            return named, Size.of(resolution or named[0].resolution).side
         network = get_arch(network, width=width, resolution=resolution)
     name, asked = network.name, network.width if width is None else width
     found = _those(found, lambda one: one.network == name, f"{words} for {name}")
     found = _those(found, lambda one: one.width == asked, f"{words} for {name} of width {asked:g}")
     # First strides of 1 keep the feature maps as large as a larger image would have them.
-    return found, (resolution or network.resolution) * 32 // network.output_stride
+    size = network.size if resolution is None else Size.of(resolution)
+    return found, size.side * 32 // network.output_stride
 
 
 def _is_called(one: Published, tag: str) -> bool:

@@ -1,23 +1,66 @@
-"""The rows of an architecture, and `Arch`: the paper's table as a frozen value.
+"""The rows of an architecture: one line of a paper's table each, as a frozen value.
 
-A row is one line of a paper's table. Nothing here computes: what the rows cost, run or become is
-a function of them (`ops`, `cost`, `scale`, `mobilenets.nn`).
+A row says its own layers, its narrower self and what it cannot be; whoever walks, widens or cuts a
+network asks the row or its layers, never what type it is. A new kind of row is a class and a name
+here, and a module in `nn.blocks`.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from math import inf, prod
+from typing import Any, Self
 
+from mobilenets.archs.checks import (
+    ACTIVATIONS,
+    check_choice,
+    check_count,
+    check_flag,
+    check_kernel,
+    check_stride,
+)
+from mobilenets.archs.op import FeatureMap, Op, conv, depthwise, elementwise, squeeze_excite
+from mobilenets.archs.width import Place, Width
 from mobilenets.errors import ArchError
 
-ACTIVATIONS = ("relu", "relu6", "hswish")
-PADDINGS = ("symmetric", "same")
-RULES = ("paper", "torchvision", "timm", "keras")
+
+class Row(ABC):
+    """What every row answers. All have `out` channels and a `stride`."""
+
+    __slots__ = ()
+    out: int
+    stride: int
+
+    @abstractmethod
+    def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
+        """Its layers in the order they run, each called `name` and its part; the last makes the
+        row's output. `at` is what it reads."""
+
+    @abstractmethod
+    def scaled(self, width: Width, place: Place) -> Row:
+        """Its narrower or wider self."""
+
+    @abstractmethod
+    def check(self, where: str) -> None:
+        """Raise `ArchError` for what cannot be."""
+
+    def with_channels(self, part: str, channels: int) -> Row:
+        """With another number of channels made by its layer `part` (`Op.part`); itself where that
+        follows from its input."""
+        column = {"": "out", "pointwise": "out", "project": "out"}.get(part)
+        return self if column is None else self.with_columns(out=channels)
+
+    def with_columns(self, **columns: Any) -> Self:
+        """With other values in some columns; raises `ArchError` for one that it does not have."""
+        missing = [name for name in columns if not hasattr(self, name)]
+        if missing:
+            raise ArchError(f"a {type(self).__name__} has no {', '.join(missing)}")
+        return replace(self, **columns)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True, slots=True)
-class Conv:
+class Conv(Row):
     """A full convolution with batch norm and activation."""
 
     kernel: int
@@ -25,9 +68,21 @@ class Conv:
     act: str
     stride: int = 1
 
+    def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
+        yield conv(name, at, self.out, kernel=self.kernel, stride=self.stride, act=self.act)
+
+    def scaled(self, width: Width, place: Place) -> Conv:
+        if place.first:
+            return replace(self, out=width.stem(self.out))
+        scale = width.last(self.out, place) if place.last else width.channels(self.out)
+        return replace(self, out=scale)
+
+    def check(self, where: str) -> None:
+        _check_window(where, self)
+
 
 @dataclass(frozen=True, slots=True)
-class Separable:
+class Separable(Row):
     """A depthwise separable convolution: depthwise, then pointwise, each with batch norm and
     activation (arXiv:1704.04861, fig. 3)."""
 
@@ -35,17 +90,31 @@ class Separable:
     out: int
     act: str
     stride: int = 1
+    dilation: int = 1
+
+    def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
+        op = _depthwise(f"{name}.depthwise", at, self)
+        yield op
+        yield conv(f"{name}.pointwise", op.output, self.out, act=self.act, role="pointwise")
+
+    def scaled(self, width: Width, place: Place) -> Separable:
+        scale = width.stem if place.first else width.channels
+        return replace(self, out=scale(self.out))
+
+    def check(self, where: str) -> None:
+        _check_window(where, self)
+        _check_dilation(where, self)
 
 
 @dataclass(frozen=True, slots=True)
-class Bottleneck:
+class Bottleneck(Row):
     """An inverted residual with a linear bottleneck: expand, depthwise, project (arXiv:1801.04381,
     fig. 4), with squeeze-and-excite after the depthwise where `se` (arXiv:1905.02244, fig. 4).
 
     `expand` is the number of expanded channels; where it equals the input's, there is no expansion
     layer. The input is added where stride is 1 and the channels agree, unless `skip` is False;
     `se_act` is the activation inside squeeze-and-excite. No paper sets these two, timm's
-    mobilenetv3_rw does.
+    mobilenetv3_rw does. `dilation` spreads the depthwise's window (atrous, for segmentation).
     """
 
     kernel: int
@@ -56,152 +125,186 @@ class Bottleneck:
     stride: int = 1
     skip: bool = True
     se_act: str = "relu"
+    dilation: int = 1
 
     def residual(self, c_in: int) -> bool:
         """Whether the input, of `c_in` channels, is added to the output."""
         return self.skip and self.stride == 1 and c_in == self.out
 
+    def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
+        block_in = at
+        if self.expand != at.channels:
+            op = conv(f"{name}.expand", at, self.expand, act=self.act, role="expand")
+            yield op
+            at = op.output
+        op = _depthwise(f"{name}.depthwise", at, self)
+        yield op
+        if self.se:
+            *gate, op = squeeze_excite(f"{name}.se", op.output, act=self.se_act)
+            yield from (*gate, op)
+        op = conv(f"{name}.project", op.output, self.out, role="project")
+        yield op
+        if self.residual(block_in.channels):
+            yield elementwise(f"{name}.add", "add", op.output, block_in)
+
+    def scaled(self, width: Width, place: Place) -> Bottleneck:
+        return replace(self, expand=width.expanded(self.expand, place), out=width.block(self.out))
+
+    def check(self, where: str) -> None:
+        _check_window(where, self)
+        _check_dilation(where, self)
+        check_count(f"{where}: expand", self.expand)
+        check_flag(f"{where}: se", self.se)
+        check_flag(f"{where}: skip", self.skip)
+        check_choice(f"{where}: se_act", self.se_act, ACTIVATIONS)
+
+    def with_channels(self, part: str, channels: int) -> Bottleneck:
+        if part == "project":
+            return replace(self, out=channels)
+        # Without an expansion layer the depthwise works on the input's channels.
+        return replace(self, expand=channels) if part in ("expand", "depthwise") else self
+
+
+def _depthwise(name: str, at: FeatureMap, row: Separable | Bottleneck) -> Op:
+    return depthwise(
+        name, at, kernel=row.kernel, stride=row.stride, dilation=row.dilation, act=row.act
+    )
+
+
+def _check_dilation(where: str, row: Separable | Bottleneck) -> None:
+    check_count(f"{where}: dilation", row.dilation)
+    if row.dilation > 1 and row.stride > 1:
+        raise ArchError(
+            f"{where}: dilation {row.dilation} stands in for a stride, which must be 1, "
+            f"got {row.stride}"
+        )
+
 
 @dataclass(frozen=True, slots=True)
-class Pool:
-    """Global average pooling."""
+class UniversalBottleneck(Row):
+    """A universal inverted bottleneck: depthwise, expand, depthwise, project (arXiv:2404.10518,
+    fig. 4). `start` and `kernel` are the kernels of the two depthwise convolutions, 0 where there
+    is none: an inverted bottleneck without the first, ConvNext-like without the second, a
+    feed-forward network without both.
 
-
-@dataclass(frozen=True, slots=True)
-class Dense:
-    """A fully connected layer with bias and activation, no batch norm ("conv2d 1x1, NBN")."""
-
-    out: int
-    act: str
-
-
-@dataclass(frozen=True, slots=True)
-class Classifier:
-    """Dropout and the last fully connected layer, to `Arch.classes` logits."""
-
-
-Row = Conv | Separable | Bottleneck | Pool | Dense | Classifier
-
-
-@dataclass(frozen=True, slots=True)
-class Arch:
-    """A network as a value: hashable, comparable, JSON-able (`archs.json`).
-
-    `name` is the table it came from; `width` and `rule` say how its channels were scaled, for the
-    reader: the rows are the truth. `generation` is the paper, 1, 2 or 3, whose conventions the
-    width rules follow. `bn_momentum` is PyTorch's: the weight of the new batch. `padding` is
-    "symmetric" (PyTorch) or "same" (TensorFlow). Rows that end without a Classifier are a piece of
-    a network: a backbone, or a block to be measured. Raises `ArchError` for what cannot be.
+    The stride sits on the last depthwise. The first has batch norm and no activation. The input is
+    added where stride is 1 and the channels agree, unless `skip` is False.
     """
 
-    name: str
-    generation: int
-    rows: tuple[Row, ...]
-    resolution: int = 224
-    classes: int = 1000
-    in_channels: int = 3
-    width: float = 1.0
-    rule: str = "paper"
-    bn_eps: float = 1e-3
-    bn_momentum: float = 0.1
-    padding: str = "symmetric"
-    dropout: float = 0.2
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ArchError(f"an architecture's name must be a word, got {self.name!r}")
-        for field in ("generation", "resolution", "classes", "in_channels"):
-            _check_count(f"{self.name}: {field}", getattr(self, field))
-        for field in ("width", "bn_eps", "bn_momentum"):
-            _check_number(f"{self.name}: {field}", getattr(self, field), above=0)
-        if self.dropout != 0:
-            _check_number(f"{self.name}: dropout", self.dropout, above=0, below=1)
-        check_choice(f"{self.name}: padding", self.padding, PADDINGS)
-        check_choice(f"{self.name}: rule", self.rule, RULES)
-        for index, row in enumerate(self.rows):
-            _check_row(f"{self.name}: row {index}", row)
-        _check_order(self.name, self.rows)
+    start: int
+    kernel: int
+    expand: int
+    out: int
+    act: str
+    stride: int = 1
+    skip: bool = True
 
     @property
-    def is_classifier(self) -> bool:
-        """Whether it gives logits: its last row is a Classifier."""
-        return isinstance(self.rows[-1], Classifier)
+    def start_stride(self) -> int:
+        """The first depthwise convolution's."""
+        return 1 if self.kernel else self.stride
 
-    @property
-    def output_stride(self) -> int:
-        """Input pixels per pixel of the last feature map: 32 in all the papers' networks."""
-        return prod(getattr(row, "stride", 1) for row in self.rows)
+    def residual(self, c_in: int) -> bool:
+        """Whether the input, of `c_in` channels, is added to the output."""
+        return self.skip and self.stride == 1 and c_in == self.out
 
-    @property
-    def full_name(self) -> str:
-        """Name, width and resolution in one word, with the width rule and the output stride where
-        they are not the paper's; `get_arch` reads it back (width to six digits; classes, padding
-        and edited rows are not in the name)."""
-        word = f"{self.name}_{_decimal(self.width)}_{self.resolution}"
-        if self.rule != "paper":
-            word += f"_{self.rule}"
-        return word if self.output_stride == 32 else f"{word}_os{self.output_stride}"
+    def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
+        block_in = at
+        if self.start:
+            op = depthwise(f"{name}.start", at, kernel=self.start, stride=self.start_stride, act="")
+            yield op
+            at = op.output
+        op = conv(f"{name}.expand", at, self.expand, act=self.act, role="expand")
+        yield op
+        if self.kernel:
+            op = depthwise(
+                f"{name}.depthwise", op.output, kernel=self.kernel, stride=self.stride, act=self.act
+            )
+            yield op
+        yield from _projected(name, op.output, self, block_in)
 
-    def with_classes(self, classes: int) -> Arch:
-        """The same network with another number of classes."""
-        return replace(self, classes=classes)
+    def scaled(self, width: Width, place: Place) -> UniversalBottleneck:
+        return replace(self, expand=width.expanded(self.expand, place), out=width.block(self.out))
 
+    def check(self, where: str) -> None:
+        for column in ("start", "kernel"):
+            if getattr(self, column) != 0:
+                check_kernel(f"{where}: {column}", getattr(self, column))
+        if not (self.start or self.kernel) and self.stride != 1:
+            raise ArchError(f"{where}: a stride of {self.stride} needs a depthwise convolution")
+        _check_block(where, self)
 
-def _decimal(width: float) -> str:
-    text = f"{width:g}"
-    return text if "." in text or "e" in text else f"{text}.0"
-
-
-def _check_count(what: str, value: object) -> None:
-    if type(value) is not int or value < 1:
-        raise ArchError(f"{what} must be a whole number of at least 1, got {value!r}")
-
-
-def _check_number(what: str, value: object, *, above: float, below: float = inf) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not above < value < below:  # type: ignore[operator]
-        raise ArchError(f"{what} must be a number above {above} and below {below}, got {value!r}")
-
-
-def check_choice(what: str, value: object, choices: tuple[str, ...]) -> None:
-    """Raise `ArchError` unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ArchError(f"{what} must be one of {', '.join(choices)}, got {value!r}")
+    def with_channels(self, part: str, channels: int) -> UniversalBottleneck:
+        column = {"expand": "expand", "depthwise": "expand", "project": "out"}.get(part)
+        return self if column is None else self.with_columns(**{column: channels})
 
 
-def _check_row(where: str, row: Row) -> None:
-    if isinstance(row, Pool | Classifier):
-        return
+@dataclass(frozen=True, slots=True)
+class FusedBottleneck(Row):
+    """A fused inverted bottleneck: a full convolution that expands, project (arXiv:2404.10518,
+    section 4). The input is added where stride is 1 and the channels agree, unless `skip` is
+    False."""
+
+    kernel: int
+    expand: int
+    out: int
+    act: str
+    stride: int = 1
+    skip: bool = True
+
+    def residual(self, c_in: int) -> bool:
+        """Whether the input, of `c_in` channels, is added to the output."""
+        return self.skip and self.stride == 1 and c_in == self.out
+
+    def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
+        op = conv(
+            f"{name}.expand", at, self.expand, kernel=self.kernel, stride=self.stride,
+            act=self.act, role="expand",
+        )  # fmt: skip
+        yield op
+        yield from _projected(name, op.output, self, at)
+
+    def scaled(self, width: Width, place: Place) -> FusedBottleneck:
+        return replace(self, expand=width.expanded(self.expand, place), out=width.block(self.out))
+
+    def check(self, where: str) -> None:
+        check_kernel(f"{where}: kernel", self.kernel)
+        _check_block(where, self)
+
+    def with_channels(self, part: str, channels: int) -> FusedBottleneck:
+        column = {"expand": "expand", "project": "out"}.get(part)
+        return self if column is None else self.with_columns(**{column: channels})
+
+
+def _projected(
+    name: str, at: FeatureMap, row: UniversalBottleneck | FusedBottleneck, block_in: FeatureMap
+) -> Iterator[Op]:
+    op = conv(f"{name}.project", at, row.out, role="project")
+    yield op
+    if row.residual(block_in.channels):
+        yield elementwise(f"{name}.add", "add", op.output, block_in)
+
+
+def _check_block(where: str, row: UniversalBottleneck | FusedBottleneck) -> None:
     check_choice(f"{where}: act", row.act, ACTIVATIONS)
-    _check_count(f"{where}: out", row.out)
-    if isinstance(row, Dense):
-        return
-    if type(row.kernel) is not int or row.kernel < 1 or row.kernel % 2 == 0:
-        raise ArchError(f"{where}: kernel must be odd (1, 3, 5, ...), got {row.kernel!r}")
-    if type(row.stride) is not int or row.stride not in (1, 2):
-        raise ArchError(f"{where}: stride must be 1 or 2, got {row.stride!r}")
-    if isinstance(row, Bottleneck):
-        _check_count(f"{where}: expand", row.expand)
-        if type(row.se) is not bool:
-            raise ArchError(f"{where}: se must be true or false, got {row.se!r}")
-        if type(row.skip) is not bool:
-            raise ArchError(f"{where}: skip must be true or false, got {row.skip!r}")
-        check_choice(f"{where}: se_act", row.se_act, ACTIVATIONS)
+    check_count(f"{where}: expand", row.expand)
+    check_count(f"{where}: out", row.out)
+    check_stride(f"{where}: stride", row.stride)
+    check_flag(f"{where}: skip", row.skip)
 
 
-def _check_order(name: str, rows: tuple[Row, ...]) -> None:
-    """Feature rows, then a Pool, any Dense rows, a Classifier: what is there, in this order."""
-    kinds = [type(row) for row in rows]
-    if not rows or kinds.count(Pool) > 1 or kinds.count(Classifier) > 1:
-        raise ArchError(f"{name}: rows may hold one Pool and one Classifier, and not nothing")
-    floors = [_FLOORS.get(kind, 0) for kind in kinds]
-    if floors != sorted(floors):
-        raise ArchError(
-            f"{name}: convolutions and blocks stand before Pool, Dense rows after it, "
-            "the Classifier last"
-        )
-    if floors[0] == 0 and floors[-1] > 1 and Pool not in kinds:
-        raise ArchError(f"{name}: a Pool must stand between the feature maps and Dense rows")
+def _check_window(where: str, row: Conv | Separable | Bottleneck) -> None:
+    check_choice(f"{where}: act", row.act, ACTIVATIONS)
+    check_count(f"{where}: out", row.out)
+    check_kernel(f"{where}: kernel", row.kernel)
+    check_stride(f"{where}: stride", row.stride)
 
 
-_FLOORS: dict[type, int] = {Pool: 1, Dense: 2, Classifier: 3}
+# What files call them (`archs.codec`).
+ROWS: Mapping[str, type[Row]] = {
+    "conv": Conv,
+    "separable": Separable,
+    "bottleneck": Bottleneck,
+    "universal_bottleneck": UniversalBottleneck,
+    "fused_bottleneck": FusedBottleneck,
+}

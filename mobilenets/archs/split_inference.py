@@ -15,7 +15,8 @@ Conventions, on top of those of `cost`:
 - Rows with squeeze-and-excite are computed whole. Their gate is a function of the means of all
   expanded channels, and stands before the projection: slices would need one pass for the means and
   a second one that computes every slice again, twice the MACs of expansion and depthwise.
-- V1's separable convolutions are computed whole: they expand nothing.
+- V1's separable convolutions are computed whole: they expand nothing. So is a depthwise convolution
+  that stands before the expansion.
 
 What t splits cost: no MACs. The input is read t times instead of once, the output is read and
 written t - 1 times more, and each call of a pointwise convolution has 1/t of the work, which keeps
@@ -27,10 +28,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import groupby
 
+from mobilenets.archs.arch import Arch, ops
 from mobilenets.archs.counts import Bytes, LayerCost, cost, memory_by_size
-from mobilenets.archs.ops import Op
-from mobilenets.archs.rows import Arch, Bottleneck, Row
+from mobilenets.archs.op import Op
 from mobilenets.errors import ArchError
+
+_BOTTLENECKS = (
+    ("expand", "depthwise", "project"),
+    ("depthwise", "project"),
+    ("expand", "project"),
+)
 
 
 def peak_with_splits(arch: Arch, splits: int) -> Bytes:
@@ -41,7 +48,7 @@ def peak_with_splits(arch: Arch, splits: int) -> Bytes:
     """
     _check_splits(arch, splits)
     rows = groupby(cost(arch).layers, key=lambda layer: layer.op.row)
-    peak = max(_row_peak(arch, row, tuple(layers), splits) for row, layers in rows)
+    peak = max(_row_peak(tuple(layers), splits) for _, layers in rows)
     return Bytes(4 * peak, 2 * peak, peak)
 
 
@@ -69,7 +76,8 @@ def largest_between_blocks(arch: Arch) -> Bytes:
 def _check_splits(arch: Arch, splits: int) -> None:
     if type(splits) is not int or splits < 1:
         raise ArchError(f"splits must be a whole number of at least 1, got {splits!r}")
-    widest = max((_sliceable_channels(row) for row in arch.rows), default=0)
+    rows = groupby(ops(arch), key=lambda op: op.row)
+    widest = max(_sliceable_channels(tuple(layers)) for _, layers in rows)
     if splits > max(widest, 1):
         raise ArchError(f"{arch.full_name} {_limit(widest)}, got {splits}")
 
@@ -82,29 +90,38 @@ def _limit(widest: int) -> str:
     )
 
 
-def _sliceable_channels(row: Row) -> int:
+def _sliceable_channels(row: Sequence[Op]) -> int:
     """Expanded channels of a row that can be computed in slices, 0 for one that cannot."""
-    return row.expand if isinstance(row, Bottleneck) and not row.se else 0
+    sliced = _sliced(row)
+    return sliced[0].out_channels if sliced else 0
 
 
-def _row_peak(arch: Arch, row: int, layers: Sequence[LayerCost], splits: int) -> int:
-    """The most values alive while one row runs; the image stands in row -1."""
-    whole = max(layer.live_values for layer in layers)
-    if row < 0 or not _sliceable_channels(arch.rows[row]):
-        return whole
-    return min(whole, _split_values([layer.op for layer in layers], splits))
+def _sliced(row: Sequence[Op]) -> Sequence[Op]:
+    """The layers of a row that can be computed in slices, the projection last; none of most."""
+    layers = [op for op in row if op.has_weights]
+    first = next((at for at, op in enumerate(layers) if op.role == "expand"), 0)
+    return layers[first:] if tuple(op.role for op in layers[first:]) in _BOTTLENECKS else ()
 
 
-def _split_values(block: Sequence[Op], splits: int) -> int:
-    """Values alive while a bottleneck's slice passes the depthwise: input, output, both slices."""
-    first, last = block[0], block[-1]
-    depthwise = next(op for op in block if op.name.endswith(".depthwise"))
-    slice_channels = -(-depthwise.out_channels // splits)
-    slice_in = 0 if first is depthwise else slice_channels * depthwise.in_size**2
-    slice_out = slice_channels * depthwise.out_size**2
+def _row_peak(layers: Sequence[LayerCost], splits: int) -> int:
+    """The most values alive while one row runs."""
+    live = [layer.live_values for layer in layers]
+    row = [layer.op for layer in layers]
+    sliced = _sliced(row)
+    if not sliced:
+        return max(live)
+    before = live[: row.index(sliced[0])]
+    return min(max(live), max(*before, _split_values(row, sliced, splits), 0))
+
+
+def _split_values(block: Sequence[Op], sliced: Sequence[Op], splits: int) -> int:
+    """Values alive while a slice passes: what the slices read, the output, a slice of each layer,
+    and the block's input where that is another tensor that waits for the addition."""
+    first, last = sliced[0], block[-1]
+    slice_channels = -(-first.out_channels // splits)
+    waits = last.kind == "add" and first is not block[0]
     return (
-        first.in_channels * first.in_size**2
-        + last.out_channels * last.out_size**2
-        + slice_in
-        + slice_out
+        first.in_channels * first.in_size.area
+        + last.out_channels * last.out_size.area * (2 if waits else 1)
+        + sum(slice_channels * op.out_size.area for op in sliced[:-1])
     )

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mobilenets.archs.rows import Arch, Classifier, Conv, Pool, Row, Separable
+from mobilenets.archs.arch import Arch
+from mobilenets.archs.heads import Classify
+from mobilenets.archs.rows import Conv, Separable
 
 RE6 = "relu6"
 
-# Table 1. A Separable row is the paper's pair "Conv dw / s", "Conv / s1".
+# Table 1. A Separable row is the paper's pair "Conv dw / s", "Conv / s1"; behind it come the pool
+# and the classifier, 7 x 7 x 1024.
 # fmt: off
-_ROWS = (
-    # kernel out  act  stride    input
-    Conv(     3,  32, RE6, 2),   # 224 x 224 x 3
+#         kernel out  act  stride       input
+_STEM = Conv(  3,  32, RE6, 2)   # 224 x 224 x 3
+_BLOCKS = (
     Separable(3,  64, RE6, 1),   # 112 x 112 x 32
     Separable(3, 128, RE6, 2),   # 112 x 112 x 64
     Separable(3, 128, RE6, 1),   # 56 x 56 x 128
@@ -30,26 +33,20 @@ _ROWS = (
     Separable(3, 512, RE6, 1),
     Separable(3, 1024, RE6, 2),  # 14 x 14 x 512
     Separable(3, 1024, RE6, 1),  # 7 x 7 x 1024
-    Pool(),                      # 7 x 7 x 1024
-    Classifier(),                # 1 x 1 x 1024
 )
 # fmt: on
 
-MOBILENET_V1 = Arch("mobilenet_v1", 1, _ROWS, dropout=0.001)
-
-
-def _full_convolution(row: Row) -> Row:
-    if isinstance(row, Separable):
-        return Conv(row.kernel, row.out, row.act, row.stride)
-    return row
+MOBILENET_V1 = Arch("mobilenet_v1", 1, (_STEM, *_BLOCKS), Classify(dropout=0.001))
 
 
 # Table 4, "Conv MobileNet": full convolutions in place of depthwise separable ones.
 MOBILENET_V1_CONV = replace(
-    MOBILENET_V1, name="mobilenet_v1_conv", rows=tuple(_full_convolution(row) for row in _ROWS)
+    MOBILENET_V1,
+    name="mobilenet_v1_conv",
+    rows=(_STEM, *(Conv(row.kernel, row.out, row.act, row.stride) for row in _BLOCKS)),
 )
 
 # Table 5, "Shallow MobileNet": the five layers of 14 x 14 x 512 removed.
 MOBILENET_V1_SHALLOW = replace(
-    MOBILENET_V1, name="mobilenet_v1_shallow", rows=_ROWS[:7] + _ROWS[12:]
+    MOBILENET_V1, name="mobilenet_v1_shallow", rows=(_STEM, *_BLOCKS[:6], *_BLOCKS[11:])
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from mobilenets.archs.rows import Arch, Bottleneck, Classifier, Conv, Pool
+from mobilenets.archs.arch import Arch
+from mobilenets.archs.rows import Bottleneck, Conv
 
 # Table 2: expansion factor t, output channels c, repeated n times, stride s of the first.
 # fmt: off
@@ -37,7 +38,5 @@ MOBILENET_V2 = Arch(
         Conv(3, 32, "relu6", 2),
         *_bottlenecks(32),
         Conv(1, 1280, "relu6"),
-        Pool(),
-        Classifier(),
     ),
 )

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mobilenets.archs.rows import Arch, Bottleneck, Classifier, Conv, Dense, Pool, Row
+from mobilenets.archs.arch import Arch
+from mobilenets.archs.heads import Classify
+from mobilenets.archs.rows import Bottleneck, Conv
 
 RE, HS = "relu", "hswish"
 SE, NO = True, False
@@ -34,10 +36,8 @@ _LARGE = (
     Bottleneck(5,    960,  160,  SE, HS, 1),    # 7 x 7 x 160
     Bottleneck(5,    960,  160,  SE, HS, 1),    # 7 x 7 x 160
     Conv(      1,          960,      HS),       # 7 x 7 x 160
-    Pool(),                                     # 7 x 7 x 960
-    Dense(                1280,      HS),       # 1 x 1 x 960
-    Classifier(),                               # 1 x 1 x 1280
 )
+_LARGE_HEAD = Classify(dense=1280, act=HS)      # 7 x 7 x 960, pooled
 
 # Table 2
 _SMALL = (
@@ -55,31 +55,26 @@ _SMALL = (
     Bottleneck(5,    576,   96,  SE, HS, 1),    # 7 x 7 x 96
     Bottleneck(5,    576,   96,  SE, HS, 1),    # 7 x 7 x 96
     Conv(      1,          576,      HS),       # 7 x 7 x 96
-    Pool(),                                     # 7 x 7 x 576
-    Dense(                1024,      HS),       # 1 x 1 x 576
-    Classifier(),                               # 1 x 1 x 1024
 )
+_SMALL_HEAD = Classify(dense=1024, act=HS)      # 7 x 7 x 576, pooled
 # fmt: on
 
-MOBILENET_V3_LARGE = Arch("mobilenet_v3_large", 3, _LARGE)
-MOBILENET_V3_SMALL = Arch("mobilenet_v3_small", 3, _SMALL)
+MOBILENET_V3_LARGE = Arch("mobilenet_v3_large", 3, _LARGE, _LARGE_HEAD)
+MOBILENET_V3_SMALL = Arch("mobilenet_v3_small", 3, _SMALL, _SMALL_HEAD)
 
 
-def _minimalistic(arch: Arch) -> Arch:
+def _minimalistic(arch: Arch, head: Classify) -> Arch:
     """The released "minimalistic" variant: same channels, 3x3 kernels, no squeeze-and-excite,
     ReLU everywhere (tensorflow/models, research/slim/nets/mobilenet/README.md)."""
+    stem, *blocks, last = (row.with_columns(act=RE) for row in arch.rows)
+    plain = (block.with_columns(kernel=3, se=False) for block in blocks)
     return replace(
         arch,
         name=f"{arch.name}_minimalistic",
-        rows=tuple(_minimalistic_row(row) for row in arch.rows),
+        rows=(stem, *plain, last),
+        head=replace(head, act=RE),
     )
 
 
-def _minimalistic_row(row: Row) -> Row:
-    if isinstance(row, Bottleneck):
-        return replace(row, kernel=3, se=False, act=RE)
-    return replace(row, act=RE) if isinstance(row, Conv | Dense) else row
-
-
-MOBILENET_V3_LARGE_MINIMALISTIC = _minimalistic(MOBILENET_V3_LARGE)
-MOBILENET_V3_SMALL_MINIMALISTIC = _minimalistic(MOBILENET_V3_SMALL)
+MOBILENET_V3_LARGE_MINIMALISTIC = _minimalistic(MOBILENET_V3_LARGE, _LARGE_HEAD)
+MOBILENET_V3_SMALL_MINIMALISTIC = _minimalistic(MOBILENET_V3_SMALL, _SMALL_HEAD)

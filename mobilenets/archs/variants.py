@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mobilenets.archs.rows import Arch, Bottleneck, Conv, Row
+from mobilenets.archs.arch import Arch, ops
+from mobilenets.archs.rows import Conv, Row
 from mobilenets.archs.scale import widen
 from mobilenets.archs.v1 import MOBILENET_V1
 from mobilenets.archs.v2 import MOBILENET_V2
@@ -26,30 +27,26 @@ def _repeat(arch: Arch, name: str, more: dict[int, int]) -> Arch:
 
 def _fixed_ends(arch: Arch) -> Arch:
     """V2 with the first 32 and the last 1280 channels of width 1.0."""
-    stem, first, *blocks, last, pool, classifier = arch.rows
-    assert isinstance(stem, Conv)
-    assert isinstance(first, Bottleneck)
-    assert isinstance(last, Conv)
-    ends = replace(stem, out=32), replace(first, expand=32), replace(last, out=1280)
-    return replace(arch, rows=(*ends[:2], *blocks, ends[2], pool, classifier))
+    stem, first, *blocks, last = arch.rows
+    ends = stem.with_columns(out=32), first.with_columns(expand=32), last.with_columns(out=1280)
+    return replace(arch, rows=(*ends[:2], *blocks, ends[2]))
 
 
 def _with_head_conv(arch: Arch, name: str) -> Arch:
     """V1 with a 1x1 convolution before the pool."""
-    *features, pool, classifier = arch.rows
-    head = Conv(1, 1024, "relu6")
-    return replace(arch, name=name, rows=(*features, head, pool, classifier))
+    return replace(arch, name=name, rows=(*arch.rows, Conv(1, 1024, "relu6")))
 
 
 def _rw(arch: Arch, name: str) -> Arch:
     """V3-Large whose first block has no addition, and with the block's own activation inside its
     squeeze-and-excite."""
+    walk = ops(arch)
+    gated = {op.row for op in walk if op.role == "gate"}
+    acts = {op.row: op.act for op in walk if op.is_depthwise and op.row in gated}
     rows = [
-        replace(row, se_act=row.act if row.se else "relu", skip=index > 1)
-        if isinstance(row, Bottleneck)
-        else row
-        for index, row in enumerate(arch.rows)
+        row.with_columns(se_act=acts[at]) if at in acts else row for at, row in enumerate(arch.rows)
     ]
+    rows[1] = rows[1].with_columns(skip=False)
     return replace(arch, name=name, rows=tuple(rows), rule="timm")
 
 

@@ -18,21 +18,12 @@ from mobilenets.archs import (
     widen,
 )
 from mobilenets.archs.budget import Use
-from mobilenets.archs.published import Expected
+from mobilenets.archs.published import FAMILIES, INT8_LOSS, WIDTHS, Expected
 from mobilenets.choosing.regress import features
 from mobilenets.errors import ArchError
 from mobilenets.measuring.latency import Latency
-from mobilenets.runtimes import is_int8
+from mobilenets.runtimes import DEFAULT, Engine
 
-# Hundredths of the width, over the range each paper publishes. V1's channels are not rounded to a
-# multiple of 8, and run up to five times slower where they are none: only the widths that are.
-WIDTHS = {
-    "mobilenet_v1": range(25, 101, 25),
-    "mobilenet_v2": range(35, 141, 5),
-    "mobilenet_v3_large": range(35, 126, 5),
-    "mobilenet_v3_small": range(35, 126, 5),
-}
-FAMILIES = tuple(WIDTHS)
 # fmt: off
 RESOLUTIONS = (
     16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256,
@@ -43,30 +34,21 @@ _MAP_4X4 = 128  # pixels at output stride 32 whose last feature map is 4 x 4
 # What a runtime's file has beside the weights, at most: bytes a layer, and bytes an output channel
 # (batch norm in ours, the other scales and zeros in int8).
 _BYTES = {
-    "torch": (700, 12),
-    "torch-compile": (700, 12),
-    "onnxruntime": (400, 0),
-    "onnxruntime-int8": (1800, 9),
-    "openvino": (9000, 0),
-    "openvino-int8": (20_500, 9),
-    "litert": (1600, 0),
-    "executorch": (700, 0),
-    "ncnn": (400, 0),
-}
-# ImageNet top-1 that 8-bit integers cost without training: V2's, V3-Large's and V3-Small's by NNCF
-# and PyTorch's PT2E (71.87 to 71.38, 74.05 to 73.5, 67.66 to 66.8), V1's by training in integers
-# (70.9 to 70.0). A prior as the accuracies are: what it costs is measured on the images.
-INT8_LOSS = {
-    "mobilenet_v1": 0.9,
-    "mobilenet_v2": 0.49,
-    "mobilenet_v3_large": 0.55,
-    "mobilenet_v3_small": 0.86,
+    Engine("torch"): (700, 12),
+    Engine("torch-compile"): (700, 12),
+    Engine("onnxruntime"): (400, 0),
+    Engine("onnxruntime", "int8"): (1800, 9),
+    Engine("openvino"): (9000, 0),
+    Engine("openvino", "int8"): (20_500, 9),
+    Engine("litert"): (1600, 0),
+    Engine("executorch"): (700, 0),
+    Engine("ncnn"): (400, 0),
 }
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A network that may be chosen, in a runtime, and what is known of it so far.
+    """A network that may be chosen, in an engine, and what is known of it so far.
 
     `features` are what its latency depends on (`regress.features`); `latency` is measured,
     `predicted_ms` guessed from the networks that were.
@@ -76,7 +58,7 @@ class Candidate:
     expected: Expected
     costs: Cost
     features: tuple[float, ...]
-    runtime: str = "onnxruntime"
+    engine: Engine = DEFAULT
     latency: Latency | None = None
     predicted_ms: float | None = None
 
@@ -96,14 +78,14 @@ class Candidate:
     @property
     def file_bytes(self) -> int:
         """An upper estimate of the artefact's file."""
-        return file_bytes(self.costs, self.runtime)
+        return file_bytes(self.costs, self.engine)
 
-    def in_runtime(self, runtime: str) -> Candidate:
-        """The same float network in another runtime; in 8-bit integers less is expected of it."""
-        if not is_int8(runtime):
-            return replace(self, runtime=runtime)
+    def in_engine(self, engine: Engine) -> Candidate:
+        """The same float network in another engine; in 8-bit integers less is expected of it."""
+        if not engine.is_int8:
+            return replace(self, engine=engine)
         top1 = self.expected.top1 - INT8_LOSS[self.arch.name]
-        return replace(self, runtime=runtime, expected=self.expected._replace(top1=top1))
+        return replace(self, engine=engine, expected=self.expected._replace(top1=top1))
 
     def spent(self) -> dict[str, float]:
         """What it spends on each limit of a `Budget`; latency only where it was measured."""
@@ -123,7 +105,7 @@ class Candidate:
         latency = self.latency
         return {
             **describe_arch(self.arch),
-            "runtime": self.runtime,
+            "runtime": str(self.engine),
             "expected_imagenet_top1": round(self.expected.top1, 2),
             "expected_source": self.expected.source,
             "macs": self.macs,
@@ -169,13 +151,12 @@ def price(arch: Arch) -> Candidate:
     return Candidate(arch=arch, expected=expected, costs=costs, features=features(costs))
 
 
-def file_bytes(costs: Cost, runtime: str = "onnxruntime") -> int:
+def file_bytes(costs: Cost, engine: Engine = DEFAULT) -> int:
     """An upper estimate of the artefact's file: the weights, the graph's nodes and names, and the
     description in its metadata."""
-    int8 = is_int8(runtime)
-    weights = costs.size_bytes.int8 if int8 else costs.size_bytes.fp32
+    weights = costs.size_bytes.int8 if engine.is_int8 else costs.size_bytes.fp32
     channels = (costs.size_bytes.int8 - costs.params) // 7  # a bias and a scale each (`archs.cost`)
-    layer, channel = _BYTES[runtime]
+    layer, channel = _BYTES[engine]
     return weights + layer * len(costs.layers) + channel * channels + 10_000
 
 

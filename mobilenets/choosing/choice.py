@@ -28,7 +28,7 @@ from mobilenets.measuring.latency import Latency
 from mobilenets.measuring.machine import device_name
 from mobilenets.measuring.quiet import in_quiet
 from mobilenets.measuring.target import Export, exported, measure_files
-from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.isolated import Exporter, export_isolated
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 class Choice:
     """The network chosen, all that were considered, and the limit that binds.
 
-    `candidates` are all networks in the chosen runtime, and those measured in other runtimes;
+    `candidates` are all networks in the chosen engine, and those measured in other engines;
     `considered` counts the networks.
     """
 
@@ -73,15 +73,15 @@ def choose(
     classes: int = 1000,
     image_size: int | None = None,
     threads: int = 1,
-    runtimes: Sequence[str] = ("onnxruntime",),
+    runtimes: Sequence[str | Engine] = (DEFAULT,),
     measure: Measure | None = None,
-    tables: Mapping[str, Table] | None = None,
+    tables: Mapping[Engine, Table] | None = None,
     families: Collection[str] | None = None,
 ) -> Choice:
-    """The network and runtime with the best expected accuracy that meet `budget` on this machine.
+    """The network and engine with the best expected accuracy that meet `budget` on this machine.
 
-    `measure` gives the latency of archs in a runtime; None measures them. `tables` predict it
-    where there is one for a runtime. Of several `runtimes`, one whose converter fails is left out
+    `measure` gives the latency of archs in an engine; None measures them. `tables` predict it
+    where there is one for an engine. Of several `runtimes`, one whose converter fails is left out
     with a warning. Only networks of `families` are considered (None: all). Raises `NoFitError`,
     which names the limit that binds and the nearest network, where nothing fits.
     """
@@ -94,25 +94,26 @@ def choose(
     ]
     with Exporter() as exporter:
         measure = measure or measured_whole(threads, exporter.export)
-        return _choose(everything, budget, measure, runtimes, tables or {})
+        engines = [Engine.parse(runtime) for runtime in runtimes]
+        return _choose(everything, budget, measure, engines, tables or {})
 
 
 def _choose(
     everything: list[Candidate],
     budget: Budget,
     measure: Measure,
-    runtimes: Sequence[str],
-    tables: Mapping[str, Table],
+    engines: Sequence[Engine],
+    tables: Mapping[Engine, Table],
 ) -> Choice:
-    in_each = {runtime: [one.in_runtime(runtime) for one in everything] for runtime in runtimes}
+    in_each = {engine: [one.in_engine(engine) for one in everything] for engine in engines}
     affordable = {one.arch for pool in in_each.values() for one in pool if _affordable(one, budget)}
     log.info(f"{len(affordable)} of {len(everything)} candidates fit by arithmetic")
     if not affordable:
         nearest = _nearest([one for pool in in_each.values() for one in pool], budget)
         raise _refusal(budget, _measured([nearest], measure))
     worth_asking = {
-        runtime: [one for one in pool if one.arch in affordable]
-        for runtime, pool in in_each.items()
+        engine: [one for one in pool if one.arch in affordable]
+        for engine, pool in in_each.items()
         if any(_affordable(one, budget) for one in pool)
     }
     pools = _search_all(worth_asking, budget, measure, tables)
@@ -120,11 +121,11 @@ def _choose(
     chosen = _best(measured, budget)
     if chosen is None:
         raise _refusal(budget, measured)
-    in_chosen = {one.arch: one for pool in pools for one in pool if one.runtime == chosen.runtime}
-    others = [one for one in measured if one.runtime != chosen.runtime]
+    in_chosen = {one.arch: one for pool in pools for one in pool if one.engine == chosen.engine}
+    others = [one for one in measured if one.engine != chosen.engine]
     return Choice(
         chosen=chosen,
-        candidates=(*(in_chosen.get(one.arch, one) for one in in_each[chosen.runtime]), *others),
+        candidates=(*(in_chosen.get(one.arch, one) for one in in_each[chosen.engine]), *others),
         considered=len(everything),
         binding_limit=LIMIT_NAMES[chosen.worst(budget).limit],
     )
@@ -138,7 +139,7 @@ def contenders(choice: Choice, budget: Budget, measure: Measure, count: int) -> 
     pool = [
         one
         for one in choice.candidates
-        if one.runtime == chosen.runtime
+        if one.engine == chosen.engine
         and budget.fits(**one.spent())
         and _fits(one.latency.p50_ms if one.latency else one.predicted_ms or 0, budget)
     ]
@@ -157,19 +158,19 @@ def predict_all(
     classes: int = 1000,
     image_size: int | None = None,
     threads: int = 1,
-    runtimes: Sequence[str] = ("onnxruntime",),
+    engines: Sequence[Engine] = (DEFAULT,),
     measure: Measure | None = None,
-    tables: Mapping[str, Table] | None = None,
+    tables: Mapping[Engine, Table] | None = None,
 ) -> list[list[Candidate]]:
-    """All candidates in each runtime with their predicted latency: from its table where there is
-    one, or else from few that are measured and the runtimes before. Raises ConversionError."""
+    """All candidates in each engine with their predicted latency: from its table where there is
+    one, or else from few that are measured and the engines before. Raises ConversionError."""
     measure = measure or measured_whole(threads)
     tables = tables or {}
     pools: list[list[Candidate]] = []
-    for runtime in _tables_first(runtimes, tables):
-        pool = [one.in_runtime(runtime) for one in candidates(classes, image_size)]
-        if runtime in tables:
-            pool = [replace(one, predicted_ms=tables[runtime].predict_ms(one.arch)) for one in pool]
+    for engine in _tables_first(engines, tables):
+        pool = [one.in_engine(engine) for one in candidates(classes, image_size)]
+        if engine in tables:
+            pool = [replace(one, predicted_ms=tables[engine].predict_ms(one.arch)) for one in pool]
         else:
             pool = _Search(pool, Budget(), measure, base=_guesses(pools), bar=None).seed()
         pools.append(pool)
@@ -181,8 +182,8 @@ def measured_whole(threads: int, export: Export = export_isolated) -> Measure:
     is then deleted. What was disturbed is measured again."""
     measure_quietly = in_quiet(partial(measure_files, threads=threads, seconds=1.0))
 
-    def measure_archs(archs: Sequence[Arch], runtime: str) -> list[Latency]:
-        with exported([(arch, runtime) for arch in archs], export) as files:
+    def measure_archs(archs: Sequence[Arch], engine: Engine) -> list[Latency]:
+        with exported([(arch, engine) for arch in archs], export) as files:
             return measure_quietly(files)
 
     return measure_archs
@@ -191,50 +192,50 @@ def measured_whole(threads: int, export: Export = export_isolated) -> Measure:
 def measured_once(path: Path, threads: int, export: Export = export_isolated) -> Measure:
     """`measured_whole`, with what was measured under the same conditions kept in `path`."""
 
-    def conditions(runtime: str) -> str:
-        return f"{device_name()}, {runtime} {check_runtime(runtime).version()}, {threads}"
+    def conditions(engine: Engine) -> str:
+        return f"{device_name()}, {engine} {check_runtime(engine).version()}, {threads}"
 
     return journalled(path, conditions, measured_whole(threads, export))
 
 
 def _search_all(
-    in_each: Mapping[str, list[Candidate]],
+    in_each: Mapping[Engine, list[Candidate]],
     budget: Budget,
     measure: Measure,
-    tables: Mapping[str, Table],
+    tables: Mapping[Engine, Table],
 ) -> list[list[Candidate]]:
-    """The candidates, which are the same networks in each runtime, the most promising measured.
+    """The candidates, which are the same networks in each engine, the most promising measured.
 
-    The later runtimes are predicted from the first, but for a factor, and asked only for what
-    promises no less than the best found so far. Raises ConversionError where no runtime is left.
+    The later engines are predicted from the first, but for a factor, and asked only for what
+    promises no less than the best found so far. Raises ConversionError where no engine is left.
     """
     pools: list[list[Candidate]] = []
     failure: ConversionError | None = None
-    for runtime in _tables_first(list(in_each), tables):
-        pool = in_each[runtime]
+    for engine in _tables_first(list(in_each), tables):
+        pool = in_each[engine]
         bar = _best([one for done in pools for one in done], budget)
         base = (
-            [tables[runtime].predict_ms(one.arch) for one in pool]
-            if runtime in tables
+            [tables[engine].predict_ms(one.arch) for one in pool]
+            if engine in tables
             else _guesses(pools)
         )
         try:
             pools.append(_Search(pool, budget, measure, base=base, bar=bar).run())
         except ConversionError as error:
-            log.warning(f"{error}; the choice goes on without {runtime}")
+            log.warning(f"{error}; the choice goes on without {engine}")
             failure = error
     if not pools and failure:
         raise failure
     return pools
 
 
-def _tables_first(runtimes: Sequence[str], tables: Mapping[str, Table]) -> list[str]:
-    """The other runtimes are predicted from the first."""
-    return sorted(runtimes, key=lambda name: name not in tables)
+def _tables_first(engines: Sequence[Engine], tables: Mapping[Engine, Table]) -> list[Engine]:
+    """The other engines are predicted from the first."""
+    return sorted(engines, key=lambda engine: engine not in tables)
 
 
 def _guesses(pools: list[list[Candidate]]) -> list[float] | None:
-    """What the first runtime took or is predicted to take."""
+    """What the first engine took or is predicted to take."""
     if not pools or any(one.predicted_ms is None for one in pools[0]):
         return None
     return [one.predicted_ms for one in pools[0] if one.predicted_ms is not None]
@@ -302,7 +303,7 @@ class _Search:
 
     def _next(self) -> list[Candidate]:
         """Unmeasured candidates that promise more than the best so far and are likely to fit; what
-        is as good as the best of another runtime may be faster in this one."""
+        is as good as the best of another engine may be faster in this one."""
         measured = sum(one.latency is not None for one in self._pool)
         best = _best(self._pool, self._budget)
         known = [_promise(one)[:2] for one in (best, self._bar) if one is not None]
@@ -322,14 +323,14 @@ class _Search:
         return sorted(unmeasured, key=lambda one: one.predicted_ms or 0)[:_ROUND]
 
     def _affordable(self) -> list[Candidate]:
-        """Those whose file and costs fit in this runtime; all are predicted, for others'."""
+        """Those whose file and costs fit in this engine; all are predicted, for others'."""
         return [one for one in self._pool if _affordable(one, self._budget)]
 
     def _measure_now(self, batch: list[Candidate]) -> None:
         done = {one.arch: one for one in _measured(batch, self._measure)}
         for one in done.values():
             ms = one.latency.p50_ms if one.latency else 0
-            log.info(f"{one.arch.full_name} in {one.runtime}: {ms:.3f} ms")
+            log.info(f"{one.arch.full_name} in {one.engine}: {ms:.3f} ms")
         self._pool = _predict([done.get(one.arch, one) for one in self._pool], self._features)
 
 
@@ -353,10 +354,10 @@ def _fits(ms: float, budget: Budget) -> bool:
 
 
 def _measured(batch: list[Candidate], measure: Measure) -> list[Candidate]:
-    """The batch, which is of one runtime, with its latencies."""
+    """The batch, which is of one engine, with its latencies."""
     if not batch:
         return []
-    latencies = measure([one.arch for one in batch], batch[0].runtime)
+    latencies = measure([one.arch for one in batch], batch[0].engine)
     return [replace(one, latency=ms) for one, ms in zip(batch, latencies, strict=True)]
 
 

@@ -6,7 +6,6 @@ images, and in minutes, a cheaper network may get further: it sees the images mo
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,13 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Arch
-from mobilenets.nn import Checkpoint
-from mobilenets.processes import group
 from mobilenets.runs.stages import Stages
-from mobilenets.tasks import TASKS, percent
+from mobilenets.tasks import percent
 from mobilenets.text import counted
 from mobilenets.train import Recipe
-from mobilenets.train.job import TRAINED, TrainingJob, seconds_in
+from mobilenets.train.job import TRAINING_STAGE, Trained, TrainingJob
 
 log = logging.getLogger(__name__)
 
@@ -78,18 +75,16 @@ def race(
 
 def train_lap(job: TrainingJob, number: int, share: float, folder: Path) -> Lap:
     """The lap of `job` for `share` of what a race may take: of its recipe's epochs, or of half its
-    minutes. Kept in `folder`: called again, what is done is not done again. Several processes train
-    together."""
+    minutes. Kept in `folder`: called again, what is done is not done again."""
     job = replace(job, recipe=_part(job, share))
-    stages = Stages(folder, first="trained")
-    stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder), together=True)
-    found = group.decided(lambda: _lap(job, number, folder))
-    if group.rank() == 0:
-        log.info(
-            f"{found.name}: loss {found.loss:.3f}, {TASKS[job.images.task].title} "
-            f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
-            f"{found.seconds:.0f} s"
-        )
+    stages = Stages(folder, first=TRAINING_STAGE.name)
+    trained = stages.run(TRAINING_STAGE, job.inputs(), lambda: job.run(folder))
+    found = _lap(job, number, trained)
+    log.info(
+        f"{found.name}: loss {found.loss:.3f}, {job.images.task.title} "
+        f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
+        f"{found.seconds:.0f} s"
+    )
     return found
 
 
@@ -110,7 +105,7 @@ def has_time(lap: Lap, recipe: Recipe) -> bool:
         return True
     epochs = lap.epochs * 60 * recipe.minutes / max(lap.seconds, 0.1)
     short = hurried(epochs, recipe.epochs)
-    if short and group.rank() == 0:
+    if short:
         log.info(
             f"{recipe.minutes:g} minutes are {epochs:.2g} of the recipe's {recipe.epochs} epochs: "
             "cheaper networks are tried as well"
@@ -126,14 +121,13 @@ def after(laps: Sequence[Lap], recipe: Recipe) -> Recipe:
     return replace(recipe, minutes=float(f"{max(left, (1 - _PART) * recipe.minutes):.3g}"))
 
 
-def _lap(job: TrainingJob, number: int, folder: Path) -> Lap:
-    with (folder / "metrics.csv").open(newline="") as file:
-        best = min(csv.DictReader(file), key=lambda row: float(row["holdout_loss"]))
+def _lap(job: TrainingJob, number: int, trained: Trained) -> Lap:
+    best = trained.best
     return Lap(
         name=job.arch.full_name,
         round=number,
-        epochs=Checkpoint.load(folder / "trained.safetensors").training["epochs"],
-        seconds=seconds_in(folder / "metrics.csv"),
+        epochs=trained.epochs,
+        seconds=trained.seconds,
         loss=float(best["holdout_loss"]),
-        score=float(best[f"holdout_{TASKS[job.images.task].metric}"]),
+        score=float(best[f"holdout_{job.images.task.metric}"]),
     )

@@ -30,16 +30,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import kendalltau
 
-from mobilenets.archs import Arch, cost, from_json, to_json
-from mobilenets.archs.ops import ops
+from mobilenets.archs import Arch, Size, cost, from_json, ops, to_json
+from mobilenets.archs.heads import Pooled
 from mobilenets.archs.parts import pieces
-from mobilenets.archs.rows import Bottleneck, Pool
 from mobilenets.choosing.regress import Floats, Prices, fit, fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.errors import ArchError, FileError, MeasureError
 from mobilenets.files import cache_folder
 from mobilenets.measuring.machine import device
-from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes import Engine, check_runtime
 
 CALIBRATION_NETWORKS = 48
 HELD_OUT_NETWORKS = 40
@@ -55,7 +54,7 @@ _NEAR = 0.8
 _LEAST_MS = 1e-3
 _FORMAT = 6  # of the file and the way of measuring; older files are left where they are
 # A call of the runtime that does next to nothing.
-EMPTY = Arch("piece", 1, (Pool(),), resolution=1, classes=1, in_channels=8, dropout=0.0)
+EMPTY = Arch("piece", 1, (), Pooled(), Size(1, 1), in_channels=8)
 log = logging.getLogger(__name__)
 
 
@@ -192,12 +191,12 @@ class Table:
         parts = pieces(arch)
         call = self.pieces.get(EMPTY, 0.0)
         inner = [ops(piece)[0] for piece in parts[1:]]
-        maps = [-(-op.out_channels // _BLOCK) * _BLOCK * op.out_size**2 for op in inner]
+        maps = [-(-op.out_channels // _BLOCK) * _BLOCK * op.out_size.area for op in inner]
         return _Sums(
             alone_ms=sum(max(self._piece_ms(piece) - call, 0.0) for piece in parts),
             carried=sum(maps),
             spilt=sum(max(values - _SPILL, 0) for values in maps),
-            squeezes=sum(isinstance(row, Bottleneck) and row.se for row in arch.rows),
+            squeezes=sum(op.role == "gate" for op in ops(arch)),
             weights=tuple(cost(piece).params for piece in parts),
         )
 
@@ -223,27 +222,27 @@ def held_out_networks() -> list[Arch]:
     return random_networks(HELD_OUT_NETWORKS, _HELD_OUT_SEED)
 
 
-def load_tables(runtimes: Iterable[str], threads: int) -> dict[str, Table]:
+def load_tables(engines: Iterable[Engine], threads: int) -> dict[Engine, Table]:
     """The finished tables of this machine; one that cannot be used is named in a warning."""
     found = {}
-    for runtime in runtimes:
+    for engine in engines:
         try:
-            table = read_table(table_path(runtime, threads), runtime, threads)
+            table = read_table(table_path(engine, threads), engine, threads)
             if table is not None and table.calibration:
-                found[runtime] = table
+                found[engine] = table
         except (FileError, MeasureError) as error:
             log.warning(f"{error}; choosing without it")
     return found
 
 
-def table_path(runtime: str, threads: int, folder: Path | None = None) -> Path:
+def table_path(engine: Engine, threads: int, folder: Path | None = None) -> Path:
     """Where the table of these conditions is kept."""
-    known = check_runtime(runtime)
-    name = f"{runtime}-{known.version()}-{threads}t-{device()['fingerprint']}-v{_FORMAT}.jsonl"
+    known = check_runtime(engine)
+    name = f"{engine}-{known.version()}-{threads}t-{device()['fingerprint']}-v{_FORMAT}.jsonl"
     return (folder or cache_folder() / "tables") / name
 
 
-def read_table(path: Path, runtime: str, threads: int) -> Table | None:
+def read_table(path: Path, engine: Engine, threads: int) -> Table | None:
     """The table in `path`, None where there is no file.
 
     Raises FileError for a file that is no table, or one of another device, runtime or threads. A
@@ -252,7 +251,7 @@ def read_table(path: Path, runtime: str, threads: int) -> Table | None:
     if not path.exists():
         return None
     first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
-    here = conditions_of(runtime, threads)
+    here = conditions_of(engine, threads)
     there = _parse_conditions(path, first)
     for key in ("fingerprint", "runtime", "runtime_version", "threads"):
         if there[key] != here[key]:
@@ -278,15 +277,15 @@ def read_table(path: Path, runtime: str, threads: int) -> Table | None:
     return table
 
 
-def conditions_of(runtime: str, threads: int) -> dict[str, Any]:
+def conditions_of(engine: Engine, threads: int) -> dict[str, Any]:
     """What the times of a table hold for."""
     here = device()
     return {
         "table": _FORMAT,
         "device": f"{here['cpu']}, {here['cores']} cores, {here['machine']}",
         "fingerprint": here["fingerprint"],
-        "runtime": runtime,
-        "runtime_version": check_runtime(runtime).version(),
+        "runtime": str(engine),
+        "runtime_version": check_runtime(engine).version(),
         "threads": threads,
     }
 

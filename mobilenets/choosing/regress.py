@@ -18,7 +18,7 @@ def features(costs: Cost) -> tuple[float, ...]:
     """Layers, MACs, values moved (the feature maps that layers read and write) and weights, each
     in a unit that takes about as long."""
     ops = [layer.op for layer in costs.layers]
-    moved = sum(op.in_channels * op.in_size**2 + op.out_channels * op.out_size**2 for op in ops)
+    moved = sum(op.in_channels * op.in_size.area + op.out_channels * op.out_size.area for op in ops)
     weights = costs.size_bytes.fp32 / 4
     return len(ops) / 1e3, costs.macs / 1e8, moved / 1e7, weights / 1e7
 
@@ -60,7 +60,7 @@ _ENOUGH = 20
 
 
 def _kind(piece: Arch) -> str:
-    row = piece.rows[0]
+    row = piece.parts[0]
     words = (getattr(row, "kernel", ""), getattr(row, "stride", ""), getattr(row, "se", ""))
     return " ".join(map(str, (type(row).__name__, *words)))
 

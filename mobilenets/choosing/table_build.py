@@ -37,8 +37,8 @@ from statistics import median
 from typing import NamedTuple, TypeVar
 
 from mobilenets.archs import Arch, at_resolution, get_arch, widen
+from mobilenets.archs.heads import Pooled
 from mobilenets.archs.parts import pieces
-from mobilenets.archs.rows import Pool
 from mobilenets.choosing.candidate import candidates
 from mobilenets.choosing.latency_table import (
     EMPTY,
@@ -55,7 +55,7 @@ from mobilenets.errors import ConversionError, MeasureError
 from mobilenets.measuring.latency import NOISY_WAIT, Bench, BenchTarget
 from mobilenets.measuring.loop import BURST_MS, SETTLE_MS, Turn, fill, is_slowed
 from mobilenets.processes.child import usable_cores
-from mobilenets.runtimes import check_runtime, is_int8
+from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 
 _REFERENCE_ROWS = 7
@@ -73,13 +73,12 @@ log = logging.getLogger(__name__)
 
 def _pooled(arch: Arch) -> Arch:
     """A feature map at the end goes into a global pool."""
-    ends_in_map = not any(isinstance(row, Pool) for row in arch.rows)
-    return replace(arch, rows=(*arch.rows, Pool())) if ends_in_map else arch
+    return replace(arch, head=Pooled()) if arch.head is None else arch
 
 
 def _reference(name: str) -> Arch:
     arch = at_resolution(widen(get_arch(name), 0.5), 128)
-    return _pooled(replace(arch, rows=arch.rows[:_REFERENCE_ROWS]))
+    return replace(arch, rows=arch.rows[:_REFERENCE_ROWS], head=Pooled())
 
 
 # The first rows of networks: every kind of layer, and few weights.
@@ -117,7 +116,11 @@ _SPANS = {"piece": _Span(1.0, 2.0), "network": _Span(SETTLE_MS, BURST_MS)}
 
 
 def build_table(
-    runtime: str, *, threads: int = 1, image_size: int | None = None, folder: Path | None = None
+    runtime: str | Engine,
+    *,
+    threads: int = 1,
+    image_size: int | None = None,
+    folder: Path | None = None,
 ) -> Table:
     """Measure what is not yet in the table of this machine, or was measured in noise; return it.
 
@@ -126,22 +129,23 @@ def build_table(
     out with a warning. Raises FileError for a file in its place that is no such table, and
     ConversionError for a whole network that the runtime cannot convert.
     """
-    check_runtime(runtime)
-    if is_int8(runtime):
+    engine = Engine.parse(runtime)
+    check_runtime(engine)
+    if engine.is_int8:
         raise MeasureError(
-            f"latency tables are of float networks, got {runtime}; without one, `choose` measures "
+            f"latency tables are of float networks, got {engine}; without one, `choose` measures "
             "more networks"
         )
-    path = table_path(runtime, threads, folder)
-    table = read_table(path, runtime, threads) or Table(conditions_of(runtime, threads))
+    path = table_path(engine, threads, folder)
+    table = read_table(path, engine, threads) or Table(conditions_of(engine, threads))
     wanted = _wanted(image_size)
     missing = [item for item in wanted for _ in range(item.times - table.quiet[item.arch])]
     random.Random(0).shuffle(missing)
     log.info(f"{len(wanted) - len(set(missing))} of {len(wanted)} timings are known, {path}")
     with _Writer(path, table) as writer:
-        for item, timing in _measure(missing, runtime, threads):
+        for item, timing in _measure(missing, engine, threads):
             writer.add(item, timing)
-    built = read_table(path, runtime, threads) or table
+    built = read_table(path, engine, threads) or table
     if built.noisy:
         log.warning(
             f"the machine was disturbed during {len(built.noisy)} of the measurements; the same "
@@ -189,41 +193,41 @@ class _Writer:
 
 
 def _measure(
-    missing: Sequence[_Item], runtime: str, threads: int
+    missing: Sequence[_Item], engine: Engine, threads: int
 ) -> Iterator[tuple[_Item, Timing]]:
     """Each with its timing, chunk by chunk."""
     if not missing:
         return
-    suffix = check_runtime(runtime).suffix
+    suffix = check_runtime(engine).suffix
     done = 0
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        references = _export_references(folder / "references", runtime)
+        references = _export_references(folder / "references", engine)
         # A folder a chunk: of the next one some may be converted when this one is done with.
         jobs = [
             Job(item.as_measured, folder / f"{at // _CHUNK}" / f"{at}{suffix}")
             for at, item in enumerate(missing)
         ]
-        with closing(_convert(jobs, runtime, threads)) as failures:
+        with closing(_convert(jobs, engine, threads)) as failures:
             for chunk in _chunks(list(zip(missing, jobs, strict=True)), _CHUNK):
                 ready = [
                     (item, job.path) for item, job in chunk if _converted(item, next(failures))
                 ]
-                yield from _time(ready, references, runtime, threads)
+                yield from _time(ready, references, engine, threads)
                 shutil.rmtree(chunk[0][1].path.parent, ignore_errors=True)
                 done += len(chunk)
                 log.info(f"{done} of {len(missing)} timings")
 
 
 def _convert(
-    jobs: Sequence[Job], runtime: str, threads: int
+    jobs: Sequence[Job], engine: Engine, threads: int
 ) -> Generator[ConversionError | None, None, None]:
     """Convert: up to a chunk ahead on the cores that do not measure, or between the chunks where
     all do."""
     free = usable_cores()[:-threads]
     if not free:
-        return try_exports(jobs, runtime)
-    return _ahead(try_exports(jobs, runtime, cores=free), _CHUNK)
+        return try_exports(jobs, engine)
+    return _ahead(try_exports(jobs, engine, cores=free), _CHUNK)
 
 
 def _ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, None]:
@@ -250,12 +254,12 @@ def _converted(item: _Item, failure: ConversionError | None) -> bool:
 
 
 def _time(
-    files: Sequence[tuple[_Item, Path]], references: Sequence[Path], runtime: str, threads: int
+    files: Sequence[tuple[_Item, Path]], references: Sequence[Path], engine: Engine, threads: int
 ) -> Iterator[tuple[_Item, Timing]]:
     """In one process, and in another without the file at which that crashed."""
     left = list(files)
     while left:
-        with Bench(runtime, threads) as bench:
+        with Bench(engine, threads) as bench:
             session = _Session(bench, references, left)
             try:
                 timings = session.timings()
@@ -366,10 +370,10 @@ def _p50_ms(turn: Turn) -> float:
     return median(turn.times_ns) / 1e6
 
 
-def _export_references(folder: Path, runtime: str) -> list[Path]:
-    suffix = check_runtime(runtime).suffix
+def _export_references(folder: Path, engine: Engine) -> list[Path]:
+    suffix = check_runtime(engine).suffix
     paths = [folder / f"{number}{suffix}" for number in range(len(REFERENCES))]
-    export_isolated([Job(*one) for one in zip(REFERENCES, paths, strict=True)], runtime)
+    export_isolated([Job(*one) for one in zip(REFERENCES, paths, strict=True)], engine)
     return paths
 
 

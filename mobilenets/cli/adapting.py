@@ -7,6 +7,7 @@ from typing import Any
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.cli.show import show_table
 from mobilenets.errors import MobileNetsError
+from mobilenets.tasks import figure
 
 _FIELD_OF = {option: field for field, option in LIMIT_NAMES.items()}
 
@@ -34,11 +35,12 @@ def show(record: dict[str, Any]) -> None:
         ],
     )  # fmt: skip
     start = record["start"]
+    title, before = figure(record, "_start")
+    _, after = figure(record, "_final")
     print(
         f"\n{record['priced_by']}  {describe(unit, start['price'])} to "
         f"{describe(unit, record['price'])}, "
         f"{100 * record['price'] / start['price']:.1f} % of the start\n"
-        f"top-1  {record['top1_start']:.2f} % to {record['top1_final']:.2f} % of the validation "
-        f"images\n"
+        f"{title}  {before} to {after} of the validation images\n"
         f"{record['artefact']}"
     )

@@ -6,14 +6,16 @@ Exit status: 0 done (and verified and within budget), 1 a user's mistake, 2 no n
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from mobilenets.archs import ARCHS, Budget, cost, get_arch
+from mobilenets.archs import ARCHS, Budget, cost, get_arch, with_head
 from mobilenets.cli.show import show_json, show_progress, show_table
 from mobilenets.errors import MobileNetsError, NoFitError
 from mobilenets.processes.openmp import spin_briefly
@@ -36,8 +38,10 @@ Trained = Annotated[
 ]
 TrainedOn = Annotated[str, typer.Argument(help="The images it was trained on.")]
 Width = Annotated[float | None, typer.Option(help="Channel multiplier.  [default: 1]")]
-Resolution = Annotated[int | None, typer.Option(help="Image side in pixels.  [default: 224]")]
-Classes = Annotated[int | None, typer.Option(help="Number of classes.  [default: 1000]")]
+Resolution = Annotated[
+    str | None,
+    typer.Option(help="Image side in pixels, or height x width: 512x1024.  [default: 224]"),
+]
 ImageSize = Annotated[
     int | None, typer.Option(help="Short side of your images, if below 224 pixels.")
 ]
@@ -130,7 +134,17 @@ def print_cost(
         str, typer.Option(help="Whose width rule: paper, torchvision, timm, keras.")
     ] = "paper",
     resolution: Resolution = None,
-    classes: Classes = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(help="Number of classes.  [default: 1000; ssdlite 91; lraspp, raspp 19]"),
+    ] = None,
+    head: Annotated[
+        str,
+        typer.Option(
+            help="What is made of its feature maps, as the papers have it: classify, ssdlite, "
+            "lraspp, raspp."
+        ),
+    ] = "classify",
     per_layer: Annotated[bool, typer.Option("--per-layer", help="Every layer.")] = False,
     splits: Annotated[
         int | None, typer.Option(help="Peak memory with bottlenecks in 1, 2, 4, ... slices.")
@@ -143,7 +157,8 @@ def print_cost(
     """
     from mobilenets.cli import costs
 
-    arch = get_arch(name, width=width, rule=rule, resolution=resolution, classes=classes)
+    arch = get_arch(name, width=width, rule=rule, resolution=resolution)
+    arch = with_head(arch, head, classes)
     if json:
         return show_json(costs.record(arch, splits=splits))
     return costs.show(arch, per_layer=per_layer, splits=splits)
@@ -193,10 +208,10 @@ def latency(
     """
     from mobilenets.cli import latencies
     from mobilenets.measuring.target import measure_targets
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.runtimes import parse_engines
 
     found = measure_targets(
-        targets, width=width, resolution=resolution, runtimes=runtime_names(runtime, int8=int8),
+        targets, width=width, resolution=resolution, engines=parse_engines(runtime, int8=int8),
         threads=threads,
     )  # fmt: skip
     return latencies.show(found, compared=compare, json=json)
@@ -238,31 +253,15 @@ def choose(
 
     Example: mobilenets choose --latency 5ms --params 4M
     """
-    from mobilenets.choosing.choice import choose as choose_network
-    from mobilenets.choosing.latency_table import load_tables
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.cli import choices
+    from mobilenets.commands.choose import Choosing
+    from mobilenets.commands.choose import choose as choose_network
+    from mobilenets.runtimes import parse_engines
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    names = runtime_names(runtime, int8=int8)
-    choice = choose_network(
-        budget, classes=classes, image_size=image_size, threads=threads,
-        runtimes=names, tables=load_tables(names, threads),
-    )  # fmt: skip
-    if json:
-        return show_json(choice.to_json())
-    header = ["network", "runtime", "expected top-1", "p50 ms", "MACs", "params", "file bytes"]
-    rows = [
-        [
-            one.arch.full_name, one.runtime, one.expected.top1,
-            one.latency and one.latency.p50_ms, one.macs, one.params, one.file_bytes,
-        ]
-        for one in choice.shortlist()
-    ]  # fmt: skip
-    show_table(header, rows)
-    chosen = choice.chosen
-    return print(
-        f"\nchosen: {chosen.arch.full_name} in {chosen.runtime}; {choice.binding_limit} binds"
-    )
+    engines = tuple(parse_engines(runtime, int8=int8))
+    choice = choose_network(Choosing(budget, engines, threads, classes, image_size))
+    return show_json(choice.to_json()) if json else choices.show(choice)
 
 
 @app.command()
@@ -288,25 +287,13 @@ def tradeoff(
 
     Example: mobilenets tradeoff --runtime onnxruntime,openvino
     """
-    page = out or Path(runs[0] if runs else "", "tradeoff.html")
-    if runs:
-        from mobilenets.deliver.member_page import read_family, write_family
+    from mobilenets.commands.tradeoff import Drawing
+    from mobilenets.commands.tradeoff import tradeoff as draw
+    from mobilenets.runtimes import parse_engines
 
-        family = read_family(runs[0], runs[1:])
-        write_family(family, page)
-        return show_json(family.to_json()) if json else print(page)
-    from mobilenets.choosing.choice import predict_all
-    from mobilenets.choosing.latency_table import load_tables
-    from mobilenets.deliver import tradeoff as pages
-    from mobilenets.runtimes import runtime_names
-
-    names = runtime_names(runtime, int8=int8)
-    tables = load_tables(names, threads)
-    pools = predict_all(
-        classes=classes, image_size=image_size, threads=threads, runtimes=names, tables=tables
-    )
-    pages.write_tradeoff(pools, tables, page, threads=threads)
-    return show_json(pages.to_json(pools)) if json else print(page)
+    engines = () if runs else tuple(parse_engines(runtime, int8=int8))
+    drawn = draw(Drawing(tuple(runs or ()), engines, threads, classes, image_size, out))
+    return show_json(drawn.record) if json else print(drawn.page)
 
 
 @app.command()
@@ -351,24 +338,22 @@ def fit(
 
     Example: mobilenets fit photos/ --latency 5ms
     """
+    from mobilenets.commands.fit import Fitting
     from mobilenets.commands.fit import fit as fit_network
-    from mobilenets.commands.fit import fit_adapted
-    from mobilenets.processes import group
-    from mobilenets.runtimes import runtime_names
+    from mobilenets.commands.fit_adapted import fit_adapted
+    from mobilenets.runtimes import parse_engines
     from mobilenets.train import How, Limits
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    words: dict[str, Any] = {
-        "out": out, "threads": threads, "seed": seed,
-        "runtimes": runtime_names(runtime, int8=int8),
-        "limits": Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
-        "how": How(weights, recipe, teacher, task, race),
-    }  # fmt: skip
+    job = Fitting(
+        data, budget, out=out, threads=threads, seed=seed,
+        engines=tuple(parse_engines(runtime, int8=int8)),
+        limits=Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
+        how=How(weights, recipe, teacher, task, race),
+    )  # fmt: skip
     if adapt:
-        return _show_adapted(fit_adapted(data, budget, **words), json=json)
-    run = fit_network(data, budget, **words)
-    if group.rank() > 0:
-        return None
+        return _show_adapted(fit_adapted(job), json=json)
+    run = fit_network(job)
     if json:
         show_json(run.summary)
     else:
@@ -425,15 +410,16 @@ def adapt(
     Example: mobilenets adapt runs/photos photos/ --macs 20M
     """
     from mobilenets.cli import adapting
-    from mobilenets.commands.adapt import Adaptation, adapt_member
+    from mobilenets.commands.adapt import Adaptation
     from mobilenets.commands.adapt import adapt as adapt_network
+    from mobilenets.commands.adapt_member import Member, adapt_member
     from mobilenets.prune import Settings, Workers
+    from mobilenets.runtimes import Engine
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
+    engine = Engine.parse(runtime)
     if member is not None:
-        record = adapt_member(
-            source, member, data, runtime=runtime, threads=threads, long_epochs=long_epochs
-        )
+        record = adapt_member(Member(source, member, data, engine, threads, long_epochs))
     else:
         settings = Settings(
             step=step, decay=decay, kinds=tuple(kinds.split(",")), importance=importance,
@@ -442,7 +428,7 @@ def adapt(
         )  # fmt: skip
         record = adapt_network(
             Adaptation(
-                source, data, budget, runtime=runtime, threads=threads, settings=settings,
+                source, data, budget, engine=engine, threads=threads, settings=settings,
                 long_epochs=long_epochs, workers=Workers(workers, ray), out=out,
             )
         )  # fmt: skip
@@ -473,8 +459,10 @@ def quantise(
     from mobilenets.cli import quantising
     from mobilenets.commands.quantize import Quantisation
     from mobilenets.commands.quantize import quantise as quantise_network
+    from mobilenets.runtimes import Engine
 
-    record = quantise_network(Quantisation(source, data, runtime, threads, drop, smaller, out))
+    engine = Engine.parse(runtime)
+    record = quantise_network(Quantisation(source, data, engine, threads, drop, smaller, out))
     show_json(record) if json else quantising.show(record)
     _end(record)
 
@@ -509,7 +497,6 @@ def train(
     Example: mobilenets train mobilenet_v2 photos/ --width 0.5 --weights timm
     """
     from mobilenets.commands.train import Training, train_named
-    from mobilenets.processes import group
     from mobilenets.tasks import figure
     from mobilenets.train import Limits
 
@@ -517,8 +504,6 @@ def train(
     record = train_named(
         Training(name, data, width, resolution, weights, recipe, teacher, limits, seed, out, task)
     )
-    if group.rank() > 0:
-        return None
     if json:
         return show_json(record)
     title, value = figure(record)
@@ -538,13 +523,11 @@ def evaluate(
 
     Example: mobilenets eval runs/digits/model.onnx digits
     """
-    from mobilenets.deliver import predictor as networks
+    from mobilenets.commands.evaluate import Evaluation
+    from mobilenets.commands.evaluate import evaluate as evaluate_network
 
-    network = networks.load(file)
-    score = networks.evaluate(network, networks.images_for(network, data))
-    if json:
-        return show_json(score.to_json())
-    return print(score.words())
+    score = evaluate_network(Evaluation(file, data))
+    return show_json(score.to_json()) if json else print(score.words())
 
 
 @app.command()
@@ -608,10 +591,12 @@ def shard(
 
     Example: mobilenets shard photos/ shards/ --size 100MB
     """
-    from mobilenets.data import ShardSize, load_images, write_shards
+    from mobilenets.commands.shard import Sharding
+    from mobilenets.commands.shard import shard as shard_images
+    from mobilenets.data import ShardSize
 
     limit = Budget.parse(size=size).size_bytes or 0
-    index = write_shards(load_images(data), out, ShardSize(limit, count))
+    index = shard_images(Sharding(data, out, ShardSize(limit, count)))
     if json:
         return show_json(index)
     skipped = f", {len(index['skipped'])} skipped" if index["skipped"] else ""
@@ -645,21 +630,39 @@ def _end(record: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the command line; every user's mistake is one sentence on stderr."""
+    """Run the command line; every user's mistake is one sentence on stderr. Of several processes
+    that torchrun starts with it, the first runs it, and the others train with that."""
     spin_briefly()
     show_progress()
+    sys.exit(_status(_led if "TORCHELASTIC_RUN_ID" in os.environ else _run))
+
+
+def _run() -> int:
+    status = _status(lambda: app(standalone_mode=False) or 0)
+    sys.stdout.flush()  # before the others end: torchrun ends all with the first that fails
+    return status
+
+
+def _led() -> int:
+    from mobilenets.train import led
+
+    return led(_run)()
+
+
+def _status(work: Callable[[], int]) -> int:
+    """The status that `work` ends with; of its error the sentence is printed."""
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        return work()
     except NoFitError as error:
-        _complain(str(error), NO_FIT)
+        return _complain(str(error), NO_FIT)
     except MobileNetsError as error:
-        _complain(str(error), 1)
+        return _complain(str(error), 1)
     except _USAGE_ERROR as error:
-        _complain(f"{error.format_message()} See mobilenets --help.", 1)
+        return _complain(f"{error.format_message()} See mobilenets --help.", 1)
     except (typer.Abort, KeyboardInterrupt):
-        _complain("stopped; the same command goes on where it was", 1)
+        return _complain("stopped; the same command goes on where it was", 1)
 
 
-def _complain(sentence: str, status: int) -> None:
+def _complain(sentence: str, status: int) -> int:
     print(f"mobilenets: {sentence}", file=sys.stderr)
-    sys.exit(status)
+    return status

@@ -20,6 +20,7 @@ def record(arch: Arch, *, splits: int | None = None) -> dict[str, Any]:
         "rule": arch.rule,
         "resolution": arch.resolution,
         "classes": arch.classes,
+        "outputs": {name: list(shape) for name, shape in arch.outputs.items()},
         "macs": costs.macs,
         "params": costs.params,
         "size_bytes": costs.size_bytes._asdict(),
@@ -33,8 +34,8 @@ def record(arch: Arch, *, splits: int | None = None) -> dict[str, Any]:
                 "groups": layer.op.groups,
                 "in_channels": layer.op.in_channels,
                 "out_channels": layer.op.out_channels,
-                "in_size": layer.op.in_size,
-                "out_size": layer.op.out_size,
+                "in_size": layer.op.in_size.written,
+                "out_size": layer.op.out_size.written,
                 "macs": layer.macs,
                 "params": layer.params,
                 "live_values": layer.live_values,
@@ -56,13 +57,13 @@ def show(arch: Arch, *, per_layer: bool, splits: int | None = None) -> None:
     peaks = [] if splits is None else _peaks(arch, splits)
     if per_layer:
         rows = [
-            [layer.op.name, layer.op.kind, f"{layer.op.out_size}x{layer.op.out_size}",
+            [layer.op.name, layer.op.kind, f"{layer.op.out_size.height}x{layer.op.out_size.width}",
              layer.op.out_channels, layer.macs, layer.params]
             for layer in costs.layers
         ]  # fmt: skip
         show_table(["layer", "kind", "output", "channels", "MACs", "params"], rows)
         print()
-    print(f"{arch.full_name}, {arch.classes} classes")
+    print(f"{arch.full_name}, {arch.classes} classes{_outputs(arch)}")
     print(f"MACs    {costs.macs:>15,}")
     print(f"params  {costs.params:>15,}")
     show_table(
@@ -72,6 +73,14 @@ def show(arch: Arch, *, per_layer: bool, splits: int | None = None) -> None:
     if peaks:
         print()
         show_table(["splits", "fp32", "fp16", "int8"], [[count, *peak] for count, peak in peaks])
+
+
+def _outputs(arch: Arch) -> str:
+    """The named outputs, where they are more than the logits of the classes."""
+    if arch.outputs == {"logits": (arch.classes,)}:
+        return ""
+    shapes = (f"{name} {'x'.join(map(str, shape))}" for name, shape in arch.outputs.items())
+    return f": {', '.join(shapes)}"
 
 
 def _peaks(arch: Arch, most: int) -> list[tuple[int, Bytes]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -41,13 +40,12 @@ def _text(cell: Any) -> str:
 
 
 def show_progress() -> None:
-    """Send the library's progress to stderr, each line with the seconds since the start; of several
-    processes that torchrun started the first one's, and the others' warnings."""
+    """Send the library's progress to stderr, each line with the seconds since the start."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Seconds())
     logger = logging.getLogger("mobilenets")
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO if os.environ.get("RANK", "0") == "0" else logging.WARNING)
+    logger.setLevel(logging.INFO)
     logger.propagate = False
 
 

@@ -8,18 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Budget
+from mobilenets.commands.delivery import VERIFIED, artefact_files, artefact_of
+from mobilenets.commands.origin import budget_of, images_of, name_of, trained_in
 from mobilenets.data import Images
-from mobilenets.deliver.precisions import MAX_DROP, both_files, hand_over, write_both
 from mobilenets.deliver.verdict import drop_undecided, verify
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.measuring.latency import compare, measure
 from mobilenets.nn import Checkpoint
-from mobilenets.prune.members import ASKED
-from mobilenets.runs.stages import Stages
-from mobilenets.runs.trained import check_unclaimed, images_of, name_of, trained_in
-from mobilenets.runtimes import check_runtime, in_precision
-from mobilenets.runtimes.artefact import artefact_name, files_of, size_of
+from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
+from mobilenets.runs.layout import KEPT, SUMMARY, VERDICT
+from mobilenets.runs.stages import Stage, Stages
+from mobilenets.runtimes import DEFAULT, Engine, check_runtime
+from mobilenets.runtimes.artefact import size_of
 from mobilenets.text import counted
 
 # A gain that is less than sessions differ is none.
@@ -38,32 +39,30 @@ class Quantisation:
 
     source: Path
     data: str | Path
-    runtime: str = "onnxruntime"
+    engine: Engine = DEFAULT
     threads: int = 1
     drop: float = MAX_DROP
     smaller: bool = False
     out: Path | None = None
 
     def __post_init__(self) -> None:
-        own, _ = in_precision(self.runtime)
-        check_runtime(f"{own}-int8")
-        if own != self.runtime:
-            raise MobileNetsError(f"quantise is for int8 as it is, got {self.runtime}; give {own}")
+        check_runtime(self.engine.in_precision("int8"))
+        if self.engine.is_int8:
+            raise MobileNetsError(
+                f"quantise is for int8 as it is, got {self.engine}; give {self.engine.runtime}"
+            )
         if not 0 <= self.drop <= 100:
             raise MobileNetsError(f"drop must be 0 to 100 percent, got {self.drop:g}")
+
+    @property
+    def artefact(self) -> Path:
+        """The file that is handed over."""
+        return artefact_of(self.folder, self.engine)
 
     @property
     def folder(self) -> Path:
         """Where the run lives."""
         return self.out or Path("runs", f"{name_of(self.source)}-int8")
-
-    @property
-    def budget(self) -> Budget:
-        """The limits of the run of `fit` or `adapt` it comes from; none where there are none."""
-        fitted, adapted = self.source / "budget.json", self.source / ASKED
-        if adapted.is_file():
-            return Budget(**read_json(adapted)["budget"])
-        return Budget(**read_json(fitted)) if fitted.is_file() else Budget()
 
 
 def quantise(job: Quantisation) -> dict[str, Any]:
@@ -73,40 +72,33 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     loses no more than allowed on the images held out; else it is the float one, and `kept` and
     `why` say so. The same call goes on where a killed one was.
     """
-    checkpoint = Checkpoint.load(trained_in(job.source))
-    folder = job.folder
-    stages = Stages(folder, first="quantised")
-    check_unclaimed(folder)
+    source, folder, runtime = trained_in(job.source), job.folder, job.engine.runtime
+    checkpoint, stage, budget = Checkpoint.load(source), both(runtime), budget_of(job.source)
+    stages = Stages(folder, first=stage.name)
     images = images_of(job.data, checkpoint, folder)
-    inputs = [checkpoint.digest(), images.fingerprint, job.runtime]
-    stages.run(
-        "quantised", inputs, both_files(job.runtime),
-        lambda: write_both(folder, trained_in(job.source), images, job.runtime),
-    )  # fmt: skip
-    artefact = [file.name for file in files_of(Path(artefact_name(job.runtime)))]
-    stages.run(
-        "chosen", [job.threads, job.drop, job.smaller], ["kept.json", *artefact],
-        lambda: _keep(job),
-    )  # fmt: skip
+    inputs = [checkpoint.digest(), images.fingerprint, str(job.engine)]
+    schemes = stages.run(stage, inputs, lambda: write_both(folder, source, images, runtime))
+    files = (KEPT, *artefact_files(job.engine))
+    choice = Stage("chosen", files, lambda folder: read_json(folder / KEPT))
+    asked = [job.threads, job.drop, job.smaller]
+    kept = stages.run(choice, asked, lambda: _keep(job, schemes))
     drop_undecided(folder)
-    stages.run(
-        "verified", job.budget.to_json(), ["verdict.json"],
-        lambda: _verify(job, checkpoint, images),
-    )  # fmt: skip
-    return _summary(job)
+    verdict = stages.run(
+        VERIFIED, budget.to_json(), lambda: _verify(job, kept, checkpoint, images, budget)
+    )
+    return _summary(job, schemes, kept, verdict)
 
 
-def _keep(job: Quantisation) -> None:
+def _keep(job: Quantisation, schemes: dict[str, Any]) -> None:
     """Time both in turns, and put the one to hand over beside them."""
-    name = artefact_name(job.runtime)
+    name = job.artefact.name
     files = [job.folder / part / name for part in ("fp32", "int8")]
-    latencies = measure(files, runtime=job.runtime, threads=job.threads)
+    latencies = measure(files, runtime=job.engine, threads=job.threads)
     ratio = compare(latencies)[1]
-    schemes = read_json(job.folder / "schemes.json")
     lost = (schemes["float"][schemes["metric"]] or 0) - (schemes["int8"][schemes["metric"]] or 0)
     why = objection(job, lost, ratio)
     kept = "fp32" if why else "int8"
-    hand_over(job.folder, kept, job.runtime)
+    hand_over(job.folder, kept, job.engine.runtime)
     record = {
         "kept": kept,
         "why": why
@@ -118,7 +110,7 @@ def _keep(job: Quantisation) -> None:
             for part, latency, file in zip(("fp32", "int8"), latencies, files, strict=True)
         },
     }
-    write_json(job.folder / "kept.json", record)
+    write_json(job.folder / KEPT, record)
 
 
 def objection(job: Quantisation, lost: float, ratio: float) -> str:
@@ -136,21 +128,21 @@ def objection(job: Quantisation, lost: float, ratio: float) -> str:
     return ""
 
 
-def _verify(job: Quantisation, checkpoint: Checkpoint, images: Images) -> None:
+def _verify(
+    job: Quantisation, kept: dict[str, Any], checkpoint: Checkpoint, images: Images, budget: Budget
+) -> None:
     log.info(f"verifying on {counted(len(images.val), 'validation image')}")
-    kept = read_json(job.folder / "kept.json")["kept"]
-    limits = {"max_loss": job.drop} if kept == "int8" else {}
+    limits = {"max_loss": job.drop} if kept["kept"] == "int8" else {}
     verdict = verify(
-        job.folder / artefact_name(job.runtime), checkpoint, images, job.budget,
-        runtime=job.runtime, threads=job.threads, **limits,
+        job.artefact, checkpoint, images, budget,
+        runtime=job.engine, threads=job.threads, **limits,
     )  # fmt: skip
-    write_json(job.folder / "verdict.json", verdict.to_json())
+    write_json(job.folder / VERDICT, verdict.to_json())
 
 
-def _summary(job: Quantisation) -> dict[str, Any]:
-    kept, schemes, verdict = (
-        read_json(job.folder / name) for name in ("kept.json", "schemes.json", "verdict.json")
-    )
+def _summary(
+    job: Quantisation, schemes: dict[str, Any], kept: dict[str, Any], verdict: dict[str, Any]
+) -> dict[str, Any]:
     summary = {
         **{name: kept[name] for name in ("kept", "why", "lost", "ratio")},
         "metric": schemes["metric"],
@@ -159,7 +151,7 @@ def _summary(job: Quantisation) -> dict[str, Any]:
         },
         "schemes": schemes["schemes"],
         **{name: value for name, value in verdict.items() if name not in ("undecided", "limits")},
-        "artefact": str(job.folder / artefact_name(job.runtime)),
+        "artefact": str(job.artefact),
     }
-    write_json(job.folder / "summary.json", summary)
+    write_json(job.folder / SUMMARY, summary)
     return summary

@@ -7,15 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mobilenets.archs import Arch, cost, get_arch
+from mobilenets.archs import Arch, Resolution, cost, get_arch
 from mobilenets.data import Images
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.processes import group
-from mobilenets.runs.stages import Stages
+from mobilenets.runs.layout import SCORE, TRAINED
+from mobilenets.runs.stages import Stage, Stages
 from mobilenets.tasks import get_task
-from mobilenets.train.job import TRAINED, How, TrainingJob, read_images, seconds_in
-from mobilenets.train.recipe import Limits, Recipe
+from mobilenets.train.group import led
+from mobilenets.train.job import TRAINING_STAGE, How, Trained, TrainingJob, read_images
+from mobilenets.train.recipe import Limits
 from mobilenets.train.scoring import score
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Training:
     name: str
     data: str | Path
     width: float | None = None
-    resolution: int | None = None
+    resolution: Resolution | None = None
     weights: str | None = None
     recipe: str | None = None
     teacher: Path | None = None
@@ -52,55 +53,45 @@ class Training:
         """The part that `fit` takes too."""
         return How(self.weights, self.recipe, self.teacher, self.task)
 
-    def recipe_for(self, images: Images) -> Recipe:
-        """The recipe for these images, within the limits."""
-        return self.how.recipe_for(images, self.limits)
+
+_SCORED = Stage("scored", (SCORE,), lambda folder: read_json(folder / SCORE))
 
 
-@group.joined()
-def train_named(training: Training) -> dict[str, Any]:
+@led
+def train_named(job: Training) -> dict[str, Any]:
     """Train, score on the validation images, and tell: the record that `--json` prints.
 
     Everything is in the run folder, `trained.safetensors` above all; the same call goes on where a
     killed one was. `seconds` are those of all epochs with their evaluations, of broken runs too.
     """
-    folder = training.folder
-    job = group.decided(lambda: _prepared(training))
-    stages = Stages(folder, first="trained")
-    stages.run("trained", job.inputs(), TRAINED, lambda: job.run(folder), together=True)
-    stages.run("scored", [], ["score.json"], lambda: _score(job.images, folder))
-    return group.decided(lambda: _record(job.arch, job.images, folder))
-
-
-def _prepared(training: Training) -> TrainingJob:
-    how, arch = training.how, training.arch
+    folder, how = job.folder, job.how
     how.check()
-    start = how.start(arch)
-    images = read_images(training.data, training.folder, seed=training.seed, task=training.task)
-    return how.job(arch, images, start, limits=training.limits, seed=training.seed)
+    stages = Stages(folder, first=TRAINING_STAGE.name)
+    start = how.start(job.arch)
+    images = read_images(job.data, folder, seed=job.seed, task=job.task)
+    training = how.job(job.arch, images, start, limits=job.limits, seed=job.seed)
+    trained = stages.run(TRAINING_STAGE, training.inputs(), lambda: training.run(folder))
+    scores = stages.run(_SCORED, [], lambda: _score(trained.checkpoint, images, folder))
+    return _record(training, trained, scores) | {"checkpoint": str(folder / TRAINED)}
 
 
-def _score(images: Images, folder: Path) -> None:
+def _score(checkpoint: Checkpoint, images: Images, folder: Path) -> None:
     log.info(f"scoring on {len(images.val)} validation images")
-    checkpoint = Checkpoint.load(folder / "trained.safetensors")
     found = score(checkpoint, images)
     task = get_task(checkpoint.task, checkpoint.labels)
-    write_json(folder / "score.json", {task.metric: found.value} | found.details())
+    write_json(folder / SCORE, {task.metric: found.value} | found.details())
 
 
-def _record(arch: Arch, images: Images, folder: Path) -> dict[str, Any]:
-    training = Checkpoint.load(folder / "trained.safetensors").training
-    seconds = seconds_in(folder / "metrics.csv")
-    costs = cost(arch)
+def _record(training: TrainingJob, trained: Trained, scores: dict[str, Any]) -> dict[str, Any]:
+    arch, costs, seen = training.arch, cost(training.arch), len(training.images.train)
     return {
         "name": arch.name,
         "width": arch.width,
         "resolution": arch.resolution,
         "params": costs.params,
         "macs": costs.macs,
-        **read_json(folder / "score.json"),
-        "epochs": training["epochs"],
-        "seconds": round(seconds, 3),
-        "images_per_second": round(len(images.train) * training["epochs"] / seconds, 1),
-        "checkpoint": str(folder / "trained.safetensors"),
+        **scores,
+        "epochs": trained.epochs,
+        "seconds": round(trained.seconds, 3),
+        "images_per_second": round(seen * trained.epochs / trained.seconds, 1),
     }

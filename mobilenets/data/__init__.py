@@ -9,7 +9,7 @@ from mobilenets.data.batches import (
     decode,
     physical_bytes,
     train_pixels,
-    training_side,
+    training_size,
     whole,
 )
 from mobilenets.data.formats.builtin import BUILT_IN
@@ -17,7 +17,6 @@ from mobilenets.data.formats.shards import Members
 from mobilenets.data.images import Images
 from mobilenets.data.loading import load_images
 from mobilenets.data.pack import ShardSize, write_shards
-from mobilenets.data.part import Part, PartSampler
 from mobilenets.data.preprocess import Preprocess
 from mobilenets.data.read import read_image
 from mobilenets.data.source import Arrays, Files, Source
@@ -33,8 +32,6 @@ __all__ = [
     "Images",
     "Members",
     "MemoryPixels",
-    "Part",
-    "PartSampler",
     "Preprocess",
     "ShardSize",
     "Source",
@@ -46,7 +43,7 @@ __all__ = [
     "physical_bytes",
     "read_image",
     "train_pixels",
-    "training_side",
+    "training_size",
     "whole",
     "write_shards",
 ]

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812  (its usual name)
 from torch import Tensor
 
-from mobilenets.data.part import Part
+from mobilenets.archs import Size
 from mobilenets.errors import DataError
+from mobilenets.tasks import Geometry
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +52,28 @@ def _check_range(name: str, value: float, most: float) -> None:
 
 
 def augment(
-    batch: Tensor,
-    resolution: int,
-    how: Augment,
-    *,
-    generator: torch.Generator,
-    part: Part | None = None,
-) -> Tensor:
-    """float32 (B, 3, R, R) in [0, 1] from uint8 (B, 3, T, T).
+    batch: Tensor, size: Size, how: Augment, *, generator: torch.Generator
+) -> tuple[Tensor, Geometry]:
+    """float32 (B, 3, H, W) in [0, 1], of `size`, from uint8 (B, 3, T, S) of its shape, and where
+    that moved what is in them.
 
-    Each image is varied by itself; the same generator state gives the same batch. Of a batch that
-    is `part` of a larger one each image is varied as it would be in that.
+    Each image is varied by itself; the same generator state gives the same batch.
     """
-    part = part or Part()
-    whole = part.whole(len(batch))
-    draws = torch.rand((9, whole), generator=generator, device=generator.device)
-    draws = part.of(draws, dim=1).to(batch.device)
-    pixels = _at_most(batch.float(), 2 * resolution)
-    size = [len(batch), 3, resolution, resolution]
-    grid = F.affine_grid(_crops(draws[:7], how), size, align_corners=False)
+    draws = torch.rand((9, len(batch)), generator=generator, device=generator.device)
+    draws = draws.to(batch.device)
+    pixels = _at_most(batch.float(), Size(2 * size.height, 2 * size.width))
+    geometry = Geometry(_crops(draws[:7], how))
+    grid = F.affine_grid(geometry.maps, [len(batch), 3, *size], align_corners=False)
     # Mirrored outside; inside half a pixel of the edge that is the edge itself, as in a resize.
     crops = F.grid_sample(pixels, grid, padding_mode="reflection", align_corners=False)
-    return _recolour(crops, draws[7:], how.colour)
+    return _recolour(crops, draws[7:], how.colour), geometry
 
 
-def _at_most(pixels: Tensor, side: int) -> Tensor:
+def _at_most(pixels: Tensor, size: Size) -> Tensor:
     """Shrunk with antialiasing where much larger: the crop samples only 2x2 pixels a point."""
-    if pixels.shape[-1] <= side:
+    if pixels.shape[-1] <= size.width:
         return pixels
-    return F.interpolate(pixels, size=(side, side), mode="bilinear", antialias=True)
+    return F.interpolate(pixels, size=tuple(size), mode="bilinear", antialias=True)
 
 
 def _crops(draws: Tensor, how: Augment) -> Tensor:

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from mobilenets.archs import Size
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress, each
 from mobilenets.data.preprocess import Preprocess
-from mobilenets.data.split import Indices
 from mobilenets.errors import DataError
+from mobilenets.tasks.targets import Indices
 
 T = TypeVar("T")
 
@@ -26,11 +27,12 @@ MEMORY_PART = 0.25
 
 
 class Batch(NamedTuple):
-    """uint8 (B, 3, S, S) and labels, int64 (B,) or float32 (B, A); `broken` says which images could
-    not be read, and why: others of the batch stand in for them, unless there are none."""
+    """uint8 (B, 3, S, S) and their target, B rows of what `Targets` hold; `broken` says which
+    images could not be read, and why: others of the batch stand in for them, unless there are
+    none."""
 
     pixels: Tensor
-    labels: Tensor
+    target: Tensor
     broken: tuple[str, ...] = ()
 
 
@@ -58,9 +60,8 @@ def _decode(
     progress: Progress | None = None,
 ) -> Tensor:
     """What cannot be read is noted in `broken`, by its place, where that is given."""
-    side = preprocess.resolution
     with torch.inference_mode(False):  # threads do not inherit it, and could not write to these
-        pixels = torch.empty((len(indices), 3, side, side), dtype=torch.uint8)
+        pixels = torch.empty((len(indices), 3, *preprocess.size), dtype=torch.uint8)
 
     def fill(at: int) -> None:
         try:
@@ -76,50 +77,52 @@ def _decode(
     return pixels
 
 
-def training_side(images: Images, resolution: int) -> int:
-    """Pixels a side of the training squares: 1.15 times the network's input, no more than is there.
+def training_size(images: Images, size: Size) -> Size:
+    """Of the training images in memory: 1.15 times the network's input, no more than is there.
 
     Smaller images stay at their native size; the batch enlarges them (`augment`).
     """
-    return min(images.native_size, round(ROOM * resolution))
+    short = min(images.native_size, round(ROOM * min(size)))
+    return Size(*(round(short * side / min(size)) for side in size))
 
 
 def train_pixels(
     images: Images,
-    resolution: int,
+    size: Size,
     *,
     memory_bytes: int | None = None,
     progress: Progress | None = None,
 ) -> MemoryPixels | StreamedPixels:
-    """The training images as squares: in memory where they fit `memory_bytes`, else streamed.
+    """The training images, cut to the shape of `size`: in memory where they fit `memory_bytes`,
+    else streamed.
 
     By default a quarter of the machine's memory may be used.
     """
-    square = Preprocess(training_side(images, resolution))
+    square = Preprocess(training_size(images, size).written)
     limit = memory_bytes if memory_bytes is not None else int(MEMORY_PART * physical_bytes())
     streamed = StreamedPixels(images, images.train, square)
-    if len(streamed) * 3 * square.resolution**2 > limit:
+    if len(streamed) * 3 * square.size.area > limit:
         return streamed
-    return MemoryPixels(streamed.decode(images.train, progress), streamed.labels)
+    return MemoryPixels(streamed.decode(images.train, progress), streamed.target)
 
 
 @final
 class MemoryPixels(Dataset[Batch]):
-    """Images (N, 3, S, S) and labels (N,) in memory.
+    """Images (N, 3, S, S) and their target, N rows, in memory.
 
     Like `StreamedPixels`, it answers whole batches: give its `DataLoader` `collate_fn=whole`.
     """
 
-    def __init__(self, pixels: Tensor, labels: Tensor) -> None:
+    def __init__(self, pixels: Tensor, target: Tensor) -> None:
         self.pixels = pixels
-        self.labels = labels
+        self.target = target
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.target)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         chosen = torch.as_tensor(indices)
-        return Batch(self.pixels[chosen], self.labels[chosen])
+        return Batch(self.pixels[chosen], self.target[chosen])
 
 
 @final
@@ -133,20 +136,20 @@ class StreamedPixels(Dataset[Batch]):
         self.images = images
         self.indices = indices
         self.square = square
-        self.labels = torch.from_numpy(images.labels[indices])
+        self.target = torch.from_numpy(images.targets.take(indices).values)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.target)
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         broken: dict[int, str] = {}
         pixels = self._decode(self.indices[np.asarray(indices)], broken=broken)
-        labels = self.labels[torch.as_tensor(indices)]
-        good = [at for at in range(len(labels)) if at not in broken]
+        target = self.target[torch.as_tensor(indices)]
+        good = [at for at in range(len(target)) if at not in broken]
         for number, at in enumerate(sorted(broken) if good else ()):
             other = good[number % len(good)]
-            pixels[at], labels[at] = pixels[other], labels[other]
-        return Batch(pixels, labels, tuple(broken[at] for at in sorted(broken)))
+            pixels[at], target[at] = pixels[other], target[other]
+        return Batch(pixels, target, tuple(broken[at] for at in sorted(broken)))
 
     def decode(self, indices: Indices, progress: Progress | None = None) -> Tensor:
         """The squares of these images of the source; raises `DataError`.
@@ -164,7 +167,7 @@ class StreamedPixels(Dataset[Batch]):
         progress: Progress | None = None,
     ) -> Tensor:
         return _decode(
-            self.images, indices, self.square, short_side=2 * self.square.resolution,
+            self.images, indices, self.square, short_side=2 * min(self.square.size),
             broken=broken, progress=progress,
         )  # fmt: skip
 

@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mobilenets.data.source import Source
-from mobilenets.data.split import SPLITS, Indices, SplitRule
+from mobilenets.data.split import SPLITS, SplitRule
+from mobilenets.tasks import Targets, Task
+from mobilenets.tasks.targets import Indices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
     """Labelled images and which of them train, choose and report.
 
-    `labels` are numbers (N,) into `classes`; or, where `classes` are attributes, float32 (N, A): 1
-    there, 0 not, NaN unknown.
+    `task` is what they are for, and names their classes or attributes; `targets` are of its kind.
 
-    `train`, `holdout`, `val` and `test` index `source` and `labels`. `holdout` is a part of the
+    `train`, `holdout`, `val` and `test` index `source` and `targets`. `holdout` is a part of the
     training images for whatever chooses (early stop, best checkpoint); `val` and `test` only
     report, and `test` may be empty. `skipped` holds (name, reason) of the images that cannot be
     read. `native_size` is the median short side in pixels. `flip` says whether a mirrored image
@@ -27,9 +25,9 @@ class Images:
     """
 
     name: str
-    classes: tuple[str, ...]
+    task: Task
     source: Source
-    labels: NDArray[Any]
+    targets: Targets
     train: Indices
     holdout: Indices
     val: Indices
@@ -43,16 +41,6 @@ class Images:
     origin: dict[str, str]
 
     @property
-    def task(self) -> str:
-        """What the labels are for: "classification" or "attributes"."""
-        return task_of(self.labels)
-
-    @property
-    def kinds(self) -> str:
-        """What `classes` are, in words."""
-        return "classes" if self.task == "classification" else self.task
-
-    @property
     def seed(self) -> int:
         """The seed of the cuts that were made here."""
         return self.rule.seed
@@ -61,8 +49,8 @@ class Images:
         """The record of what was read, what was skipped and why, and how it was split."""
         return {
             "name": self.name,
-            "task": self.task,
-            "classes": list(self.classes),
+            "task": self.task.name,
+            "classes": list(self.task.labels),
             "counts": {split: len(getattr(self, split)) for split in SPLITS},
             "class_counts": {split: self._class_counts(split) for split in SPLITS},
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
@@ -75,12 +63,7 @@ class Images:
 
     def _class_counts(self, split: str) -> dict[str, int]:
         """How many images are of each class, or have each attribute."""
-        labels = self.labels[getattr(self, split)]
-        if labels.ndim == 1:
-            counts = np.bincount(labels, minlength=len(self.classes))
-        else:
-            counts = (labels == 1).sum(axis=0)
-        return dict(zip(self.classes, counts.tolist(), strict=True))
+        return self.targets.take(getattr(self, split)).counts(self.task.labels)
 
     def _split_record(self) -> dict[str, Any]:
         cut = {"val_fraction": self.rule.val_fraction} if self.origin["val"] == "stratified" else {}
@@ -91,8 +74,3 @@ class Images:
             "holdout_fraction": self.rule.holdout_fraction,
             "seed": self.seed,
         }
-
-
-def task_of(labels: NDArray[Any]) -> str:
-    """The task that labels of this shape are for."""
-    return "classification" if labels.ndim == 1 else "attributes"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +11,26 @@ import numpy as np
 
 from mobilenets.data.formats.attribute_columns import CELEBA, list_celeba
 from mobilenets.data.formats.builtin import BUILT_IN
-from mobilenets.data.formats.csv_table import attributes_in, list_csv
+from mobilenets.data.formats.csv_table import (
+    attributes_in,
+    list_attribute_csv,
+    list_class_csv,
+    list_csv,
+)
 from mobilenets.data.formats.folders import list_folder
 from mobilenets.data.formats.idx import holds_idx, list_idx
 from mobilenets.data.formats.listing import Listing
 from mobilenets.data.formats.shards import holds_shards, list_shards
-from mobilenets.data.images import Images, task_of
+from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress, each
 from mobilenets.data.read import probe
 from mobilenets.data.source import Arrays
-from mobilenets.data.split import Indices, SplitRule, divide
+from mobilenets.data.split import SplitRule, divide
 from mobilenets.errors import DataError
+from mobilenets.tasks import TASKS
+from mobilenets.tasks.attributes import Attributes
+from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.targets import Indices
 
 # Above this many files only headers are read: decoding ImageNet once would take an hour.
 CHECKED_WHOLE = 200_000
@@ -28,7 +39,6 @@ _KINDS = (
     "a folder per class, a folder with train/ and val/, a folder of .tar shards, a .csv file of "
     f"path,label or of path and attributes, or one of {', '.join(BUILT_IN)}"
 )
-TASKS = ("classification", "attributes")
 
 
 def load_images(
@@ -47,8 +57,8 @@ def load_images(
     train/, val/ and test/, a folder with MNIST's four idx files, WebDataset shards (a folder of
     them or "folder/{000..011}.tar"), a CSV file of path,label and perhaps split; or attributes: a
     CSV file of path and several columns of 1, 0 (or -1) or nothing, CelebA's list_attr_celeba.txt,
-    or the folder with one of these. `task`, "classification" or "attributes", says which is meant;
-    None looks. The string "digits" is always the built-in; a folder of that name is "./digits" or a
+    or the folder with one of these. `task`, a name of `mobilenets.tasks`, says which is meant; None
+    looks. The string "digits" is always the built-in; a folder of that name is "./digits" or a
     `Path`. `known` is an earlier record (`Images.to_json`): if nothing has changed since, its
     skipped list stands and no file is opened. Raises `DataError`.
     """
@@ -58,12 +68,12 @@ def load_images(
     _check_listing(listing, data)
     size, skipped = _known_check(listing, known) or _check(listing, progress)
     usable = _usable(listing, skipped)
-    split = divide(listing.labels, listing.given, usable, rule, listing.classes)
+    split = divide(listing.targets, listing.given, usable, rule, listing.task.labels)
     return Images(
         name=listing.name,
-        classes=listing.classes,
+        task=listing.task,
         source=listing.source,
-        labels=listing.labels,
+        targets=listing.targets,
         train=split.train,
         holdout=split.holdout,
         val=split.val,
@@ -83,23 +93,44 @@ def _check_task(task: str | None) -> None:
         raise DataError(f"no task is called {task!r}; there are {' and '.join(TASKS)}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Readers:
+    """How a table and a folder are read where their task is told; `found_in` says what else to
+    give."""
+
+    table: Callable[[Path], Listing]
+    folder: Callable[[Path], Listing]
+    found_in: str = _KINDS
+
+
+def _list_table_or_folder(path: Path) -> Listing:
+    table = attributes_in(path)
+    return list_folder(path) if table is None else list_csv(table)
+
+
+# By the task that the user names; without one the data is looked at.
+_READERS: dict[str | None, _Readers] = {
+    None: _Readers(list_csv, _list_table_or_folder),
+    Classification.name: _Readers(list_class_csv, list_folder),
+    Attributes.name: _Readers(
+        list_attribute_csv, _list_table_or_folder, "a .csv file of path and attributes"
+    ),
+}
+
+
 def _list(data: str | Path, task: str | None) -> Listing:
-    listing = _found(data, task)
-    found = task_of(listing.labels)
-    if task is not None and task != found:
-        raise DataError(
-            f"{data} holds no {'attributes' if found == 'classification' else 'classes'}; give "
-            f"{'a .csv file of path and attributes' if task == 'attributes' else _KINDS}"
-        )
+    listing = _found(data, _READERS[task])
+    if task not in (None, listing.task.name):
+        raise DataError(f"{data} holds no {TASKS[task].kinds}; give {_READERS[task].found_in}")
     return listing
 
 
-def _found(data: str | Path, task: str | None) -> Listing:
+def _found(data: str | Path, readers: _Readers) -> Listing:
     if isinstance(data, str) and data in BUILT_IN:
         return BUILT_IN[data]()
     path = Path(data).expanduser()
     if path.is_dir():
-        return _list_folder(path, task)
+        return _list_folder(path, readers)
     if path.suffix.lower() == ".tar":
         return list_shards(path)
     if not path.exists():
@@ -108,26 +139,25 @@ def _found(data: str | Path, task: str | None) -> Listing:
         return list_celeba(path)
     if path.suffix.lower() != ".csv":
         raise DataError(f"{path} is neither a folder nor a .csv file; give {_KINDS}")
-    return list_csv(path, task=task)
+    return readers.table(path)
 
 
-def _list_folder(path: Path, task: str | None) -> Listing:
+def _list_folder(path: Path, readers: _Readers) -> Listing:
     if (path / CELEBA).exists():
         return list_celeba(path / CELEBA)
     if holds_idx(path):
         return list_idx(path, name=path.resolve().name)
     if holds_shards(path):
         return list_shards(path)
-    table = None if task == "classification" else attributes_in(path)
-    return list_folder(path) if table is None else list_csv(table)
+    return readers.folder(path)
 
 
 def _check_listing(listing: Listing, data: str | Path) -> None:
     if not len(listing.source):
         raise DataError(f"{data} holds no images in class folders; give {_KINDS}")
-    if len(listing.classes) < 2:
+    if len(listing.task.labels) < 2:
         raise DataError(
-            f"{data} holds one class only, {listing.classes[0]!r}; give the folder whose "
+            f"{data} holds one class only, {listing.task.labels[0]!r}; give the folder whose "
             "sub-folders are the classes, two at least"
         )
 

@@ -15,9 +15,10 @@ from mobilenets.data.formats.tars import Contents, Member, index_path, index_rec
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress
 from mobilenets.data.read import png, read_image
-from mobilenets.data.split import Indices
 from mobilenets.errors import DataError
 from mobilenets.files import read_json, write_bytes, write_json
+from mobilenets.tasks.classification import ClassNumbers
+from mobilenets.tasks.targets import Indices
 
 _MAGIC = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png"}
 _BLOCK = 512
@@ -46,12 +47,13 @@ def write_shards(
     JPEG and PNG files are copied as they are, others become PNG. KEY is the image's number, so that
     `load_images` splits the shards as it splits what they were made of; within a split the order is
     shuffled, the same each time, for those who read in sequence. A finished shard is not written
-    again. Raises `DataError` where `folder` holds anything else, and for attributes.
+    again. Raises `DataError` where `folder` holds anything else, and for targets that are no
+    `ClassNumbers`.
     """
-    if images.task != "classification":
+    if not isinstance(images.targets, ClassNumbers):
         raise DataError(
-            f"{images.name} has {images.task}, and shards hold one class an image; train from the "
-            "table itself"
+            f"{images.name} has {images.task.kinds}, and shards hold one class an image; train "
+            "from the table itself"
         )
     size = size or ShardSize()
     plan = {"images": images.fingerprint, "size_bytes": size.size_bytes, "count": size.count}
@@ -71,7 +73,7 @@ def write_shards(
     index = {
         "from": plan,
         "name": images.name,
-        "classes": list(images.classes),
+        "classes": list(images.task.labels),
         "flip": images.flip,
         "ordered": True,  # by the members' names: the order of what they were made of
         "images": total,
@@ -126,7 +128,7 @@ def _pack(images: Images, order: Indices, size: ShardSize) -> tuple[bytes, list[
             suffix, content = _encoded(images, index)
             if members and tar.offset + len(content) + 5 * _BLOCK > size.size_bytes:
                 break
-            label = str(images.labels[index])
+            label = str(images.targets.values[index])
             name = f"{index:08d}.{suffix}"
             members.append(Member(name, tar.offset + _BLOCK, len(content), label))
             _add(tar, name, content)

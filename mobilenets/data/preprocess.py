@@ -9,7 +9,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual name)
 
-from mobilenets.errors import DataError
+from mobilenets.archs import Resolution, Size
+from mobilenets.errors import ArchError, DataError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 # What `Preprocess` does beside its fields, for whoever reads an artefact without this code.
@@ -22,21 +23,22 @@ DESCRIPTION = {
 
 @dataclass(frozen=True, slots=True)
 class Preprocess:
-    """Resize the short side to `resolution / crop` (antialiased), cut the centre square.
+    """Resize the short side to `resolution / crop` (antialiased), cut the centre square; where
+    `resolution` is (height, width), until the image covers both, and cut those.
 
     `crop` is the part of the short side that is kept: 0.875 is ImageNet's 256 to 224.
     `interpolation` is bilinear or, as much of timm's weights want it, bicubic.
     """
 
-    resolution: int
+    resolution: Resolution
     crop: float = 1.0
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        if type(self.resolution) is not int or self.resolution < 1:
-            raise DataError(
-                f"resolution must be a whole number of at least 1, got {self.resolution!r}"
-            )
+        try:
+            object.__setattr__(self, "resolution", Size.of(self.resolution, "resolution").written)
+        except ArchError as error:
+            raise DataError(str(error)) from error
         if type(self.crop) not in (int, float) or not 0 < self.crop <= 1:
             raise DataError(f"crop must be above 0 and at most 1, got {self.crop!r}")
         if self.interpolation not in INTERPOLATIONS:
@@ -46,15 +48,28 @@ class Preprocess:
             )
 
     @property
+    def size(self) -> Size:
+        """What comes out."""
+        return Size.of(self.resolution)
+
+    @property
     def short_side(self) -> int:
-        """Pixels of the short side before the centre is cut."""
-        return round(self.resolution / self.crop)
+        """Pixels of the short side before the centre is cut, for a square."""
+        return round(min(self.size) / self.crop)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """uint8 (3, H, W) to uint8 (3, R, R); leading dimensions are kept."""
+        """uint8 (3, H, W) to uint8 (3, *size); leading dimensions are kept."""
         mode = InterpolationMode(self.interpolation)
-        image = F.resize(image, [self.short_side], mode, antialias=True)
-        return F.center_crop(image, [self.resolution, self.resolution])
+        image = F.resize(image, self._resized(*image.shape[-2:]), mode, antialias=True)
+        return F.center_crop(image, list(self.size))
+
+    def _resized(self, height: int, width: int) -> list[int]:
+        """The short side for a square; for others both, the least of which the cut is a part."""
+        if self.size.height == self.size.width:
+            return [self.short_side]
+        tall, wide = (round(side / self.crop) for side in self.size)
+        scale = max(tall / height, wide / width)
+        return [max(tall, round(height * scale)), max(wide, round(width * scale))]
 
     def to_json(self) -> dict[str, Any]:
         """The rule as a record, with the parts that never change spelt out."""

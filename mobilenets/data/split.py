@@ -1,16 +1,16 @@
-"""Which images train, choose and report: given by the user or cut by class with a seed."""
+"""Which images train, choose and report: given by the user or cut fairly with a seed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.errors import DataError
-
-Indices = NDArray[np.int64]
+from mobilenets.tasks import Strata, Targets
+from mobilenets.tasks.targets import Indices
 
 SPLITS = ("train", "holdout", "val", "test")
 SPELLINGS = {
@@ -28,9 +28,9 @@ SPELLINGS = {
 class SplitRule:
     """How a split is cut where none is given: `val` off all images, `holdout` off the rest.
 
-    Each class is cut by itself and keeps an image in every part. Of attributes, images are taken
-    together whose rarest attribute is the same, and parts that score are cut off those of which
-    something is known, if there are any.
+    Each stratum of the targets is cut by itself: a class, which keeps an image in every part; of
+    attributes, the images whose rarest attribute is the same. Parts that score are cut off those of
+    which something is known, if there are any.
     """
 
     seed: int = 0
@@ -58,45 +58,27 @@ class Split:
 
 
 def divide(
-    labels: NDArray[Any],
+    targets: Targets,
     given: NDArray[Any],
     usable: Indices,
     rule: SplitRule,
-    classes: tuple[str, ...],
+    names: tuple[str, ...],
 ) -> Split:
     """The split of the `usable` images; `given` holds "train", "val", "test" or "" for each image.
 
-    `labels` are classes (N,) or attributes (N, A). A test part without a val part is used as val.
+    `names` are the targets' classes or attributes. A test part without a val part is used as val.
     Raises `DataError` where a class is too small, or an attribute is had by too few or too many.
     """
     parts = {name: _part(name, given, usable) for name in ("train", "val", "test", "")}
     rest = np.concatenate([parts["train"], parts[""]])
     val, test, origin = _given(parts["val"], parts["test"])
     rng = np.random.default_rng(rule.seed)
-    check = _check_classes if labels.ndim == 1 else _check_attributes
-    check(labels[rest], classes, needed=2 if len(val) else 3)
-    kinds = _Kinds.of(labels)
+    targets.take(rest).check_enough(names, needed=2 if len(val) else 3)
+    strata = targets.strata()
     if not len(val):
-        val, rest = _cut(rest, kinds, rule.val_fraction, keep=2, rng=rng)
-    holdout, train = _cut(rest, kinds, rule.holdout_fraction, keep=1, rng=rng)
+        val, rest = _cut(rest, strata, rule.val_fraction, keep=2, rng=rng)
+    holdout, train = _cut(rest, strata, rule.holdout_fraction, keep=1, rng=rng)
     return Split(train, holdout, val, test, origin)
-
-
-class _Kinds(NamedTuple):
-    """What an image is counted as when parts are cut, and whether anything is known of it: (N,)."""
-
-    numbers: Indices
-    known: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, labels: NDArray[Any]) -> _Kinds:
-        """The class; or, of attributes, the rarest that the image has."""
-        if labels.ndim == 1:
-            return cls(labels, np.ones(len(labels), bool))
-        has = labels == 1
-        by_rarity = np.argsort(has.sum(axis=0), kind="stable")
-        rarest = np.where(has.any(axis=1), has[:, by_rarity].argmax(axis=1), labels.shape[1])
-        return cls(rarest, ~np.isnan(labels).all(axis=1))
 
 
 def _part(name: str, given: NDArray[Any], usable: Indices) -> Indices:
@@ -115,40 +97,16 @@ def _given(val: Indices, test: Indices) -> tuple[Indices, Indices, dict[str, str
     return val, test, {"val": "stratified", "test": "none"}
 
 
-def _check_classes(labels: Indices, classes: tuple[str, ...], *, needed: int) -> None:
-    counts = np.bincount(labels, minlength=len(classes))
-    parts = "train, holdout and val" if needed == 3 else "train and holdout"
-    for name, count in zip(classes, counts, strict=True):
-        if count < needed:
-            raise DataError(
-                f"class {name!r} has {count} usable training images and needs at least {needed}, "
-                f"one each for {parts}; add images or remove the class"
-            )
-
-
-def _check_attributes(labels: NDArray[Any], names: tuple[str, ...], *, needed: int) -> None:
-    """An attribute of which nothing is known may be for a teacher to tell."""
-    for name, column in zip(names, labels.T, strict=True):
-        there, known = int((column == 1).sum()), int((~np.isnan(column)).sum())
-        few = min(there, known - there)
-        if known and few < needed:
-            raise DataError(
-                f"attribute {name!r} is 1 in {there} and 0 in {known - there} of the usable "
-                f"training images and needs at least {needed} of each; add images or remove the "
-                "column"
-            )
-
-
 def _cut(
-    indices: Indices, kinds: _Kinds, fraction: float, *, keep: int, rng: np.random.Generator
+    indices: Indices, strata: Strata, fraction: float, *, keep: int, rng: np.random.Generator
 ) -> tuple[Indices, Indices]:
-    """(part, rest): of each kind `fraction`, at least one, so that `keep` remain if there are so
+    """(part, rest): of each stratum `fraction`, at least one, so that `keep` remain if there are so
     many. Of images where nothing is known only if all are such."""
-    known = kinds.known[indices]
+    known = strata.known[indices]
     pool = indices[known] if known.any() else indices
-    by_class = pool[np.argsort(kinds.numbers[pool], kind="stable")]
-    borders = np.flatnonzero(np.diff(kinds.numbers[by_class])) + 1
-    taken = [_pick(members, fraction, keep, rng) for members in np.split(by_class, borders)]
+    in_order = pool[np.argsort(strata.numbers[pool], kind="stable")]
+    borders = np.flatnonzero(np.diff(strata.numbers[in_order])) + 1
+    taken = [_pick(members, fraction, keep, rng) for members in np.split(in_order, borders)]
     part = np.sort(np.concatenate(taken))
     return part, np.setdiff1d(indices, part)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,17 @@ from plotly.offline import get_plotlyjs
 
 from mobilenets.archs import Budget, at_width, expected_top1, from_json
 from mobilenets.archs.budget import LIMIT_NAMES, describe
-from mobilenets.choosing.candidate import WIDTHS
+from mobilenets.archs.published import WIDTHS
 from mobilenets.deliver import html_page as page
 from mobilenets.deliver import plots
 from mobilenets.errors import FileError
 from mobilenets.files import read_json, write_text
-from mobilenets.nn import Checkpoint
 from mobilenets.prune import Price
-from mobilenets.prune.members import ASKED, records, run_price
+from mobilenets.prune.members import records, run_price
+from mobilenets.runs.layout import ADAPTATION, METRICS, TRAINED
+from mobilenets.tasks import get_task
 from mobilenets.text import counted
+from mobilenets.train.job import Trained
 
 
 class Point(NamedTuple):
@@ -70,10 +71,10 @@ def read_family(run: Path, others: Sequence[Path] = ()) -> Family:
     if not steps:
         raise FileError(f"{run} is no run of `mobilenets adapt`; give the folder of one")
     price = run_price(run)
-    finished = (run / "trained.safetensors").exists() and (run / "metrics.csv").exists()
+    finished = (run / TRAINED).exists() and (run / METRICS).exists()
     return Family(
         folder=run,
-        limit=next(iter(Budget(**read_json(run / ASKED)["budget"]).limits())),
+        limit=next(iter(Budget(**read_json(run / ADAPTATION)["budget"]).limits())),
         steps=tuple(steps),
         final=_trained(run, price, steps[-1]["price"]) if finished else None,
         widths=_widths(steps[0], price) if price else (),
@@ -141,15 +142,15 @@ def _table(family: Family) -> str:
 def _trained(run: Path, price: Price | None, known: float | None) -> Point:
     """A run's network at the epoch that was kept."""
     try:
-        arch = Checkpoint.load(run / "trained.safetensors").arch
-        with (run / "metrics.csv").open(newline="") as file:
-            kept = min(csv.DictReader(file), key=lambda row: float(row["holdout_loss"]))
+        trained = Trained.read(run)
+        checkpoint, kept = trained.checkpoint, trained.best
     except (OSError, KeyError, ValueError) as error:
         raise FileError(f"{run} is no run of `mobilenets train`: {error}; give others") from error
-    spent = known if known is not None else price(arch) if price else None
+    spent = known if known is not None else price(checkpoint.arch) if price else None
     if spent is None:
         raise FileError(f"{run} cannot be priced without this machine's table: mobilenets table")
-    return Point(run.resolve().name, spent, float(kept["holdout_top1"]))
+    metric = get_task(checkpoint.task, checkpoint.labels).metric
+    return Point(run.resolve().name, spent, float(kept[f"holdout_{metric}"]))
 
 
 def _widths(start: dict[str, Any], price: Price) -> tuple[Point, ...]:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from math import sqrt
 from typing import Any
 
 from mobilenets.archs import cost
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.deliver.record import Record
 from mobilenets.deliver.usage import commands, contract, library, needs_package, snippet
-from mobilenets.tasks import figure, percent
+from mobilenets.tasks import figure
 from mobilenets.text import counted
 
 _LABELS_SHOWN = 100
-_ANY_IMAGE = {
-    "classification": "Any image, also one that shows none of the classes, gets one of the labels",
-    "attributes": "Any image gets a probability for each attribute",
-}
 
 
 def card(record: Record) -> str:
@@ -59,7 +54,7 @@ for a budget, trained and checked by `mobilenets fit`. How, with plots: `report.
 {or_else(record.runtime)}
 
 ```python
-{snippet(record.preprocess, record.runtime, record.task.name)}
+{snippet(record.preprocess, record.runtime, record.presenter)}
 ```
 
 ## Labels
@@ -75,7 +70,7 @@ Seed: {training["seed"]}. The epoch was chosen on the holdout images; validation
 ## Limits
 
 - The accuracy holds for images like the validation images.
-- {_ANY_IMAGE[record.task.name]}; the probabilities are not calibrated.
+- {record.presenter.any_image}; the probabilities are not calibrated.
 - The latency holds for the device, runtime and threads named above; nothing was timed elsewhere.
 - Nothing was checked for fairness across groups of people.
 """
@@ -88,7 +83,7 @@ def _figures(record: Record) -> list[tuple[str, str]]:
     return [
         (f"{title}, artefact", f"{ours} of {verdict['images']:,} images"),
         (f"{title}, checkpoint", figure(verdict, "_checkpoint")[1]),
-        *_more_figures(record),
+        *((plain(name), value) for name, value in record.presenter.figures(verdict)),
         ("latency, p50 / p90", f"{latency['p50_ms']:.3f} / {latency['p90_ms']:.3f} ms"),
         ("file", describe("size_bytes", verdict["size_bytes"])),
         ("MACs", describe("macs", verdict["macs"])),
@@ -96,25 +91,6 @@ def _figures(record: Record) -> list[tuple[str, str]]:
         ("peak activations, fp32", describe("memory_bytes", peak)),
         *((f"SHA-256 of {name}", digest) for name, digest in record.sha256.items()),
     ]
-
-
-def _more_figures(record: Record) -> list[tuple[str, str]]:
-    verdict = record.verdict
-    if record.task.name == "attributes":
-        return [
-            (f"average precision, {plain(one['attribute'])}", percent(one["average_precision"]))
-            for one in verdict["attributes"][:_LABELS_SHOWN]
-        ]
-    low, high = interval(verdict["top1_artefact"], verdict["images"])
-    return [
-        ("its 95 % interval", f"{low:.1f} to {high:.1f} %"),
-        ("top-5, artefact", f"{verdict['top5_artefact']:.2f} %"),
-    ]
-
-
-def kind_of(images: dict[str, Any]) -> str:
-    """What the images of a run's record are labelled with."""
-    return "attributes" if images.get("task") == "attributes" else "classes"
 
 
 def _limits(verdict: dict[str, Any]) -> list[tuple[str, str]]:
@@ -156,19 +132,10 @@ def describe_network(record: Record) -> str:
     """The network in words: family, width, input, and its output stride where it is not 32."""
     arch = record.arch
     family = arch.name.removeprefix("mobilenet_").replace("_", "-").title()
-    side = arch.resolution
+    side = f"{arch.size.height} x {arch.size.width}"
     stride = "" if arch.output_stride == 32 else f", output stride {arch.output_stride}"
-    int8 = ", in 8-bit integers" if record.in_int8 else ""
-    return f"MobileNet{family}, width {arch.width:g}, {side} x {side} pixels{stride}{int8}"
-
-
-def interval(percent: float, count: int, *, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a percentage of `count` images."""
-    share = percent / 100
-    middle = share + z**2 / (2 * count)
-    half = z * sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    scale = 100 / (1 + z**2 / count)
-    return scale * (middle - half), scale * (middle + half)
+    int8 = ", in 8-bit integers" if record.engine.is_int8 else ""
+    return f"MobileNet{family}, width {arch.width:g}, {side} pixels{stride}{int8}"
 
 
 def _rows(figures: list[tuple[str, str]]) -> str:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 
 from mobilenets.archs import Budget
 from mobilenets.archs.budget import describe
+from mobilenets.archs.published import FAMILIES
 from mobilenets.choosing.candidate import Candidate
 from mobilenets.deliver.html_page import PALETTE, plot
 from mobilenets.tasks import Task
@@ -18,12 +19,16 @@ from mobilenets.text import counted
 
 # The colours of the day; the page's script puts those of the night in their place.
 _DAY = {name: shades[0] for name, shades in PALETTE.items()}
-_FAMILIES = {
-    "mobilenet_v1": ("V1", "orange", "square"),
-    "mobilenet_v2": ("V2", "sky", "diamond"),
-    "mobilenet_v3_large": ("V3-Large", "blue", "circle"),
-    "mobilenet_v3_small": ("V3-Small", "green", "triangle-up"),
-}
+# A colour and a mark for each family, over and over.
+_MARKS = (
+    ("orange", "square"),
+    ("sky", "diamond"),
+    ("blue", "circle"),
+    ("green", "triangle-up"),
+    ("pink", "cross"),
+    ("soft", "hexagon"),
+    ("good", "triangle-down"),
+)
 # A limit's field in `Budget` -> the key of a candidate's record, and the axis' title.
 _AXES = {
     "latency_ms": ("p50_ms", "latency, p50 in ms"),
@@ -65,8 +70,8 @@ def tradeoff(candidates: list[dict[str, Any]], chosen: tuple[str, str], budget: 
     axis = priced_by(budget)
     priced = [one for one in candidates if _price(one, axis) is not None]
     figure = go.Figure()
-    for family in _FAMILIES:
-        _add_family_(figure, [one for one in priced if one["name"] == family], axis)
+    for family, mark in zip(FAMILIES, cycle(_MARKS), strict=False):
+        _add_family_(figure, [one for one in priced if one["name"] == family], axis, mark)
     outline = {"width": 1, "color": _DAY["ink"]}
     star = {"color": _DAY["red"], "size": 18, "symbol": "star", "line": outline}
     stars = [one for one in priced if (one["full_name"], one["runtime"]) == chosen]
@@ -80,11 +85,14 @@ def tradeoff(candidates: list[dict[str, Any]], chosen: tuple[str, str], budget: 
     return _html(figure, height=520)
 
 
-def _add_family_(figure: go.Figure, found: list[dict[str, Any]], axis: str) -> None:
+def _add_family_(
+    figure: go.Figure, found: list[dict[str, Any]], axis: str, mark: tuple[str, str]
+) -> None:
     """Faint dots, and solid marks for what was measured; one of them explains the colour."""
     if not found:
         return
-    label, colour, symbol = _FAMILIES[found[0]["name"]]
+    colour, symbol = mark
+    label = "-".join(word.title() for word in found[0]["name"].split("_")[1:])  # V3-Large
     guessed = [one for one in found if one["latency"] is None]
     known = [one for one in found if one["latency"] is not None]
     faint = {"color": _DAY[colour], "size": 4, "opacity": 0.35}

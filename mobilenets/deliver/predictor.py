@@ -17,7 +17,8 @@ from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.runtimes import get_runtime
 from mobilenets.runtimes.artefact import RUNTIME_OF, describe_file
-from mobilenets.tasks import Score, Task, get_task
+from mobilenets.tasks import Arrays, Score, Task, joined, task_in
+from mobilenets.tasks.targets import Indices
 
 Floats = NDArray[np.float32]
 _BATCH = 256
@@ -35,19 +36,19 @@ class Prediction(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class Predictor:
     """A network with all it needs to be used: `run` takes float32 (N, 3, R, R) in [0, 1] and gives
-    logits (N, classes); `about` is what its file says of itself."""
+    the named outputs, (N, ...) each; `about` is what its file says of itself."""
 
     path: Path
     arch: Arch
     labels: tuple[str, ...]
     preprocess: Preprocess
     about: dict[str, Any]
-    run: Callable[[Floats], Floats]
+    run: Callable[[Floats], Arrays]
 
     @property
     def task(self) -> Task:
-        """What its logits mean."""
-        return get_task(self.about.get("task", "classification"), self.labels)
+        """What its outputs mean."""
+        return task_in(self.about, self.labels)
 
     def predict(self, paths: Iterable[Path]) -> list[Prediction]:
         """The most likely class of each image file, or each attribute; raises `DataError` for a
@@ -55,21 +56,21 @@ class Predictor:
         predictions = []
         for path in paths:
             pixels = self.preprocess(read_image(path))
-            answers = self.task.answers(self.logits(pixels[None])[0])
-            predictions += [Prediction(str(path), *answer) for answer in answers]
+            outputs = {name: one[0] for name, one in self.outputs(pixels[None]).items()}
+            predictions += [Prediction(str(path), *one) for one in self.task.decode(outputs)]
         return predictions
 
-    def logits(self, pixels: torch.Tensor) -> Floats:
-        """Logits (N, classes) of uint8 images (N, 3, R, R)."""
+    def outputs(self, pixels: torch.Tensor) -> Arrays:
+        """What the network gives, by name, for uint8 images (N, 3, R, R)."""
         parts = [
             self.run(part.numpy().astype(np.float32) / np.float32(255))
             for part in torch.split(pixels, _BATCH)
         ]
-        return np.concatenate(parts)
+        return joined(parts)
 
-    def score(self, images: Images, indices: NDArray[np.int64]) -> Floats:
-        """Logits of these images of a data set, in order."""
-        return self.logits(decode(images, indices, self.preprocess))
+    def score(self, images: Images, indices: Indices) -> Arrays:
+        """The outputs for these images of a data set, in order."""
+        return self.outputs(decode(images, indices, self.preprocess))
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Predictor:
@@ -89,10 +90,10 @@ def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:
     """A checkpoint, run by PyTorch."""
     network = Deployed(checkpoint).to(memory_format=torch.channels_last)
 
-    def run(images: Floats) -> Floats:
+    def run(images: Floats) -> Arrays:
         batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            return network(batch).numpy()
+            return {name: one.numpy() for name, one in network(batch).items()}
 
     return _predictor(path, checkpoint.about(), run)
 
@@ -101,13 +102,13 @@ def _load_artefact(path: Path, threads: int | None) -> Predictor:
     session = get_runtime(RUNTIME_OF[path.suffix]).load(path, threads or 0)
     about = describe_file(path, session.metadata)
 
-    def run(images: Floats) -> Floats:
-        return np.concatenate([session.run(image[None]) for image in images])
+    def run(images: Floats) -> Arrays:
+        return joined([session.run(image[None]) for image in images])
 
     return _predictor(path, about, run)
 
 
-def _predictor(path: Path, about: dict[str, Any], run: Callable[[Floats], Floats]) -> Predictor:
+def _predictor(path: Path, about: dict[str, Any], run: Callable[[Floats], Arrays]) -> Predictor:
     return Predictor(
         path=path,
         arch=from_json(about["arch"]),
@@ -127,18 +128,18 @@ def images_for(predictor: Predictor, data: str | Path) -> Images:
 def evaluate(predictor: Predictor, images: Images) -> Score:
     """How good it is on `images`: all of them, but only the validation images where these are the
     images the network was trained on. Raises `DataError` for classes it does not know."""
-    unknown = sorted(set(images.classes) - set(predictor.labels))
+    unknown = sorted(set(images.task.labels) - set(predictor.labels))
     if unknown:
         raise DataError(
-            f"{images.name} has {images.kinds} the network was not trained for, "
+            f"{images.name} has {images.task.kinds} the network was not trained for, "
             f"{', '.join(unknown[:5])}; it knows {', '.join(predictor.labels[:10])}"
         )
     task, indices = predictor.task, scored(predictor, images)
-    labels = task.in_order(images.labels[indices], images.classes)
-    return task.score(predictor.score(images, indices), labels)
+    targets = task.in_order(images.targets.take(indices), images.task.labels)
+    return task.score(predictor.score(images, indices), targets)
 
 
-def scored(predictor: Predictor, images: Images) -> NDArray[np.int64]:
+def scored(predictor: Predictor, images: Images) -> Indices:
     """Which images `evaluate` scores; `images` must come from `images_for`, or the validation
     images of another split would include trained ones."""
     training = predictor.about["training"]

@@ -12,15 +12,29 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from mobilenets.archs import Arch, Budget, from_json
+from mobilenets.choosing.chosen import engine_of
 from mobilenets.data import Preprocess
+from mobilenets.deliver.present import PRESENTERS, Presenter
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.nn import Checkpoint
+from mobilenets.runs.layout import (
+    ARCH,
+    BUDGET,
+    CANDIDATES,
+    IMAGES,
+    METRICS,
+    PREDICTIONS,
+    TRAINED,
+    TRAINING,
+    VERDICT,
+)
+from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import artefact_name, files_of
-from mobilenets.tasks import Task, get_task
+from mobilenets.tasks import Task, task_in
 
 T = TypeVar("T")
 
-# What report and card read of each file.
+# What report and card read of each file; a task's presenter reads more.
 # fmt: off
 _IMAGES = (
     "name", "classes", "counts", "class_counts", "skipped", "ignored", "split", "fingerprint",
@@ -34,23 +48,15 @@ _VERDICT = (
     "verified", "within_budget", "complaints", "limits", "images", "agreement",
     "max_relative_error", "latency", "size_bytes", "macs", "params",
 )
-# Of each task: what the verdict has more, and what the predictions are.
-_OF_TASK = {
-    "classification": (
-        ("top1_checkpoint", "top1_artefact", "top5_artefact"),
-        ("classes", "confusion", "wrong", "right"),
-    ),
-    "attributes": (("map_checkpoint", "map_artefact", "attributes"), ()),
-}
 # fmt: on
 
 
 @dataclass(frozen=True)
 class Record:
-    """Everything a run left behind. `artefact` is the name of the artefact, which is for `runtime`;
+    """Everything a run left behind. `artefact` is the name of the artefact, which is for `engine`;
     `sha256` that of each of its files. `epochs` is how often the images were seen."""
 
-    runtime: str
+    engine: Engine
     artefact: str
     arch: Arch
     preprocess: Preprocess
@@ -67,34 +73,40 @@ class Record:
     sha256: dict[str, str]
 
     @property
-    def in_int8(self) -> bool:
-        """Whether the artefact is in 8-bit integers."""
-        return self.chosen.get("precision") == "int8"
+    def runtime(self) -> str:
+        """The name of the runtime that the artefact is for."""
+        return self.engine.runtime
+
+    @property
+    def presenter(self) -> Presenter:
+        """What shows the task's part of it."""
+        return PRESENTERS[self.task.name]
 
 
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""
-    images = _part(folder / "images.json", _object(*_IMAGES))
-    task = get_task(images.get("task", "classification"), images["classes"])
-    in_verdict, in_predictions = _OF_TASK[task.name]
-    chosen = _part(folder / "arch.json", _object("arch", "runtime", "binding_limit", "considered"))
-    artefact = _part(folder / "arch.json", lambda _: artefact_name(chosen["runtime"]))
-    metrics = _part(folder / "metrics.csv", _metrics(f"holdout_{task.metric}"))
-    preprocess, epochs = _of_checkpoint(folder / "trained.safetensors")
+    images = _part(folder / IMAGES, _object(*_IMAGES))
+    task = task_in(images, images["classes"])
+    presenter = PRESENTERS[task.name]
+    chosen = _part(folder / ARCH, _object("arch", "runtime", "binding_limit", "considered"))
+    engine = _part(folder / ARCH, lambda _: engine_of(chosen))
+    artefact = artefact_name(engine.runtime)
+    metrics = _part(folder / METRICS, _metrics(f"holdout_{task.metric}"))
+    preprocess, epochs = _of_checkpoint(folder / TRAINED)
     return Record(
-        runtime=chosen["runtime"],
+        engine=engine,
         artefact=artefact,
-        arch=_part(folder / "arch.json", lambda data: from_json(json.loads(data)["arch"])),
+        arch=_part(folder / ARCH, lambda data: from_json(json.loads(data)["arch"])),
         preprocess=preprocess,
-        budget=_part(folder / "budget.json", lambda data: Budget(**json.loads(data))),
+        budget=_part(folder / BUDGET, lambda data: Budget(**json.loads(data))),
         task=task,
         images=images,
         chosen=chosen,
-        candidates=_part(folder / "candidates.jsonl", _candidates),
+        candidates=_part(folder / CANDIDATES, _candidates),
         metrics=metrics,
-        verdict=_part(folder / "verdict.json", _object(*_VERDICT, *in_verdict)),
-        predictions=_part(folder / "predictions.json", _object(*in_predictions)),
-        training=_part(folder / "training.json", _object("recipe", "seed")),
+        verdict=_part(folder / VERDICT, _object(*_VERDICT, *presenter.in_verdict)),
+        predictions=_part(folder / PREDICTIONS, _object(*presenter.in_predictions)),
+        training=_part(folder / TRAINING, _object("recipe", "seed")),
         epochs=min(epochs, len(metrics)),  # an adapted network tells of its start's, too
         sha256={
             file.name: _part(file, lambda data: hashlib.sha256(data).hexdigest())

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from importlib.metadata import version
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import plotly.offline
 
-from mobilenets.archs import Arch, Cost, cost, digest
+from mobilenets.archs import Arch, Cost, Size, cost, digest
 from mobilenets.archs.budget import describe
-from mobilenets.archs.rows import Bottleneck
+from mobilenets.archs.counts import LayerCost
+from mobilenets.archs.rows import Row
 from mobilenets.deliver import plots
 from mobilenets.deliver.html_page import (
     Share,
@@ -26,7 +28,6 @@ from mobilenets.deliver.html_page import (
     limit_bar,
     page,
     paragraph,
-    picture,
     section,
     subtitle,
     table,
@@ -35,21 +36,17 @@ from mobilenets.deliver.model_card import card as model_card
 from mobilenets.deliver.model_card import (
     conditions,
     describe_network,
-    interval,
-    kind_of,
     limit_text,
     or_else,
 )
 from mobilenets.deliver.record import Record, read_run
 from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
-from mobilenets.runtimes import RUNTIMES
-from mobilenets.tasks import figure, percent
+from mobilenets.runs.layout import CARD, REPORT
+from mobilenets.runtimes import RUNTIMES, Engine
+from mobilenets.tasks import Task, figure
 from mobilenets.text import counted
 
-_HEAT_MAP = 30  # classes; beyond, tables
-_BESIDE = 12  # classes whose table has room beside the heat map
-_PAIRS_SHOWN = 40
 _SKIPPED_SHOWN = 50
 _PACKAGES = ("mobilenets", "torch", "torchvision", "lightning")
 
@@ -63,9 +60,9 @@ def report(folder: str | Path) -> Path:
     record = read_run(folder)
     title = f"{record.images['name']}: {record.arch.full_name}"
     text = page(title, _body(record), plotly.offline.get_plotlyjs())
-    write_text(folder / "README.md", _encodable(model_card(record)))
-    write_text(folder / "report.html", _encodable(text))
-    return folder / "report.html"
+    write_text(folder / CARD, _encodable(model_card(record)))
+    write_text(folder / REPORT, _encodable(text))
+    return folder / REPORT
 
 
 def _encodable(text: str) -> str:
@@ -82,19 +79,13 @@ def _body(record: Record) -> list[str]:
         _tradeoff(record),
         *_race(record),
         _training(record),
-        *_of_task(record),
+        *record.presenter.sections(record.verdict, record.predictions),
         _costs(record.arch, costs),
         _network(record.arch, costs),
-        _data(record.images),
+        _data(record.images, record.task),
         _use(record),
         _provenance(record),
     ]
-
-
-def _of_task(record: Record) -> list[str]:
-    if record.task.name == "attributes":
-        return [_attributes(record.verdict["attributes"])]
-    return [_confusion(record.predictions), _examples(record.predictions)]
 
 
 def _verdict(record: Record) -> str:
@@ -104,7 +95,7 @@ def _verdict(record: Record) -> str:
         "Verified",
         "Not verified",
         f"{record.artefact} and the trained network agree on {verdict['agreement']:.4g} % of "
-        f"{_answers(record)}{images:,} validation images, their logits to "
+        f"{record.presenter.agreed_on}{images:,} validation images, their logits to "
         f"{verdict['max_relative_error']:.1e} of the largest",
     )
     limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
@@ -132,19 +123,8 @@ def _figures(record: Record, costs: Cost) -> str:
         card(describe("params", verdict["params"]), "parameters"),
         card(describe("memory_bytes", peak), "peak activations, fp32, by arithmetic"),
     ]
-    text = _how_sure(record) + conditions(verdict)
+    text = record.presenter.how_sure(verdict, record.artefact) + conditions(verdict)
     return section("Figures", f'<div class="cards">{"".join(cards)}</div>', _note(text))
-
-
-def _how_sure(record: Record) -> str:
-    verdict = record.verdict
-    if record.task.name == "attributes":
-        return "Mean average precision is the mean over the attributes that any image has. "
-    low, high = interval(verdict["top1_artefact"], verdict["images"])
-    return (
-        f"The top-1 of {record.artefact} has a 95 % interval of {low:.1f} to {high:.1f} %; its "
-        f"top-5 is {verdict['top5_artefact']:.2f} %. "
-    )
 
 
 def _note(text: str) -> str:
@@ -163,11 +143,11 @@ def _tradeoff(record: Record) -> str:
         "accuracy is a prior: what the papers' ImageNet results lead one to expect, the same for "
         "every user. It ranks the candidates and is not the accuracy on these images."
     )
-    if any(one.endswith("-int8") for one in counts):
+    if any(Engine.parse(one).is_int8 for one in counts):
         text += " In 8-bit integers half a point to a point less is expected."
     how = f"Star: chosen; {drawn}solid marks: latency measured; faint dots: "
     how += "latency predicted." if by_latency else "not measured."
-    chosen = record.arch.full_name, f"{record.runtime}-int8" if record.in_int8 else record.runtime
+    chosen = record.arch.full_name, str(record.engine)
     plot = plots.tradeoff(record.candidates, chosen, record.budget)
     listed = details(f"What was measured ({len(measured)})", _measured(measured))
     return section("Why this network", _note(text), plot, _note(how), listed)
@@ -232,92 +212,6 @@ def _epochs(record: Record) -> str:
     )
 
 
-def _answers(record: Record) -> str:
-    return "" if record.task.name == "classification" else "the attributes of "
-
-
-def _attributes(found: list[dict[str, Any]]) -> str:
-    """Of each attribute how well the artefact ranks the validation images by it, and how often it
-    is right at a probability of one half."""
-    rows = [
-        [one["attribute"], _part(one["average_precision"]), _part(one["accuracy"]),
-         one["present"], one["known"]]
-        for one in found
-    ]  # fmt: skip
-    note = _note(
-        "Average precision: 100 % where every image that has the attribute is ranked before every "
-        "image that has not; by chance it is the share of those that have it. Right: the "
-        "probability is on the right side of one half."
-    )
-    header = ["attribute", "average precision", "right", "have it", "known of"]
-    return section("Each attribute", note, table(header, rows))
-
-
-def _part(percentage: float | None) -> Share:
-    return Share(percent(percentage), (percentage or 0) / 100)
-
-
-def _confusion(predictions: dict[str, Any]) -> str:
-    classes, matrix = predictions["classes"], predictions["confusion"]
-    title = "What is taken for what"
-    if len(classes) <= _HEAT_MAP:
-        note = _note(
-            "A row is a class, a column what the network says; counts of validation images, blue "
-            "where it is right, red where it is wrong."
-        )
-        accuracy = table(["class", "right", "of", "most taken for"], _per_class(classes, matrix))
-        kind = "sides" if len(classes) <= _BESIDE else ""
-        sides = f'<div class="{kind}">{plots.confusion(classes, matrix)}{accuracy}</div>'
-        return section(title, note, sides)
-    worst = sorted(_per_class(classes, matrix), key=lambda row: row[1].part)[:_PAIRS_SHOWN]
-    parts = [
-        subtitle("Pairs most often confused"),
-        table(["is", "said", "images"], _pairs(classes, matrix)),
-        subtitle("Classes found least often"),
-        table(["class", "right", "of", "most taken for"], worst),
-    ]
-    return section(title, *parts)
-
-
-def _per_class(classes: list[str], matrix: list[list[int]]) -> list[list[Any]]:
-    """Of each class: its name, the share that is right, its images, what it is most taken for."""
-    rows = []
-    for at, (name, row) in enumerate(zip(classes, matrix, strict=True)):
-        share = row[at] / max(sum(row), 1)
-        mistakes = [(count, said) for said, count in enumerate(row) if said != at and count]
-        most = max(mistakes, key=lambda mistake: mistake[0], default=None)
-        taken = f"{classes[most[1]]} ({most[0]:,})" if most else ""
-        rows.append([name, Share(f"{100 * share:.1f} %", share), sum(row), taken])
-    return rows
-
-
-def _pairs(classes: list[str], matrix: list[list[int]]) -> list[list[Any]]:
-    """The mistakes made most often: the true class, the class said, how many images."""
-    pairs: list[list[Any]] = [
-        [classes[true], classes[said], count]
-        for true, row in enumerate(matrix)
-        for said, count in enumerate(row)
-        if true != said and count
-    ]
-    return sorted(pairs, key=lambda pair: -pair[2])[:_PAIRS_SHOWN]
-
-
-def _examples(predictions: dict[str, Any]) -> str:
-    parts = []
-    for key, text in (("wrong", "Wrong, the surest first"), ("right", "Right, a random few")):
-        figures = [_example(one) for one in predictions[key]]
-        if figures:
-            parts += [subtitle(text), f'<div class="gallery">{"".join(figures)}</div>']
-    return section("Examples from the validation images", *parts)
-
-
-def _example(one: dict[str, Any]) -> str:
-    right = one["predicted"] == one["label"]
-    chance = f"{100 * one['probability']:.0f}\N{NO-BREAK SPACE}%"
-    said = f"{'' if right else 'said '}{one['predicted']}, {chance}"
-    return picture(one["png"], one["name"], said, "" if right else f"is {one['label']}")
-
-
 def _costs(arch: Arch, costs: Cost) -> str:
     """MACs and parameters of each row, and of each layer to unfold."""
     header = ["#", "operator", "map", "MACs", "params"]
@@ -337,21 +231,34 @@ def _costs(arch: Arch, costs: Cost) -> str:
     )
 
 
+def _lines(arch: Arch, costs: Cost) -> list[tuple[str, list[LayerCost]]]:
+    """The operator and the layers of each row, then of each layer of the head."""
+    found = [
+        (_operator(row), [layer for layer in costs.layers if layer.op.row == index])
+        for index, row in enumerate(arch.rows)
+    ]
+    head = (layer for layer in costs.layers if layer.op.row == len(arch.rows))
+    return [*found, *((layer.op.part, [layer]) for layer in head)]
+
+
 def _row_costs(arch: Arch, costs: Cost) -> list[list[Any]]:
     rows: list[list[Any]] = []
-    for index in range(len(arch.rows)):
-        layers = [layer for layer in costs.layers if layer.op.row == index]
+    for index, (operator, layers) in enumerate(_lines(arch, costs)):
         sums = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
         sizes = _map(layers[0].op.in_size, layers[-1].op.out_size)
-        rows.append([str(index), _operator(arch, index), sizes, *sums])
+        rows.append([str(index), operator, sizes, *sums])
     macs, params = (max(row[column] for row in rows) for column in (3, 4))
     return [
         [*row[:3], _share("macs", row[3], macs), _share("params", row[4], params)] for row in rows
     ]
 
 
-def _map(before: int, after: int) -> str:
-    return f"{before}²" if before == after else f"{before}² → {after}²"
+def _map(before: Size, after: Size) -> str:
+    return _square(before) if before == after else f"{_square(before)} → {_square(after)}"
+
+
+def _square(size: Size) -> str:
+    return f"{size}²" if size.height == size.width else str(size)
 
 
 def _share(unit: str, value: int, most: int) -> Share:
@@ -360,7 +267,7 @@ def _share(unit: str, value: int, most: int) -> Share:
 
 def _network(arch: Arch, costs: Cost) -> str:
     header = ["input", "operator", "exp", "out", "SE", "NL", "s"]
-    rows = [_row_columns(arch, costs, index) for index in range(len(arch.rows))]
+    rows = [_row_columns(*line) for line in _lines(arch, costs)]
     text = (
         "As the papers print it: exp, channels inside a bottleneck; SE, squeeze-and-excite; NL, "
         "activation; s, stride."
@@ -368,32 +275,34 @@ def _network(arch: Arch, costs: Cost) -> str:
     return section("How the network reads", _note(text), table(header, rows, tight=True))
 
 
-def _row_columns(arch: Arch, costs: Cost, index: int) -> list[str]:
+def _row_columns(operator: str, layers: Sequence[LayerCost]) -> list[str]:
     """The paper's columns of one row: input, operator, exp, out, SE, NL, s."""
-    row = arch.rows[index]
-    ours = [layer.op for layer in costs.layers if layer.op.row == index]
+    ours = [layer.op for layer in layers]
+    blocks = [op for op in ours if op.is_depthwise]
+    expanded = blocks[-1].out_channels if any(op.role == "project" for op in ours) else None
+    weights = [op for op in ours if op.has_weights]
+    strides = prod(op.stride for op in weights)
     return [
-        f"{ours[0].in_size}² x {ours[0].in_channels}",
-        _operator(arch, index),
-        str(row.expand) if isinstance(row, Bottleneck) else "-",
+        f"{_square(ours[0].in_size)} x {ours[0].in_channels}",
+        operator,
+        "-" if expanded is None else str(expanded),
         str(ours[-1].out_channels),
-        "✓" if getattr(row, "se", False) else "-",
-        getattr(row, "act", "-"),
-        str(getattr(row, "stride", "-")),
+        "✓" if any(op.role == "gate" for op in ours) else "-",
+        next((op.act for op in weights if op.act), "-"),
+        "-" if ours[0].name.startswith("head") else str(strides),
     ]
 
 
-def _operator(arch: Arch, index: int) -> str:
-    row = arch.rows[index]
+def _operator(row: Row) -> str:
     kernel = getattr(row, "kernel", None)
     name = type(row).__name__.lower()
     return f"{name} {kernel}x{kernel}" if kernel else name
 
 
-def _data(images: dict[str, Any]) -> str:
+def _data(images: dict[str, Any], task: Task) -> str:
     counts, skipped = images["counts"], images["skipped"]
     text = (
-        f"{len(images['classes']):,} {kind_of(images)}; {sum(counts.values()):,} images used, "
+        f"{len(images['classes']):,} {task.kinds}; {sum(counts.values()):,} images used, "
         f"{len(skipped):,} skipped as they cannot be read; {images['ignored']:,} other files. "
         f"{_split(images['split'])}"
     )
@@ -401,10 +310,9 @@ def _data(images: dict[str, Any]) -> str:
         [name, *(images["class_counts"][split][name] for split in counts)]
         for name in images["classes"]
     ]
-    one = "class" if kind_of(images) == "classes" else "attribute"
-    header = [one, *counts]
+    header = [task.kind, *counts]
     parts = [_note(text), table(["", *counts], [["all", *counts.values()]])]
-    parts.append(details(f"Images of each {one}", table(header, per_class)))
+    parts.append(details(f"Images of each {task.kind}", table(header, per_class)))
     if skipped:
         rows = [[item["name"], item["reason"]] for item in skipped[:_SKIPPED_SHOWN]]
         parts += [subtitle("Skipped"), table(["file", "why"], rows)]
@@ -427,7 +335,7 @@ def _use(record: Record) -> str:
         paragraph(contract(record.arch, record.preprocess, record.runtime)),
         code(commands(record.runtime)),
         paragraph(or_else(record.runtime).capitalize()),
-        code(snippet(record.preprocess, record.runtime, record.task.name)),
+        code(snippet(record.preprocess, record.runtime, record.presenter)),
     )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mobilenets.archs import Arch
 from mobilenets.data import Preprocess
+from mobilenets.deliver.present import Presenter
 from mobilenets.runtimes.artefact import artefact_name, files_of
 
 # The artefact's own rule: PIL's resizing is antialiased; sizes are rounded as torchvision's are.
@@ -22,9 +23,7 @@ photo = photo.crop((left, top, left + SIDE, top + SIDE))
 """
 _NCHW = "pixels = numpy.asarray(photo, numpy.float32).transpose(2, 0, 1)[None] / 255\n"
 _NHWC = "pixels = numpy.asarray(photo, numpy.float32)[None] / 255\n"
-_PRINT = """print(about["labels"][logits.argmax()])"""
-_PRINT_ATTRIBUTES = """for label, logit in zip(about["labels"], numpy.ravel(logits)):
-    print(label, 1 / (1 + numpy.exp(-logit)))"""
+_PRINT = "PRINT"  # the task's own part
 
 _ONNXRUNTIME = f"""import json, numpy, onnxruntime
 {_PHOTO}{_NCHW}
@@ -84,7 +83,7 @@ _TORCH = """from pathlib import Path
 from mobilenets.deliver import load
 
 for found in load("model.safetensors").predict([Path("photo.jpg")]):
-    print(found.label)"""
+    print(FOUND)"""
 
 _PROGRAMS = {
     "torch": _TORCH,
@@ -120,17 +119,16 @@ def commands(runtime: str) -> str:
     )
 
 
-def snippet(preprocess: Preprocess, runtime: str, task: str = "classification") -> str:
+def snippet(preprocess: Preprocess, runtime: str, presenter: Presenter) -> str:
     """A Python program that uses the artefact with its runtime alone."""
     words = {
         "SHORT": preprocess.short_side,
         "SIDE": preprocess.resolution,
         "MODE": preprocess.interpolation.upper(),
+        _PRINT: presenter.prints,
+        "FOUND": presenter.prints_found,
     }
     program = _PROGRAMS[runtime]
-    if task == "attributes":
-        program = program.replace(_PRINT, _PRINT_ATTRIBUTES)
-        program = program.replace("found.label", "found.label, found.probability")
     for name, word in words.items():
         program = program.replace(name, str(word))
     return program
@@ -151,17 +149,13 @@ def contract(arch: Arch, preprocess: Preprocess, runtime: str) -> str:
     path = Path(artefact_name(runtime))
     beside = [file.name for file in files_of(path) if file != path]
     together = f", with {' and '.join(beside)} beside it," if beside else ""
-    side = preprocess.resolution
-    shape = (
-        f"1 x {side} x {side} x 3 (NHWC)"
-        if runtime == "litert"
-        else f"1 x 3 x {side} x {side} (NCHW)"
-    )
+    side = f"{preprocess.size.height} x {preprocess.size.width}"
+    shape = f"1 x {side} x 3 (NHWC)" if runtime == "litert" else f"1 x 3 x {side} (NCHW)"
     where = _BESIDE.get(path.suffix)
     return (
         f"{path.name}{together} takes an image, float32 RGB in [0, 1], {shape}, and gives logits, "
         f"1 x {arch.classes}; normalisation is inside the graph. Resize the short side to "
         f"{preprocess.short_side} pixels ({preprocess.interpolation}, antialiased) and cut the "
-        f"centre square of {side}. Labels, this rule and the architecture are in "
+        f"centre square of {preprocess.resolution}. Labels, this rule and the architecture are in "
         f"{path.with_suffix(where).name if where else 'the metadata of the file'}."
     )

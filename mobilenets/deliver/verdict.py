@@ -20,8 +20,10 @@ from mobilenets.files import read_json
 from mobilenets.measuring.latency import Latency, measure
 from mobilenets.measuring.loop import undisturbed
 from mobilenets.nn import Checkpoint
+from mobilenets.runs.layout import REPORT, VERDICT
+from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import is_intact, size_of
-from mobilenets.tasks import Score, Task, get_task, percent
+from mobilenets.tasks import Arrays, Score, Task, get_task, percent
 
 # fp32 against fp32: the runtime sums in another order, nothing more. In int8 logits differ.
 MAX_RELATIVE_ERROR = {"fp32": 1e-3, "int8": math.inf}
@@ -34,15 +36,16 @@ _CLOSE = 0.1
 class Verdict:
     """What verification found. Scores are of the validation images.
 
-    `logits` are the artefact's (N, C); `agreement` is the percentage of images (of attributes) of
-    which checkpoint and artefact say the same; `max_relative_error` is the largest difference of a
-    logit over the largest logit. `sessions` are the artefact's latencies, the slowest last.
+    `outputs` are the artefact's, (N, ...) each; `agreement` is the percentage of images (of
+    attributes) of which checkpoint and artefact say the same; `max_relative_error` is the largest
+    difference of an output's number over its largest. `sessions` are the artefact's latencies, the
+    slowest last.
     """
 
     task: Task
     checkpoint: Score
     artefact: Score
-    logits: NDArray[np.float32]
+    outputs: Arrays
     agreement: float
     max_relative_error: float
     intact: bool
@@ -153,7 +156,7 @@ def verify(
     images: Images,
     budget: Budget,
     *,
-    runtime: str | None = None,
+    runtime: str | Engine | None = None,
     threads: int = 1,
     max_loss: float = MAX_LOSS,
 ) -> Verdict:
@@ -166,19 +169,19 @@ def verify(
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint.load(Path(checkpoint))
     reference = as_predictor(checkpoint, artefact).score(images, images.val)
-    logits = load(artefact).score(images, images.val)
-    labels = images.labels[images.val]
+    outputs = load(artefact).score(images, images.val)
+    targets = images.targets.take(images.val)
     task = get_task(checkpoint.task, checkpoint.labels)
     sessions = time_artefact(artefact, budget, runtime=runtime, threads=threads)
     costs = cost(checkpoint.arch)
     size = size_of(artefact)
     return Verdict(
         task=task,
-        checkpoint=task.score(reference, labels),
-        artefact=task.score(logits, labels),
-        logits=logits,
-        agreement=task.agreement(logits, reference),
-        max_relative_error=relative_error(logits, reference),
+        checkpoint=task.score(reference, targets),
+        artefact=task.score(outputs, targets),
+        outputs=outputs,
+        agreement=task.agreement(outputs, reference),
+        max_relative_error=max(relative_error(outputs[name], reference[name]) for name in outputs),
         intact=is_intact(artefact),
         sessions=sessions,
         uses=budget.uses(
@@ -198,9 +201,9 @@ def verify(
 def drop_undecided(folder: Path) -> None:
     """Remove the verdict of a run whose machine was too noisy to decide, and the report of it: the
     next call verifies again."""
-    path = folder / "verdict.json"
+    path = folder / VERDICT
     if path.exists() and read_json(path).get("undecided"):
-        for made in (folder / "report.html", path):
+        for made in (folder / REPORT, path):
             made.unlink(missing_ok=True)
 
 
@@ -218,7 +221,7 @@ def too_noisy(sessions: Sequence[Latency], limit_ms: float) -> bool:
 
 
 def time_artefact(
-    artefact: Path, budget: Budget, *, runtime: str | None = None, threads: int = 1
+    artefact: Path, budget: Budget, *, runtime: str | Engine | None = None, threads: int = 1
 ) -> tuple[Latency, ...]:
     """The artefact's latency in as many sessions as its limit needs, the slowest last.
 

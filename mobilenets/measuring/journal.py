@@ -10,26 +10,27 @@ from mobilenets.archs import Arch, digest
 from mobilenets.errors import FileError
 from mobilenets.files import write_text
 from mobilenets.measuring.latency import Latency
+from mobilenets.runtimes import Engine
 
-Measure = Callable[[Sequence[Arch], str], list[Latency]]
-"""The latency of each arch in the runtime of this name."""
+Measure = Callable[[Sequence[Arch], Engine], list[Latency]]
+"""The latency of each arch in this engine."""
 
 
-def journalled(path: Path, conditions: Callable[[str], str], measure: Measure) -> Measure:
+def journalled(path: Path, conditions: Callable[[Engine], str], measure: Measure) -> Measure:
     """`measure`, with its results in `path` (JSON lines); those found there are not measured.
 
-    `conditions` names what a latency in a runtime depends on beside the arch: device, version,
+    `conditions` names what a latency in an engine depends on beside the arch: device, version,
     threads. A line that cannot be read is left out; one that holds under other conditions stays
     there and is not used.
     """
 
-    def measure_new(archs: Sequence[Arch], runtime: str) -> list[Latency]:
+    def measure_new(archs: Sequence[Arch], engine: Engine) -> list[Latency]:
         known = _read(path)
-        keys = [(conditions(runtime), digest(arch)) for arch in archs]
+        keys = [(conditions(engine), digest(arch)) for arch in archs]
         new = [arch for key, arch in zip(keys, archs, strict=True) if key not in known]
-        found = measure(new, runtime) if new else []
+        found = measure(new, engine) if new else []
         known |= {
-            (conditions(runtime), digest(arch)): latency
+            (conditions(engine), digest(arch)): latency
             for arch, latency in zip(new, found, strict=True)
         }
         _write(path, known)

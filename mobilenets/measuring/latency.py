@@ -20,7 +20,7 @@ from mobilenets.errors import FileError, MeasureError
 from mobilenets.measuring.loop import KNOWN, Timed, Turn, half_width, interleave, undisturbed
 from mobilenets.measuring.machine import device_name
 from mobilenets.processes.child import Child, ChildDied, usable_cores
-from mobilenets.runtimes import in_precision
+from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import RUNTIME_OF
 
 NOISY_SPREAD = 0.2
@@ -138,7 +138,7 @@ class Latency:
 def measure(
     paths: Sequence[str | Path],
     *,
-    runtime: str | Sequence[str] | None = None,
+    runtime: str | Engine | Sequence[str | Engine] | None = None,
     threads: int = 1,
     seconds: float = 4.0,
     min_runs: int = 50,
@@ -151,27 +151,27 @@ def measure(
     Raises FileError, RuntimeMissing and MeasureError.
     """
     files = [Path(path) for path in paths]
-    names = _runtime_names(files, runtime)
+    engines = _engines(files, runtime)
     with ExitStack() as stack:
-        bench = {name: stack.enter_context(Bench(name, threads)) for name in dict.fromkeys(names)}
-        targets = [bench[name].load(path) for name, path in zip(names, files, strict=True)]
+        bench = {one: stack.enter_context(Bench(one, threads)) for one in dict.fromkeys(engines)}
+        targets = [bench[one].load(path) for one, path in zip(engines, files, strict=True)]
         timed = interleave(targets, seconds=seconds, min_runs=min_runs)
         return [target.latency(one) for target, one in zip(targets, timed, strict=True)]
 
 
 class Bench:
-    """A measuring process of one runtime, in which files are loaded and timed; a context manager.
+    """A measuring process of one engine, in which files are loaded and timed; a context manager.
 
     Raises MeasureError for more threads than cores, or when the process crashes.
     """
 
-    def __init__(self, runtime: str, threads: int):
-        self.runtime = runtime
+    def __init__(self, engine: Engine, threads: int):
+        self.engine = engine
         self.threads = threads
         cores = _cores(threads)
         self._child = Child(_WORKER, environment={name: str(threads) for name in _THREAD_VARIABLES})
         try:
-            self.version = self.ask("start", runtime=runtime, threads=threads, cores=cores)
+            self.version = self.ask("start", runtime=engine.runtime, threads=threads, cores=cores)
         except BaseException:
             self._child.close()
             raise
@@ -187,7 +187,7 @@ class Bench:
             return self._child.ask({"do": do, **words}, timeout=timeout)
         except ChildDied as error:
             what = " ".join(["measuring", *filter(None, [words.get("path")])])
-            raise MeasureError(f"{what} in {self.runtime} failed: its process {error}") from error
+            raise MeasureError(f"{what} in {self.engine} failed: its process {error}") from error
 
     def __enter__(self) -> Bench:
         return self
@@ -220,7 +220,7 @@ class BenchTarget:
         return Latency(
             times_ms=timed.times_ms,
             burst=timed.burst,
-            runtime=in_precision(self.bench.runtime)[0],
+            runtime=self.bench.engine.runtime,
             runtime_version=self.bench.version,
             threads=self.bench.threads,
             precision=self.precision,
@@ -265,14 +265,16 @@ def _cores(threads: int) -> list[int]:
     return usable[-threads:]
 
 
-def _runtime_names(paths: Sequence[Path], runtime: str | Sequence[str] | None) -> list[str]:
-    if isinstance(runtime, str):
-        return [runtime] * len(paths)
+def _engines(
+    paths: Sequence[Path], runtime: str | Engine | Sequence[str | Engine] | None
+) -> list[Engine]:
+    if isinstance(runtime, str | Engine):
+        return [Engine.parse(runtime)] * len(paths)
     if runtime is not None:
-        return list(runtime)
+        return [Engine.parse(one) for one in runtime]
     unknown = [path for path in paths if path.suffix not in RUNTIME_OF]
     if unknown:
         raise FileError(
             f"{unknown[0]} is of no known runtime; give a file that ends in {', '.join(RUNTIME_OF)}"
         )
-    return [RUNTIME_OF[path.suffix] for path in paths]
+    return [Engine(RUNTIME_OF[path.suffix]) for path in paths]

@@ -7,44 +7,44 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from mobilenets.archs import Arch, get_arch
+from mobilenets.archs import Arch, Resolution, get_arch
 from mobilenets.errors import FileError
 from mobilenets.measuring.latency import Latency, measure
-from mobilenets.runtimes import check_runtime
+from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.artefact import RUNTIME_OF
 from mobilenets.runtimes.isolated import Job, export_isolated
 
-Export = Callable[[Sequence[Job], str], None]
-"""Writes artefacts in the runtime of this name."""
+Export = Callable[[Sequence[Job], Engine], None]
+"""Writes artefacts for this engine."""
 
 
 def measure_targets(
     targets: Sequence[str],
     *,
     width: float | None = None,
-    resolution: int | None = None,
-    runtimes: Sequence[str] = ("onnxruntime",),
+    resolution: Resolution | None = None,
+    engines: Sequence[Engine] = (DEFAULT,),
     threads: int = 1,
     seconds: float = 4.0,
 ) -> list[tuple[str, Latency]]:
     """Each target with its latency, all measured in turns.
 
     A target is a network's name (random weights are timed), a checkpoint (.safetensors) or an
-    artefact. Names and checkpoints are timed in each of `runtimes`, artefacts in their own.
+    artefact. Names and checkpoints are timed in each of `engines`, artefacts in their own.
     Raises `ArchError` for a name nobody knows, `FileError` for a file that is not there.
     """
     names: list[str] = []
-    networks: list[tuple[Arch | Path, str]] = []
+    networks: list[tuple[Arch | Path, Engine]] = []
     for target in targets:
         network = _network(target, width, resolution)
-        for runtime in _runtimes_of(network) or runtimes:
+        for engine in _engines_of(network) or engines:
             names.append(target)
-            networks.append((network, runtime))
+            networks.append((network, engine))
     latencies = measure_networks(networks, threads=threads, seconds=seconds)
     return list(zip(names, latencies, strict=True))
 
 
-def _network(target: str, width: float | None, resolution: int | None) -> Arch | Path:
+def _network(target: str, width: float | None, resolution: Resolution | None) -> Arch | Path:
     path = Path(target)
     if path.suffix not in RUNTIME_OF:
         return get_arch(target, width=width, resolution=resolution)
@@ -53,17 +53,17 @@ def _network(target: str, width: float | None, resolution: int | None) -> Arch |
     return path
 
 
-def _runtimes_of(network: Arch | Path) -> list[str]:
+def _engines_of(network: Arch | Path) -> list[Engine]:
     """An artefact's own; none for what can be converted to any."""
     if isinstance(network, Arch) or network.suffix == ".safetensors":
         return []
-    return [RUNTIME_OF[network.suffix]]
+    return [Engine(RUNTIME_OF[network.suffix])]
 
 
 def measure_networks(
-    networks: Sequence[tuple[Arch | Path, str]], *, threads: int, seconds: float = 4.0
+    networks: Sequence[tuple[Arch | Path, Engine]], *, threads: int, seconds: float = 4.0
 ) -> list[Latency]:
-    """The latency of each (network, runtime) in one session.
+    """The latency of each (network, engine) in one session.
 
     Archs (random weights) and checkpoints are converted to files that are then deleted; any other
     file is an artefact of its runtime. Raises ConversionError where a converter fails.
@@ -74,28 +74,28 @@ def measure_networks(
 
 @contextmanager
 def exported(
-    networks: Sequence[tuple[Arch | Path, str]], export: Export = export_isolated
-) -> Iterator[list[tuple[Path, str]]]:
-    """Each (network, runtime) as (file, runtime); what `export` wrote is deleted in the end. Raises
+    networks: Sequence[tuple[Arch | Path, Engine]], export: Export = export_isolated
+) -> Iterator[list[tuple[Path, Engine]]]:
+    """Each (network, engine) as (file, engine); what `export` wrote is deleted in the end. Raises
     ConversionError where a converter fails."""
     with tempfile.TemporaryDirectory() as folder:
         files = []
-        jobs: dict[str, list[Job]] = {}
-        for index, (network, runtime) in enumerate(networks):
-            path = Path(folder, f"{index}{check_runtime(runtime).suffix}")
+        jobs: dict[Engine, list[Job]] = {}
+        for index, (network, engine) in enumerate(networks):
+            path = Path(folder, f"{index}{check_runtime(engine).suffix}")
             if isinstance(network, Path) and network.suffix == path.suffix:
                 path = network
             else:
-                jobs.setdefault(runtime, []).append(Job(network, path))
-            files.append((path, runtime))
-        for runtime, some in jobs.items():
-            export(some, runtime)
+                jobs.setdefault(engine, []).append(Job(network, path))
+            files.append((path, engine))
+        for engine, some in jobs.items():
+            export(some, engine)
         yield files
 
 
 def measure_files(
-    files: Sequence[tuple[Path, str]], *, threads: int, seconds: float
+    files: Sequence[tuple[Path, Engine]], *, threads: int, seconds: float
 ) -> list[Latency]:
-    """The latency of each (file, runtime) in one session."""
-    paths, runtimes = [path for path, _ in files], [runtime for _, runtime in files]
-    return measure(paths, runtime=runtimes, threads=threads, seconds=seconds)
+    """The latency of each (file, engine) in one session."""
+    paths, engines = [path for path, _ in files], [engine for _, engine in files]
+    return measure(paths, runtime=engines, threads=threads, seconds=seconds)

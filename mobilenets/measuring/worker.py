@@ -40,11 +40,11 @@ class Worker:
         """Pin this process and import the runtime; its version."""
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
-        from mobilenets.runtimes import check_runtime, get_runtime
+        from mobilenets.runtimes import RUNTIMES, get_runtime
 
         self._runtime, self._threads = get_runtime(runtime), threads
         gc.disable()
-        return check_runtime(runtime).version()
+        return RUNTIMES[runtime].version()
 
     def load(self, path: str) -> str:
         """Load a network with an image to run it on; its precision."""

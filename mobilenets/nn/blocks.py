@@ -7,8 +7,16 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from mobilenets.archs.ops import squeeze_channels
-from mobilenets.archs.rows import Arch, Bottleneck, Conv, Separable
+from mobilenets.archs import Arch
+from mobilenets.archs.op import squeeze_channels
+from mobilenets.archs.rows import (
+    Bottleneck,
+    Conv,
+    FusedBottleneck,
+    Row,
+    Separable,
+    UniversalBottleneck,
+)
 
 
 class Convention(NamedTuple):
@@ -36,13 +44,15 @@ def activation(name: str) -> nn.Module:
 class ConvNormAct(nn.Module):
     """Convolution, batch norm, activation."""
 
-    def __init__(self, c_in: int, row: Conv, convention: Convention, *, groups: int = 1):
+    def __init__(
+        self, c_in: int, row: Conv, convention: Convention, *, groups: int = 1, dilation: int = 1
+    ):
         super().__init__()
         same = convention.padding == "same" and row.stride > 1
-        padding = 0 if same else row.kernel // 2
+        padding = 0 if same else dilation * (row.kernel // 2)
         self.pad = SamePad(row.kernel, row.stride) if same else nn.Identity()
         self.conv = nn.Conv2d(
-            c_in, row.out, row.kernel, row.stride, padding, groups=groups, bias=False
+            c_in, row.out, row.kernel, row.stride, padding, dilation, groups, bias=False
         )
         self.norm: nn.Module = nn.BatchNorm2d(row.out, convention.bn_eps, convention.bn_momentum)
         self.act = activation(row.act)
@@ -51,10 +61,12 @@ class ConvNormAct(nn.Module):
         return self.act(self.norm(self.conv(self.pad(x))))
 
 
-def depthwise(channels: int, row: Separable | Bottleneck, convention: Convention) -> ConvNormAct:
-    """The depthwise convolution of `row`: one filter per channel."""
-    spec = Conv(row.kernel, channels, row.act, row.stride)
-    return ConvNormAct(channels, spec, convention, groups=channels)
+def depthwise(
+    channels: int, convention: Convention, *, kernel: int, act: str, stride: int, dilation: int = 1
+) -> ConvNormAct:
+    """A convolution of one filter per channel."""
+    spec = Conv(kernel, channels, act, stride)
+    return ConvNormAct(channels, spec, convention, groups=channels, dilation=dilation)
 
 
 class SamePad(nn.Module):
@@ -82,7 +94,10 @@ class SeparableConv(nn.Module):
 
     def __init__(self, c_in: int, row: Separable, convention: Convention):
         super().__init__()
-        self.depthwise = depthwise(c_in, row, convention)
+        self.depthwise = depthwise(
+            c_in, convention, kernel=row.kernel, act=row.act, stride=row.stride,
+            dilation=row.dilation,
+        )  # fmt: skip
         self.pointwise = ConvNormAct(c_in, Conv(1, row.out, row.act), convention)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -118,7 +133,10 @@ class InvertedResidual(nn.Module):
             if row.expand != c_in
             else nn.Identity()
         )
-        self.depthwise = depthwise(row.expand, row, convention)
+        self.depthwise = depthwise(
+            row.expand, convention, kernel=row.kernel, act=row.act, stride=row.stride,
+            dilation=row.dilation,
+        )  # fmt: skip
         self.se = SqueezeExcite(row.expand, row.se_act) if row.se else nn.Identity()
         self.project = ConvNormAct(row.expand, Conv(1, row.out, act=""), convention)
 
@@ -126,37 +144,80 @@ class InvertedResidual(nn.Module):
         y = self.project(self.se(self.depthwise(self.expand(x))))
         return x + y if self.residual else y
 
+    def with_parts(self, x: Tensor) -> dict[str, Tensor]:
+        """The same, and what a head may tap on the way: expand, depthwise, out."""
+        expand = self.expand(x)
+        depthwise = self.depthwise(expand)
+        y = self.project(self.se(depthwise))
+        return {"expand": expand, "depthwise": depthwise, "out": x + y if self.residual else y}
 
-class GlobalPool(nn.Module):
-    """The mean of each channel: (N, C, H, W) -> (N, C)."""
 
-    def __init__(self) -> None:
+class UniversalInvertedResidual(nn.Module):
+    """Depthwise, expand, depthwise, project, each depthwise where there is one; add the input if
+    shapes agree (arXiv:2404.10518, fig. 4)."""
+
+    def __init__(self, c_in: int, row: UniversalBottleneck, convention: Convention):
         super().__init__()
-        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.residual = row.residual(c_in)
+        self.start = (
+            depthwise(c_in, convention, kernel=row.start, act="", stride=row.start_stride)
+            if row.start
+            else nn.Identity()
+        )
+        self.expand = ConvNormAct(c_in, Conv(1, row.expand, row.act), convention)
+        self.depthwise = (
+            depthwise(row.expand, convention, kernel=row.kernel, act=row.act, stride=row.stride)
+            if row.kernel
+            else nn.Identity()
+        )
+        self.project = ConvNormAct(row.expand, Conv(1, row.out, act=""), convention)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.pool(x).flatten(1)
+        y = self.project(self.depthwise(self.expand(self.start(x))))
+        return x + y if self.residual else y
+
+    def with_parts(self, x: Tensor) -> dict[str, Tensor]:
+        """The same, and what a head may tap on the way: expand, depthwise, out."""
+        expand = self.expand(self.start(x))
+        depthwise = self.depthwise(expand)
+        y = self.project(depthwise)
+        return {"expand": expand, "depthwise": depthwise, "out": x + y if self.residual else y}
 
 
-class DenseAct(nn.Module):
-    """A fully connected layer and its activation: (N, C) -> (N, out)."""
+class FusedInvertedResidual(nn.Module):
+    """Expand by a full convolution, project; add the input if shapes agree (arXiv:2404.10518,
+    section 4)."""
 
-    def __init__(self, c_in: int, c_out: int, act: str):
+    def __init__(self, c_in: int, row: FusedBottleneck, convention: Convention):
         super().__init__()
-        self.linear = nn.Linear(c_in, c_out)
-        self.act = activation(act)
+        self.residual = row.residual(c_in)
+        self.expand = ConvNormAct(
+            c_in, Conv(row.kernel, row.expand, row.act, row.stride), convention
+        )
+        self.project = ConvNormAct(row.expand, Conv(1, row.out, act=""), convention)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.linear(x))
+        return self.with_parts(x)["out"]
+
+    def with_parts(self, x: Tensor) -> dict[str, Tensor]:
+        """The same, and what a head may tap on the way: expand, out."""
+        expand = self.expand(x)
+        y = self.project(expand)
+        return {"expand": expand, "out": x + y if self.residual else y}
 
 
-class ClassifierHead(nn.Module):
-    """Dropout and the last fully connected layer: (N, C) -> logits (N, classes)."""
-
-    def __init__(self, c_in: int, classes: int, dropout: float):
-        super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(c_in, classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.dropout(x))
+def row_module(row: Row, c_in: int, convention: Convention) -> nn.Module:
+    """The module of a row that reads `c_in` channels."""
+    match row:
+        case Conv():
+            return ConvNormAct(c_in, row, convention)
+        case Separable():
+            return SeparableConv(c_in, row, convention)
+        case Bottleneck():
+            return InvertedResidual(c_in, row, convention)
+        case UniversalBottleneck():
+            return UniversalInvertedResidual(c_in, row, convention)
+        case FusedBottleneck():
+            return FusedInvertedResidual(c_in, row, convention)
+        case _:
+            raise AssertionError(f"no module is built for {row}")

@@ -101,7 +101,7 @@ class Checkpoint:
                 about = json.loads((file.metadata() or {})["mobilenets"])
             return cls(
                 arch=from_json(about["arch"]),
-                weights=weights,
+                weights=_by_head(weights, about["arch"]),
                 labels=tuple(about["labels"]),
                 preprocess=about["preprocess"],
                 mean=tuple(about["mean"]),
@@ -113,6 +113,19 @@ class Checkpoint:
             raise FileError(
                 f"{path} is not a checkpoint of mobilenets ({type(error).__name__}: {error})"
             ) from error
+
+
+def _by_head(weights: dict[str, Tensor], arch: Any) -> dict[str, Tensor]:
+    """Of a file written before heads were: its last layers used to be rows."""
+    if "head" in arch:
+        return weights
+    layers = {"dense": "head.dense", "classifier": "head.classifier"}
+    names = {f"rows.{at}": layers.get(row["row"]) for at, row in enumerate(arch["rows"])}
+    renamed = {}
+    for name, tensor in weights.items():
+        row = ".".join(name.split(".")[:2])
+        renamed[name.replace(row, names.get(row) or row, 1)] = tensor
+    return renamed
 
 
 def _randomise_(weights: dict[str, Tensor]) -> None:

@@ -11,7 +11,7 @@ from mobilenets.nn.checkpoint import Checkpoint
 
 
 class Deployed(nn.Module):
-    """Images in, logits out: (N, 3, H, W) float32 RGB in [0, 1] -> (N, classes).
+    """Images in, named outputs out: (N, 3, H, W) float32 RGB in [0, 1] -> {"logits": (N, classes)}.
 
     The mean is subtracted in the graph and the division by std sits in the first convolution's
     weights: one pass over the image instead of two, and the padding still adds zeros to the
@@ -31,7 +31,7 @@ class Deployed(nn.Module):
         self._divide_by(torch.tensor(checkpoint.std).reshape(1, -1, 1, 1))
         self.eval().requires_grad_(False)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
         return self.network(image if self.mean is None else image - self.mean)
 
     def _divide_by(self, std: Tensor) -> None:
@@ -39,3 +39,16 @@ class Deployed(nn.Module):
             return
         first = next(m for m in self.network.modules() if isinstance(m, nn.Conv2d))
         first.weight = nn.Parameter(first.weight.detach() / std)
+
+
+class Positional(nn.Module):
+    """The same for converters and callers that know no names: the outputs in their order
+    (`Arch.outputs`), one alone as it is."""
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, ...]:
+        outputs = tuple(self.network(image).values())
+        return outputs[0] if len(outputs) == 1 else outputs

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mobilenets.archs.ops import Op
-from mobilenets.archs.rows import check_choice
+from mobilenets.archs.checks import check_choice
+from mobilenets.archs.op import Op
 from mobilenets.errors import ArchError
 
 IMPORTANCES = ("l2", "bn", "taylor")
@@ -82,7 +82,7 @@ def learned_vectors(op: Op) -> tuple[str, ...]:
     """The names of the layer's other parameters: batch norm's scale and shift, or the bias."""
     if op.norm:
         return f"{op.name}.norm.weight", f"{op.name}.norm.bias"
-    return (weight_name(op).removesuffix("weight") + "bias",)
+    return (weight_name(op).removesuffix("weight") + "bias",) if op.bias else ()
 
 
 def vector_names(op: Op) -> tuple[str, ...]:

@@ -4,54 +4,50 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from mobilenets.archs.rows import Arch, Bottleneck, Classifier, Conv, Dense, Pool, Row, Separable
-from mobilenets.nn.blocks import (
-    ClassifierHead,
-    Convention,
-    ConvNormAct,
-    DenseAct,
-    GlobalPool,
-    InvertedResidual,
-    SeparableConv,
-)
+from mobilenets.archs import Arch
+from mobilenets.archs.arch import backbone, tapped
+from mobilenets.nn.blocks import Convention, row_module
+from mobilenets.nn.head_modules import head_module
 
 
 class MobileNet(nn.Module):
-    """The network of `arch`: one module per row, in order.
+    """The network of `arch`: one module per row, in order, and one for the head.
 
-    Called with normalised images (N, arch.in_channels, H, W), it gives logits (N, arch.classes).
-    H and W are `arch.resolution` for the costs to hold; any size runs.
+    Called with normalised images (N, arch.in_channels, H, W), it gives its named outputs, such as
+    {"logits": (N, classes)}. H and W are `arch.size` for the costs to hold; any size runs.
     """
 
     def __init__(self, arch: Arch):
         super().__init__()
         self.arch = arch
-        self.rows = nn.Sequential()
-        c_in = arch.in_channels
-        for row in arch.rows:
-            self.rows.append(_module(row, c_in, arch))
-            c_in = getattr(row, "out", c_in)
+        convention = Convention.of(arch)
+        walk = backbone(arch)
+        reads = {op.row: op.out_channels for op in walk}  # what the row behind it reads
+        self.rows = nn.Sequential(
+            *(row_module(row, reads[at - 1], convention) for at, row in enumerate(arch.rows))
+        )
+        self.head = head_module(arch.head, [one.channels for one in tapped(arch, walk)], convention)
         self.apply(_init)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.rows(x)
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return self.head(self.features(x))
 
+    def features(self, x: Tensor) -> list[Tensor]:
+        """The feature maps that the head taps, in its order; of a backbone the last."""
+        if self.arch.head is None or all(tap == (-1, "out") for tap in self.arch.head.taps):
+            return [self.rows(x)]
+        return self._tapped(x)
 
-def _module(row: Row, c_in: int, arch: Arch) -> nn.Module:
-    convention = Convention.of(arch)
-    match row:
-        case Conv():
-            return ConvNormAct(c_in, row, convention)
-        case Separable():
-            return SeparableConv(c_in, row, convention)
-        case Bottleneck():
-            return InvertedResidual(c_in, row, convention)
-        case Pool():
-            return GlobalPool()
-        case Dense():
-            return DenseAct(c_in, row.out, row.act)
-        case Classifier():
-            return ClassifierHead(c_in, arch.classes, arch.dropout)
+    def _tapped(self, x: Tensor) -> list[Tensor]:
+        assert self.arch.head is not None
+        taps = [(tap.row % len(self.rows), tap.part) for tap in self.arch.head.taps]
+        found: dict[tuple[int, str], Tensor] = {}
+        for index, row in enumerate(self.rows):
+            inside = any(row_ == index and part != "out" for row_, part in taps)
+            parts = row.with_parts(x) if inside else {"out": row(x)}  # type: ignore[operator]
+            found |= {(index, part): one for part, one in parts.items() if (index, part) in taps}
+            x = parts["out"]
+        return [found[tap] for tap in taps]
 
 
 def _init(module: nn.Module) -> None:

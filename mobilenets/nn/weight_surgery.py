@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import astuple, replace
 from functools import cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import torch
@@ -18,9 +19,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mobilenets.archs import Arch, digest, ops
-from mobilenets.archs.groups import Group, channel_groups, has_weights, is_depthwise
-from mobilenets.archs.ops import Op
-from mobilenets.archs.rows import Classifier, Row
+from mobilenets.archs.groups import Group, channel_groups
+from mobilenets.archs.heads import Head
+from mobilenets.archs.op import Op
+from mobilenets.archs.rows import Row
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn.checkpoint import Checkpoint
 from mobilenets.nn.importance import Importance, vector_names, weight_name
@@ -73,7 +75,7 @@ def surgery(
 
 
 def _check_fits(weights: Mapping[str, Tensor], arch: Arch) -> None:
-    for op in filter(has_weights, ops(arch)):
+    for op in (op for op in ops(arch) if op.has_weights):
         window = () if op.kind == "linear" else (op.kernel, op.kernel)
         shapes: dict[str, tuple[int, ...]] = {
             weight_name(op): (op.out_channels, op.in_channels // op.groups, *window),
@@ -91,22 +93,22 @@ def _check_fits(weights: Mapping[str, Tensor], arch: Arch) -> None:
 
 
 def _origins(arch: Arch, to: Arch, measure: Importance) -> tuple[int, ...]:
-    """For each row of `to`, its row in `arch`: with the fewest columns changed, then with the least
-    important rows left out."""
+    """For each row and the head of `to`, its own in `arch`: with the fewest columns changed, then
+    with the least important rows left out."""
     spare = _spare_rows(arch, measure)
 
     @cache
     def best(i: int, j: int) -> _Way | None:
         """The cheapest way from the rows of `arch` from i on to those of `to` from j on."""
-        if i == len(arch.rows):
-            return _Way(0, 0.0, ()) if j == len(to.rows) else None
+        if i == len(arch.parts):
+            return _Way(0, 0.0, ()) if j == len(to.parts) else None
         ways = []
         if (
-            j < len(to.rows)
-            and _can_become(arch.rows[i], to.rows[j])
+            j < len(to.parts)
+            and _can_become(arch.parts[i], to.parts[j])
             and (on := best(i + 1, j + 1))
         ):
-            changed = on.changed + _changes(arch.rows[i], to.rows[j])
+            changed = on.changed + _changes(arch.parts[i], to.parts[j])
             ways.append(_Way(changed, on.lost, (i, *on.rows)))
         if i in spare and (on := best(i + 1, j)):
             ways.append(on._replace(lost=on.lost + spare[i]))
@@ -134,19 +136,20 @@ def _spare_rows(arch: Arch, measure: Importance) -> dict[int, float]:
     """The rows that add their input, and how important they are."""
     walk = ops(arch)
     return {
-        add.row: measure.of_row(op for op in walk if op.row == add.row and has_weights(op))
+        add.row: measure.of_row(op for op in walk if op.row == add.row and op.has_weights)
         for add in walk
-        if add.kind == "add"
+        if add.kind == "add" and add.row < len(arch.rows)
     }
 
 
-def _can_become(row: Row, other: Row) -> bool:
+def _can_become(row: Row | Head, other: Row | Head) -> bool:
     new_se = getattr(other, "se", False) and not getattr(row, "se", False)
     return type(row) is type(other) and not new_se
 
 
-def _changes(row: Row, other: Row) -> int:
-    return sum(a != b for a, b in zip(astuple(row), astuple(other), strict=True))
+def _changes(row: Row | Head, other: Row | Head) -> int:
+    columns = (astuple(one) for one in (row, other))  # type: ignore[call-overload]
+    return sum(a != b for a, b in zip(*columns, strict=True))
 
 
 class _Pair(NamedTuple):
@@ -167,10 +170,15 @@ def _pairs(arch: Arch, to: Arch, origins: tuple[int, ...], *, same_additions: bo
     }
     for change, names in (("gain", new_ops.keys() - old_ops), ("lose", old_ops.keys() - new_ops)):
         for name in sorted(names):
+            if name.startswith("head"):
+                raise ArchError(
+                    f"{to.full_name} cannot start from {arch.full_name}: "
+                    f"its head would {change} {name}"
+                )
             _, row, part = name.split(".", 2)
             if part.startswith("se.") or (part == "add" and not same_additions):
                 continue
-            part = {"add": "addition", "expand": "expansion layer"}[part]
+            part = {"add": "addition", "expand": "expansion layer"}.get(part, part)
             raise ArchError(
                 f"{to.full_name} cannot start from {arch.full_name}: "
                 f"row {row} of the latter would {change} its {part}"
@@ -179,7 +187,7 @@ def _pairs(arch: Arch, to: Arch, origins: tuple[int, ...], *, same_additions: bo
     return [
         _Pair(old_ops[name], op)
         for name, op in new_ops.items()
-        if has_weights(op) and (same_classes or not isinstance(to.rows[op.row], Classifier))
+        if op.has_weights and (same_classes or op.role != "classifier")
     ]
 
 
@@ -188,10 +196,11 @@ def _pairs(arch: Arch, to: Arch, origins: tuple[int, ...], *, same_additions: bo
 
 class _Kept(NamedTuple):
     """The old channels whose filters a layer keeps, and those that each filter still reads: of a
-    depthwise filter all, its own."""
+    depthwise filter all, its own. `places` says which channels of the new filter those become."""
 
     made: Tensor
     read: Tensor | None
+    places: Tensor
 
 
 def _kept(arch: Arch, to: Arch, pairs: list[_Pair], measure: Importance) -> list[_Kept]:
@@ -200,6 +209,9 @@ def _kept(arch: Arch, to: Arch, pairs: list[_Pair], measure: Importance) -> list
 
     @cache
     def choose(old: Group, new: Group) -> Tensor:
+        if new.parts:
+            kept = [choose(*pair) for pair in zip(old.parts, new.parts, strict=True)]
+            return torch.cat(_one_behind_the_other(kept, old))
         if new.channels >= old.channels:
             return torch.arange(old.channels, device=device)
         scores = measure.of_channels(
@@ -212,15 +224,28 @@ def _kept(arch: Arch, to: Arch, pairs: list[_Pair], measure: Importance) -> list
         )
         return scores.argsort(descending=True, stable=True)[: new.channels].sort().values
 
+    def places(old: Group, new: Group) -> Tensor:
+        parts = zip(old.parts or (old,), new.parts or (new,), strict=True)
+        firsts = [torch.arange(min(a.channels, b.channels), device=device) for a, b in parts]
+        return torch.cat(_one_behind_the_other(firsts, new))
+
     old_made, old_read = _groups_by_layer(arch)
     new_made, new_read = _groups_by_layer(to)
-    return [
-        _Kept(
-            choose(old_made[old.name], new_made[new.name]),
-            None if is_depthwise(new) else choose(old_read[old.name], new_read[new.name]),
-        )
-        for old, new in pairs
-    ]
+    kept = []
+    for old, new in pairs:
+        made = choose(old_made[old.name], new_made[new.name])
+        if new.is_depthwise:
+            kept.append(_Kept(made, None, torch.zeros(1, dtype=torch.int64, device=device)))
+        else:
+            read = old_read[old.name], new_read[new.name]
+            kept.append(_Kept(made, choose(*read), places(*read)))
+    return kept
+
+
+def _one_behind_the_other(channels: list[Tensor], group: Group) -> list[Tensor]:
+    """Channels of each part of `group`, numbered as those of the whole."""
+    starts = accumulate((part.channels for part in group.parts), initial=0)
+    return [start + one for start, one in zip(starts, channels, strict=False)]
 
 
 def _groups_by_layer(arch: Arch) -> tuple[dict[str, Group], dict[str, Group]]:
@@ -244,13 +269,13 @@ def _carry(
     """The state of the new network: what is kept of the old one, the rest as in `fresh`, which is
     empty where there is no rest."""
     carried = {}
-    for (old, new), (made, read) in zip(pairs, kept, strict=True):
+    for (old, new), (made, read, places) in zip(pairs, kept, strict=True):
         name = weight_name(new)
         filters = weights[weight_name(old)][made]
         filters = filters if read is None else filters[:, read]
-        carried[name] = _filled(_at_kernel(filters, new.kernel), fresh.get(name))
+        carried[name] = _filled(_at_kernel(filters, new.kernel), fresh.get(name), places)
         for old_name, new_name in zip(vector_names(old), vector_names(new), strict=True):
-            carried[new_name] = _filled(weights[old_name][made], fresh.get(new_name))
+            carried[new_name] = _filled(weights[old_name][made], fresh.get(new_name), places)
         if new.norm:
             carried[_counter(new)] = weights[_counter(old)].clone()
     return carried | {name: tensor for name, tensor in fresh.items() if name not in carried}
@@ -263,8 +288,9 @@ def _at_kernel(filters: Tensor, kernel: int) -> Tensor:
     return pad(filters, [(kernel - filters.shape[-1]) // 2] * 4).contiguous()
 
 
-def _filled(kept: Tensor, fresh: Tensor | None) -> Tensor:
-    """What is kept, then what is fresh. No kept filter reads a new channel: such slices are 0."""
+def _filled(kept: Tensor, fresh: Tensor | None, places: Tensor) -> Tensor:
+    """What is kept, then what is fresh; what kept filters read, at `places`. No kept filter reads a
+    new channel: such slices are 0."""
     if fresh is None:
         return kept
     new = fresh.clone()
@@ -272,7 +298,7 @@ def _filled(kept: Tensor, fresh: Tensor | None) -> Tensor:
     if kept.ndim == 1:
         new[: len(kept)] = kept
     else:
-        new[: len(kept), : kept.shape[1]] = kept
+        new[: len(kept), places] = kept
     return new
 
 

@@ -1,1 +1,1 @@
-"""Processes: children that measure and convert, those that torchrun starts, OpenMP."""
+"""Processes: children that measure and convert, OpenMP."""

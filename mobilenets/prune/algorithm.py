@@ -48,18 +48,18 @@ def netadapt(
     step of an earlier call with the same arguments: what follows is as if that had not ended.
 
     Raises `NoFitError` where no such network is reached, `DataError` for images of other classes,
-    and of attributes.
+    and of a task for which networks are not adapted.
     """
     settings, workers = settings or Settings(), workers or Workers()
-    if images.task != "classification":
+    if not images.task.adapts:
         raise DataError(
-            f"{images.name} has {images.task}, and only classifiers are adapted; train a narrower "
-            "network instead: mobilenets train --width"
+            f"{images.name} has {images.task.kinds}, and only classifiers are adapted; train a "
+            "narrower network instead: mobilenets train --width"
         )
-    if start.labels != images.classes:
+    if start.labels != images.task.labels:
         raise DataError(
             f"the network to adapt knows the classes {_few(start.labels)}, the images are of "
-            f"{_few(images.classes)}; give the images it was trained on"
+            f"{_few(images.task.labels)}; give the images it was trained on"
         )
     check_reachable(start.arch, budget, price, settings.kinds)
     if after is not None and price(after.arch) <= budget:

@@ -9,21 +9,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import update_bn
 
 from mobilenets.archs import Arch
-from mobilenets.data import Images, Preprocess, StreamedPixels, decode, training_side
+from mobilenets.data import Images, Preprocess, StreamedPixels, decode, training_size
 from mobilenets.nn import Checkpoint, surgery
 from mobilenets.nn.gates import Gates, mean_gates, with_constant_gates
 from mobilenets.prune.settings import Settings
-from mobilenets.tasks.classification import Classification
+from mobilenets.tasks import Targets, Task, joined
+from mobilenets.tasks.targets import Indices
 from mobilenets.train import Recipe, Teacher
 from mobilenets.train.heap import kept_memory
 from mobilenets.train.module import Learner
@@ -34,7 +35,6 @@ _EVAL_BATCH = 256
 _POOL_BYTES = 2**29
 _GRADIENT_BATCHES = 4
 Pixels = NDArray[np.uint8]
-Labels = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,10 +46,11 @@ class Shared:
     norm, both as an artefact sees images. `teacher` is None where nobody teaches.
     """
 
+    task: Task
     pixels: Pixels
-    labels: Labels
+    targets: Targets
     held: Pixels
-    held_labels: Labels
+    held_targets: Targets
     statistics: Pixels
     recipe: Recipe
     importance: str
@@ -60,16 +61,17 @@ class Shared:
         """Drawn from the training images and their holdout by the seed."""
         rng = np.random.default_rng(settings.seed)
         side = start.arch.resolution
-        square = Preprocess(training_side(images, side))
-        room = max(_POOL_BYTES // (3 * square.resolution**2), 2 * settings.statistics)
+        square = Preprocess(training_size(images, start.arch.size).written)
+        room = max(_POOL_BYTES // (3 * square.size.area), 2 * settings.statistics)
         train, held = _some(images.train, room, rng), _some(images.holdout, settings.held_out, rng)
         statistics = _some(images.train, settings.statistics, rng)
         recipe = settings.recipe(start, images, short=True).for_images(len(images.train))
         return cls(
+            task=images.task,
             pixels=StreamedPixels(images, train, square).decode(train).numpy(),
-            labels=images.labels[train],
+            targets=images.targets.take(train),
             held=decode(images, held, Preprocess(side)).numpy(),
-            held_labels=images.labels[held],
+            held_targets=images.targets.take(held),
             statistics=decode(images, statistics, Preprocess(side)).numpy(),
             recipe=replace(recipe, mean=start.mean, std=start.std),
             importance=settings.importance,
@@ -77,7 +79,7 @@ class Shared:
         )
 
 
-def _some(indices: Labels, count: int, rng: np.random.Generator) -> Labels:
+def _some(indices: Indices, count: int, rng: np.random.Generator) -> Indices:
     return np.sort(rng.permutation(indices)[:count])
 
 
@@ -99,8 +101,8 @@ class Job(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Loss and accuracy (percent) on the held-out images; the weights where it was trained. A loss
-    that is no number is infinite."""
+    """Loss and accuracy, the task's metric in percent, on the held-out images; the weights where it
+    was trained. A loss that is no number is infinite."""
 
     loss: float
     accuracy: float
@@ -138,8 +140,8 @@ def gradients(shared: Shared, checkpoint: Checkpoint, seed: int) -> dict[str, Te
         job = Job(checkpoint.arch, _GRADIENT_BATCHES, seed)
         module = _module(shared, checkpoint, job)
         module.start_epoch(0)
-        for pixels, labels in _batches(shared, job):
-            module.loss(pixels, labels).backward()  # type: ignore[no-untyped-call]
+        for pixels, target in _batches(shared, job):
+            module.loss(pixels, target).backward()  # type: ignore[no-untyped-call]
         named = module.network.named_parameters()
         return {name: one.grad for name, one in named if one.grad is not None}
 
@@ -158,9 +160,9 @@ def train_briefly_(module: Learner, shared: Shared, job: Job) -> None:
     module.start_epoch(0)
     tools = module.configure_optimizers()
     optimiser, schedule = tools["optimizer"], tools["lr_scheduler"]["scheduler"]
-    for pixels, labels in _batches(shared, job):
+    for pixels, target in _batches(shared, job):
         optimiser.zero_grad()
-        module.loss(pixels, labels).backward()  # type: ignore[no-untyped-call]
+        module.loss(pixels, target).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     module.eval()
@@ -170,7 +172,7 @@ def _module(shared: Shared, checkpoint: Checkpoint, job: Job) -> Learner:
     teacher = None if shared.teacher is None else Teacher.of(shared.teacher)
     module = Learner(
         checkpoint.network(), shared.recipe, seed=job.seed, total_steps=max(job.steps, 1),
-        teacher=teacher, task=Classification(checkpoint.labels),
+        teacher=teacher, task=shared.task,
     )  # fmt: skip
     return module.eval()
 
@@ -178,13 +180,14 @@ def _module(shared: Shared, checkpoint: Checkpoint, job: Job) -> Learner:
 def _batches(shared: Shared, job: Job) -> Iterator[tuple[Tensor, Tensor]]:
     """`job.steps` batches in an order set by the seed, all images once before any comes again."""
     rng = np.random.default_rng(job.seed)
-    size = min(shared.recipe.batch_size, len(shared.labels))
-    order: Labels = np.empty(0, np.int64)
+    size = min(shared.recipe.batch_size, len(shared.targets))
+    order: Indices = np.empty(0, np.int64)
     for _ in range(job.steps):
         if len(order) < size:
-            order = rng.permutation(len(shared.labels))
+            order = rng.permutation(len(shared.targets))
         chosen, order = order[:size], order[size:]
-        yield torch.from_numpy(shared.pixels[chosen]), torch.from_numpy(shared.labels[chosen])
+        target = torch.from_numpy(shared.targets.take(chosen).values)
+        yield torch.from_numpy(shared.pixels[chosen]), target
 
 
 def _floats(pixels: Pixels, size: int) -> Iterator[Tensor]:
@@ -196,15 +199,15 @@ def _floats(pixels: Pixels, size: int) -> Iterator[Tensor]:
 
 @torch.inference_mode()
 def _score(module: Learner, shared: Shared) -> tuple[float, float]:
-    loss, right = 0.0, 0
-    for at in range(0, len(shared.held), _EVAL_BATCH):
-        pixels = torch.from_numpy(shared.held[at : at + _EVAL_BATCH].copy()).float() / 255
-        labels = torch.from_numpy(shared.held_labels[at : at + _EVAL_BATCH].copy())
-        logits = module(pixels)
-        loss += float(cross_entropy(logits, labels, reduction="sum"))
-        right += int((logits.argmax(1) == labels).sum())
-    count = len(shared.held)
-    return loss / count if np.isfinite(loss) else float("inf"), 100 * right / count
+    loss, parts, count = 0.0, [], len(shared.held)
+    for at in range(0, count, _EVAL_BATCH):
+        batch = np.arange(at, min(at + _EVAL_BATCH, count))
+        target = torch.from_numpy(shared.held_targets.take(batch).values)
+        outputs = module(torch.from_numpy(shared.held[batch]).float() / 255)
+        loss += float(shared.task.loss(outputs, target, reduction="sum"))
+        parts.append({name: one.numpy() for name, one in outputs.items()})
+    found = shared.task.score(joined(parts), shared.held_targets)
+    return loss / count if np.isfinite(loss) else inf, found.value or 0.0
 
 
 def _weights(module: Learner) -> dict[str, Tensor]:

@@ -13,18 +13,13 @@ from mobilenets.files import read_json, write_text
 from mobilenets.nn import Checkpoint
 from mobilenets.prune.prices import Price, arithmetic_price
 from mobilenets.prune.step import Step
-
-STEPS, ASKED = "steps.jsonl", "adapt.json"
-
-
-def member_path(folder: Path, index: int) -> Path:
-    """The checkpoint of step `index`; 0 is the start."""
-    return folder / "steps" / f"{index:03}.safetensors"
+from mobilenets.runs.layout import ADAPTATION, STEPS, step_file
+from mobilenets.runtimes import DEFAULT, Engine
 
 
 def keep(step: Step, folder: Path) -> None:
     """Write the step: first its checkpoint, then its line, so that what has a line is whole."""
-    step.checkpoint.save(member_path(folder, step.index))
+    step.checkpoint.save(step_file(folder, step.index))
     lines = [*_lines(folder)[: step.index], json.dumps(step.to_json())]
     write_text(folder / STEPS, "\n".join(lines) + "\n")
 
@@ -46,18 +41,18 @@ def member(folder: Path, index: int) -> Step:
             if known
             else f"{folder} is no run of `mobilenets adapt`; give the folder of one"
         )
-    return Step.from_json(known[index], Checkpoint.load(member_path(folder, index)))
+    return Step.from_json(known[index], Checkpoint.load(step_file(folder, index)))
 
 
 def run_price(folder: Path) -> Price | None:
     """The run's own price, as it was corrected last; None where it is a latency and this machine
     has no table."""
-    asked, last = read_json(folder / ASKED), records(folder)[-1]
+    asked, last = read_json(folder / ADAPTATION), records(folder)[-1]
     if asked["latency"] is None:
         limit = next(iter(Budget(**asked["budget"]).limits()))
-        return arithmetic_price(limit, asked.get("files") or "onnxruntime")
-    runtime, threads = asked["latency"]
-    table = read_table(table_path(runtime, threads), runtime, threads)
+        return arithmetic_price(limit, Engine.parse(asked.get("files") or DEFAULT))
+    engine, threads = Engine.parse(asked["latency"][0]), asked["latency"][1]
+    table = read_table(table_path(engine, threads), engine, threads)
     if table is None:
         return None
     factor = last["price"] / table.predict_ms(from_json(last["arch"]))

@@ -11,6 +11,7 @@ from mobilenets.choosing.candidate import file_bytes
 from mobilenets.choosing.latency_table import Table, read_table, table_path
 from mobilenets.errors import MeasureError
 from mobilenets.measuring.journal import Measure
+from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.text import counted
 
 Price = Callable[[Arch], float]
@@ -23,11 +24,11 @@ _ARITHMETIC: dict[str, Price] = {
 }
 
 
-def arithmetic_price(limit: str, runtime: str = "onnxruntime") -> Price:
+def arithmetic_price(limit: str, engine: Engine = DEFAULT) -> Price:
     """The price by a limit of `Budget` that needs no measuring: macs, params, size_bytes (an upper
-    estimate of the runtime's file) or memory_bytes (peak activations, fp32)."""
+    estimate of the engine's file) or memory_bytes (peak activations, fp32)."""
     if limit == "size_bytes":
-        return lambda arch: file_bytes(cost(arch), runtime)
+        return lambda arch: file_bytes(cost(arch), engine)
     return _ARITHMETIC[limit]
 
 
@@ -36,7 +37,7 @@ class LatencyPrice:
     its own prediction (1 before any is measured)."""
 
     def __init__(self, table: Table, measure: Measure):
-        self._runtime: str = table.conditions["runtime"]
+        self._engine = Engine.parse(table.conditions["runtime"])
         self._predict = cache(table.predict_ms)
         self._measure = measure
         self.factor = 1.0
@@ -46,19 +47,19 @@ class LatencyPrice:
 
     def correct_(self, arch: Arch) -> None:
         """Measure `arch` whole, and price all from now on as it turned out."""
-        (latency,) = self._measure([arch], self._runtime)
+        (latency,) = self._measure([arch], self._engine)
         self.factor = latency.p50_ms / self._predict(arch)
         noise = ", on a noisy machine" if latency.noisy else ""
         log.info(f"measured {latency.p50_ms:.3f} ms, {self.factor:.3f} of the table's{noise}")
 
 
-def latency_price(runtime: str, threads: int, measure: Measure) -> LatencyPrice:
+def latency_price(engine: Engine, threads: int, measure: Measure) -> LatencyPrice:
     """The price by this machine's latency table; raises `MeasureError` where there is none."""
-    table = read_table(table_path(runtime, threads), runtime, threads)
+    table = read_table(table_path(engine, threads), engine, threads)
     if table is None:
         raise MeasureError(
-            f"there is no latency table of {runtime} with {counted(threads, 'thread')} on this "
-            f"machine; build it with: mobilenets table --runtime {runtime} --threads {threads}"
+            f"there is no latency table of {engine} with {counted(threads, 'thread')} on this "
+            f"machine; build it with: mobilenets table --runtime {engine} --threads {threads}"
         )
     assert table.calibration  # raises MeasureError for a table that is unfinished
     return LatencyPrice(table, measure)

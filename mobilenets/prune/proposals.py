@@ -47,8 +47,7 @@ def _words(family: Family, arch: Arch) -> str:
         return f"without {rows}"
     if family.kind == "se":
         return f"{rows} without squeeze-and-excite"
-    column = "out" if family.kind == "width" else family.kind
-    before, after = (getattr(one.rows[family.rows[0]], column) for one in (family.arch, arch))
+    before, after = family.size_in(family.arch), family.size_in(arch)
     return f"{family.kind} of {rows}: {before} to {after}"
 
 

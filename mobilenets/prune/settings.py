@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from mobilenets.archs.checks import check_choice
 from mobilenets.archs.edits import EDITS
-from mobilenets.archs.rows import check_choice
 from mobilenets.data import Images
 from mobilenets.errors import MobileNetsError
 from mobilenets.nn import Checkpoint

@@ -1,1 +1,1 @@
-"""A run's folder: its stages, whose it is, where it came from."""
+"""A run's folder: the names of its files, its stages, whose it is."""

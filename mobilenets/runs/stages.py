@@ -5,74 +5,56 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from mobilenets.errors import FileError, MobileNetsError
-from mobilenets.files import read_json, write_json
-from mobilenets.processes import group
+from mobilenets.files import write_json
+from mobilenets.runs.layout import STAGES
+from mobilenets.runs.owner import check_owner
 
-RECORD = "stages.json"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Stage(Generic[T]):
+    """A stage: its files, which nobody else writes, and how its value is `read` from the folder."""
+
+    name: str
+    files: tuple[str, ...]
+    read: Callable[[Path], T]
 
 
 class Stages:
     """The stages of one run, kept in `folder`/stages.json.
 
     Each stage is known by the hash of its inputs, which include the stages before it: where one
-    changes, everything after it is done again. A run begins with the stage `first`: a folder whose
-    record begins with another is another command's, and refused.
+    changes, everything after it is done again. Raises `MobileNetsError` for a folder that is not
+    that of a run which begins with the stage `first` (`check_owner`).
     """
 
     def __init__(self, folder: Path, *, first: str):
-        self.folder, self._first = folder, first
+        self.folder = folder
         self._chain = ""
-        self._done: dict[str, str] = group.decided(self._read)
+        self._done = check_owner(folder, first=first)
 
-    def run(
-        self,
-        name: str,
-        inputs: Any,
-        files: list[str],
-        work: Callable[[], None],
-        *,
-        together: bool = False,
-    ) -> bool:
-        """Do `work`, which writes `files`, unless it was done with these inputs; whether it ran.
-
-        Of several processes the first decides and works, or all do, `together`.
-        """
-        self._chain = _hash([self._chain, name, inputs])
-        if group.decided(lambda: self._is_done(name, files)):
-            return False
-        self._note(name, "")
-        if together:
+    def run(self, stage: Stage[T], inputs: Any, work: Callable[[], object]) -> T:
+        """The stage's value. `work`, which writes its files, is done unless it was with these
+        inputs."""
+        self._chain = _hash([self._chain, stage.name, inputs])
+        if not self._is_done(stage):
+            self._note(stage.name, "")
             work()
-        else:
-            group.decided(work)
-        self._note(name, self._chain)
-        return True
+            self._note(stage.name, self._chain)
+        return stage.read(self.folder)
 
     def _note(self, name: str, done: str) -> None:
         self._done[name] = done
-        group.decided(lambda: write_json(self.folder / RECORD, self._done))
+        write_json(self.folder / STAGES, self._done)
 
-    def _read(self) -> dict[str, str]:
-        path = self.folder / RECORD
-        done = read_json(path) if path.exists() else {}
-        if not isinstance(done, dict):
-            raise FileError(f"{path} is not the record of a run; remove it to start anew")
-        if next(iter(done), self._first) != self._first:
-            raise another_run(self.folder)
-        return done
-
-    def _is_done(self, name: str, files: list[str]) -> bool:
-        whole = all((self.folder / file).exists() for file in files)
-        return whole and self._done.get(name) == self._chain
-
-
-def another_run(folder: Path) -> MobileNetsError:
-    """What to raise where `folder` is not this run's."""
-    return MobileNetsError(f"{folder} holds another run; give another --out")
+    def _is_done(self, stage: Stage[Any]) -> bool:
+        whole = all((self.folder / file).exists() for file in stage.files)
+        return whole and self._done.get(stage.name) == self._chain
 
 
 def _hash(value: Any) -> str:

@@ -1,13 +1,14 @@
 """Running networks outside the training loop: one file per runtime, one small protocol.
 
-A runtime is chosen by name, `get_runtime("onnxruntime")`; its package is imported only then. The
-name may say a precision: "onnxruntime-int8" is onnxruntime with networks in 8-bit integers.
+A runtime is chosen by name, `get_runtime("onnxruntime")`; its package is imported only then. What
+a network is chosen, converted and measured for is a runtime and a precision: an `Engine`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
 
     Floats = NDArray[np.float32]
+    Outputs = Mapping[str, Floats]
 
 
 class Session(Protocol):
@@ -41,15 +43,16 @@ class Session(Protocol):
     def metadata(self) -> dict[str, str]:
         """What the file says of itself."""
 
-    def run(self, images: Floats) -> Floats:
-        """Logits (N, classes) of images (N, C, H, W) in [0, 1]; raises DataError for others."""
+    def run(self, images: Floats) -> Outputs:
+        """The named outputs, such as {"logits": (N, classes)}, of images (N, C, H, W) in [0, 1];
+        raises DataError for others."""
 
 
 class Runtime(Protocol):
     """A program that runs networks from files of one format."""
 
     def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
-        """Write the deployed network to `path`: images in [0, 1] in, logits out.
+        """Write the deployed network to `path`: images in [0, 1] in, its outputs out.
 
         `about` is kept in the file's metadata under "mobilenets". For `artefact.export`, which
         adds the description and makes the writing atomic.
@@ -115,20 +118,53 @@ RUNTIMES = {
 _INT8 = "-int8"
 
 
-def in_precision(name: str) -> tuple[str, str]:
-    """The runtime's own name, and the precision that the name says: fp32 or int8."""
-    own = name.removesuffix(_INT8)
-    return own, "int8" if is_int8(name) else "fp32"
+@dataclass(frozen=True)
+class Engine:
+    """A runtime, and the precision of the networks that it runs: "fp32" or "int8".
+
+    Printed and stored as the runtime's name, "openvino", or with the precision behind it,
+    "openvino-int8". Raises RuntimeMissing for a runtime that is not known or lacks the precision.
+    """
+
+    runtime: str
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.runtime not in RUNTIMES:
+            raise RuntimeMissing(f"unknown runtime {str(self)!r}; known are {', '.join(RUNTIMES)}")
+        if self.precision not in RUNTIMES[self.runtime].precisions:
+            able = (name for name, one in RUNTIMES.items() if self.precision in one.precisions)
+            raise RuntimeMissing(
+                f"{self.runtime} has no {self.precision} here; give one of {', '.join(able)}"
+            )
+
+    @classmethod
+    def parse(cls, word: str | Engine) -> Engine:
+        """The engine that a user's word or a stored file names; an engine is itself."""
+        if isinstance(word, Engine):
+            return word
+        own = word.removesuffix(_INT8)
+        return cls(own, "fp32" if own == word else "int8")
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether its networks are in 8-bit integers."""
+        return self.precision == "int8"
+
+    def in_precision(self, precision: str) -> Engine:
+        """The same runtime in another precision; raises RuntimeMissing where it lacks that."""
+        return replace(self, precision=precision)
+
+    def __str__(self) -> str:
+        return self.runtime if self.precision == "fp32" else f"{self.runtime}-{self.precision}"
 
 
-def is_int8(name: str) -> bool:
-    """Whether the name says 8-bit integers."""
-    return name.endswith(_INT8)
+DEFAULT = Engine("onnxruntime")
 
 
 def get_runtime(name: str) -> Runtime:
     """The runtime called `name`; raises RuntimeMissing where it is not known or not installed."""
-    known = check_runtime(name)
+    known = check_runtime(Engine(name))
     module, maker = known.maker.split(".")
     try:
         make: Callable[[], Runtime] = getattr(import_module(f"mobilenets.runtimes.{module}"), maker)
@@ -139,26 +175,19 @@ def get_runtime(name: str) -> Runtime:
     return make()
 
 
-def check_runtime(name: str) -> Known:
-    """What is known of a runtime that is installed and has the precision; raises RuntimeMissing
-    for any other."""
-    own, precision = in_precision(name)
-    if own not in RUNTIMES:
-        raise RuntimeMissing(f"unknown runtime {name!r}; known are {', '.join(RUNTIMES)}")
-    known = RUNTIMES[own]
-    if precision not in known.precisions:
-        able = ", ".join(other for other, one in RUNTIMES.items() if precision in one.precisions)
-        raise RuntimeMissing(f"{own} has no {precision} here; give one of {able}")
+def check_runtime(engine: Engine) -> Known:
+    """What is known of a runtime that is installed; raises RuntimeMissing for any other."""
+    known = RUNTIMES[engine.runtime]
     if known.missing:
         raise RuntimeMissing(
-            f"runtime {name} needs {' and '.join(known.missing)}, which is not installed; "
+            f"runtime {engine} needs {' and '.join(known.missing)}, which is not installed; "
             f"run: pip install {known.install}"
         )
     return known
 
 
-def runtime_names(words: str, *, int8: bool = False) -> list[str]:
-    """The runtimes that a user means: "auto" for all that are installed, or names and commas; with
+def parse_engines(words: str, *, int8: bool = False) -> list[Engine]:
+    """The engines that a user means: "auto" for all that are installed, or names and commas; with
     `int8` each also in 8-bit integers, where it has them.
 
     Raises RuntimeMissing for a name that is not known, there twice, or not installed, and where
@@ -170,11 +199,12 @@ def runtime_names(words: str, *, int8: bool = False) -> list[str]:
         names = [word.strip() for word in words.split(",")]
     if len(set(names)) < len(names):
         raise RuntimeMissing(f"each runtime may be named once, got {words}")
-    able = [name for name in names if "int8" in check_runtime(name).precisions]
-    if int8 and not able:
-        check_runtime(f"{names[0]}{_INT8}")
-    more = [f"{name}{_INT8}" for name in able if not is_int8(name)]
-    return list(dict.fromkeys([*names, *more])) if int8 else names
+    engines = [Engine.parse(name) for name in names]
+    able = [engine for engine in engines if "int8" in check_runtime(engine).precisions]
+    if not int8:
+        return engines
+    more = [engine.in_precision("int8") for engine in able or engines[:1]]
+    return list(dict.fromkeys([*engines, *more]))
 
 
 def check_images(path: Path, shape: tuple[int, ...], images: Floats) -> None:
@@ -185,6 +215,18 @@ def check_images(path: Path, shape: tuple[int, ...], images: Floats) -> None:
             f"{path} takes float32 images of shape {shape} and got {images.dtype} {images.shape}; "
             "resize and convert them first"
         )
+
+
+def output_names(metadata: Mapping[str, str], count: int) -> list[str]:
+    """The names of a file's outputs in their order, by its description; of a file without one
+    "logits", or numbers. For formats that keep no names, or others."""
+    try:
+        names = list(json.loads(metadata["mobilenets"])["outputs"])
+    except (KeyError, ValueError, TypeError):
+        names = []
+    if len(names) == count:
+        return names
+    return ["logits"] if count == 1 else [f"output{number}" for number in range(count)]
 
 
 def describe_runtimes() -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from mobilenets.archs import from_json
 from mobilenets.errors import ArchError, ConversionError, FileError
-from mobilenets.runtimes import RUNTIMES, OnnxReader, get_runtime, in_precision
+from mobilenets.runtimes import RUNTIMES, OnnxReader, get_runtime
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
@@ -37,7 +37,7 @@ RUNTIME_OF = {
 
 def artefact_name(runtime: str) -> str:
     """The name of a finished run's artefact."""
-    return f"model{RUNTIMES[in_precision(runtime)[0]].suffix}"
+    return f"model{RUNTIMES[runtime].suffix}"
 
 
 def files_of(path: Path) -> list[Path]:
@@ -116,6 +116,7 @@ def is_intact(path: Path) -> bool:
 
 
 def _description(about: Mapping[str, Any], runtime: str, *, precision: str = "fp32") -> str:
+    arch = from_json(about["arch"])
     description = {
         **about,
         "runtime": runtime,
@@ -128,7 +129,7 @@ def _description(about: Mapping[str, Any], runtime: str, *, precision: str = "fp
             "value_range": [0, 1],
             "normalisation": "inside the graph",
         },
-        "output": "logits",
+        "outputs": {name: list(shape) for name, shape in arch.outputs.items()},
         "seal": _UNSEALED.decode(),
     }
     return json.dumps(description)

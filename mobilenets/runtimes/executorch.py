@@ -11,10 +11,11 @@ from executorch.extension.pybindings import portable_lib
 from executorch.runtime import Runtime, Verification
 
 from mobilenets.errors import DataError, FileError
+from mobilenets.runtimes import output_names
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
-    from mobilenets.runtimes import Floats
+    from mobilenets.runtimes import Floats, Outputs
 
 
 @final
@@ -33,17 +34,18 @@ class ExecuTorchSession:
         self.input_shape = tuple(shape)
         self.metadata = self._metadata()
 
-    def run(self, images: Floats) -> Floats:
+    def run(self, images: Floats) -> Outputs:
         try:
             # Read as it lies in memory, whatever the strides say.
             image = torch.from_numpy(np.ascontiguousarray(images))
-            (logits,) = self._method.execute([image])
+            found = self._method.execute([image])
         except RuntimeError as error:
             raise DataError(
                 f"{self._path} takes float32 images of shape {self.input_shape} and failed on "
                 f"{images.dtype} {images.shape}: {_reason(error)}"
             ) from error
-        return logits.numpy()
+        names = output_names(self.metadata, len(found))
+        return {name: one.numpy() for name, one in zip(names, found, strict=True)}
 
     def _metadata(self) -> dict[str, str]:
         if "mobilenets" not in self._program.method_names:
@@ -60,12 +62,12 @@ class ExecuTorch:
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import to_edge_transform_and_lower
 
-        from mobilenets.nn import Deployed
+        from mobilenets.nn import Deployed, Positional
 
         arch = checkpoint.arch
-        image = torch.zeros(1, arch.in_channels, arch.resolution, arch.resolution)
+        image = torch.zeros(1, arch.in_channels, *arch.size)
         program = to_edge_transform_and_lower(
-            torch.export.export(Deployed(checkpoint), (image,)),
+            torch.export.export(Positional(Deployed(checkpoint)), (image,)),
             partitioner=[XnnpackPartitioner()],
             constant_methods={"mobilenets": about},
         ).to_executorch()

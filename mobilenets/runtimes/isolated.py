@@ -13,7 +13,7 @@ from typing import NamedTuple
 from mobilenets.archs import Arch, from_json, to_json
 from mobilenets.errors import ConversionError
 from mobilenets.processes.child import Child, ChildDied, Request, serve, usable_cores
-from mobilenets.runtimes import check_runtime, in_precision, is_int8
+from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.runtimes.artefact import export, export_int8, move
 
 TIMEOUT = 600.0  # seconds for one network
@@ -32,25 +32,25 @@ class Job(NamedTuple):
         return str(self.network) if isinstance(self.network, Path) else self.network.full_name
 
 
-def export_isolated(jobs: Sequence[Job], runtime: str) -> None:
+def export_isolated(jobs: Sequence[Job], runtime: str | Engine) -> None:
     """Write each artefact; raises ConversionError at the first that fails."""
-    with closing(try_exports(jobs, runtime)) as failures:
+    with closing(try_exports(jobs, Engine.parse(runtime))) as failures:
         for failure in filter(None, failures):
             raise failure
 
 
 def try_exports(
-    jobs: Sequence[Job], runtime: str, *, cores: Sequence[int] | None = None
+    jobs: Sequence[Job], engine: Engine, *, cores: Sequence[int] | None = None
 ) -> Generator[ConversionError | None, None, None]:
     """Write each artefact and yield None for it, or what went wrong: the others go on. Of many as
     many at a time as there are `cores`, each on one of them (None: as many as are usable, on any),
     and none but while the next answer is waited for."""
-    check_runtime(runtime)
+    check_runtime(engine)
     places = [None] * len(usable_cores()) if cores is None else list(cores)
     children = max(1, min(len(places), len(jobs) // _WORTH_A_CHILD))
     with ExitStack() as stack:
         shares = [
-            stack.enter_context(closing(_one_by_one(jobs[first::children], runtime, core)))
+            stack.enter_context(closing(_one_by_one(jobs[first::children], engine, core)))
             for first, core in enumerate(places[:children])
         ]
         # The last in and so the first out: a share cannot be closed while it is at work.
@@ -66,28 +66,28 @@ class Exporter:
 
     def __init__(self, core: int | None = None):
         self._core = core
-        self._runtime = ""
+        self._engine: Engine | None = None
         self._child: Child | None = None
 
-    def export(self, jobs: Sequence[Job], runtime: str) -> None:
+    def export(self, jobs: Sequence[Job], engine: Engine) -> None:
         """`export_isolated`, in the process that lives."""
-        check_runtime(runtime)
+        check_runtime(engine)
         for job in jobs:
-            failure = self.try_export(job, runtime)
+            failure = self.try_export(job, engine)
             if failure:
                 raise failure
 
-    def try_export(self, job: Job, runtime: str) -> ConversionError | None:
+    def try_export(self, job: Job, engine: Engine) -> ConversionError | None:
         """Write the artefact and return None, or what went wrong."""
-        if isinstance(job.network, Path) and is_int8(runtime):
+        if isinstance(job.network, Path) and engine.is_int8:
             return ConversionError(
                 f"{job.network} gets its 8-bit numbers from images; run: mobilenets quantise"
             )
-        if runtime != self._runtime:
+        if engine != self._engine:
             self.close()
-        self._runtime = runtime
+        self._engine = engine
         self._child = self._child or Child(__name__, core=self._core)
-        failure = _ask(self._child, job, runtime)
+        failure = _ask(self._child, job, engine)
         if failure:
             self.close()  # the child is gone, or its state may be spoilt
         return failure
@@ -106,14 +106,14 @@ class Exporter:
 
 
 def _one_by_one(
-    jobs: Sequence[Job], runtime: str, core: int | None
+    jobs: Sequence[Job], engine: Engine, core: int | None
 ) -> Generator[ConversionError | None, None, None]:
     with Exporter(core) as exporter:
         for job in jobs:
-            yield exporter.try_export(job, runtime)
+            yield exporter.try_export(job, engine)
 
 
-def _ask(child: Child, job: Job, runtime: str) -> ConversionError | None:
+def _ask(child: Child, job: Job, engine: Engine) -> ConversionError | None:
     network = job.network
     source = (
         {"checkpoint": str(network)} if isinstance(network, Path) else {"arch": to_json(network)}
@@ -124,11 +124,11 @@ def _ask(child: Child, job: Job, runtime: str) -> ConversionError | None:
         # Ours, so that a child that crashes leaves nothing behind.
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as drafts:
             draft = Path(drafts, job.path.name)
-            child.ask({**source, "runtime": runtime, "path": str(draft)}, timeout=TIMEOUT)
+            child.ask({**source, "engine": str(engine), "path": str(draft)}, timeout=TIMEOUT)
             move(draft, folder)
     except (ChildDied, ConversionError) as error:
         return ConversionError(
-            f"{runtime} could not convert {job.name}: its converter {error}; "
+            f"{engine} could not convert {job.name}: its converter {error}; "
             "choose another runtime, or report it to its makers"
         )
     return None
@@ -141,16 +141,15 @@ def _answer(request: Request) -> None:
         checkpoint = Checkpoint.fresh(from_json(request["arch"]))
     else:
         checkpoint = Checkpoint.load(Path(request["checkpoint"]))
-    runtime, precision = in_precision(request["runtime"])
-    path = Path(request["path"])
-    if precision == "fp32":
-        return export(checkpoint, runtime, path)
+    engine, path = Engine.parse(request["engine"]), Path(request["path"])
+    if not engine.is_int8:
+        return export(checkpoint, engine.runtime, path)
     from mobilenets.runtimes.graphs.integers import HSWISH_APART
     from mobilenets.runtimes.graphs.onnx_file import onnx_model
     from mobilenets.runtimes.graphs.qdq import for_timing
 
-    model = for_timing(onnx_model(checkpoint), hswish=runtime in HSWISH_APART)
-    return export_int8(model, checkpoint.about(), runtime, path)
+    model = for_timing(onnx_model(checkpoint), hswish=engine.runtime in HSWISH_APART)
+    return export_int8(model, checkpoint.about(), engine.runtime, path)
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 
 from mobilenets.errors import DataError, FileError
+from mobilenets.runtimes import output_names
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint, Deployed
-    from mobilenets.runtimes import Floats
+    from mobilenets.runtimes import Floats, Outputs
 
 _IDENTIFIER = b"TFL3"
 
@@ -32,12 +33,14 @@ class LiteRtSession:
         content = _read(path)
         self._interpreter = _open(path, content, threads)
         self._input = self._interpreter.get_input_details()[0]["index"]
-        self._output = self._interpreter.get_output_details()[0]["index"]
+        details = self._interpreter.get_output_details()
         batch, height, width, channels = self._interpreter.get_input_details()[0]["shape"].tolist()
         self.input_shape = (batch, channels, height, width)
         self.metadata = _metadata(content)
+        names = output_names(self.metadata, len(details))
+        self._outputs = dict(zip(names, (one["index"] for one in details), strict=True))
 
-    def run(self, images: Floats) -> Floats:
+    def run(self, images: Floats) -> Outputs:
         try:
             self._interpreter.set_tensor(self._input, images.transpose(0, 2, 3, 1))
             self._interpreter.invoke()
@@ -46,7 +49,8 @@ class LiteRtSession:
                 f"{self._path} takes float32 images of shape {self.input_shape} and failed on "
                 f"{images.dtype} {images.shape}: {_reason(error)}"
             ) from error
-        return self._interpreter.get_tensor(self._output)
+        get = self._interpreter.get_tensor
+        return {name: get(index) for name, index in self._outputs.items()}
 
 
 @final
@@ -57,12 +61,13 @@ class LiteRt:
         import litert_torch
         import torch
 
-        from mobilenets.nn import Deployed
+        from mobilenets.nn import Deployed, Positional
 
         arch = checkpoint.arch
-        image = torch.zeros(1, arch.resolution, arch.resolution, arch.in_channels)
+        image = torch.zeros(1, *arch.size, arch.in_channels)
+        deployed = Positional(_row_of_means(Deployed(checkpoint)))
         with contextlib.redirect_stdout(io.StringIO()):
-            network = litert_torch.to_channel_last_io(_row_of_means(Deployed(checkpoint)), args=[0])
+            network = litert_torch.to_channel_last_io(deployed, args=[0])
             litert_torch.convert(network.eval(), (image,)).export(str(path))
         path.write_bytes(_with_metadata(path.read_bytes(), about))
 
@@ -75,7 +80,7 @@ def _row_of_means(network: Deployed) -> Deployed:
     dimension that is not broadcast, and does so 224 times for a row of 672 numbers, but 50,176
     times for a pixel of 3."""
     if network.mean is not None:
-        width = network.network.arch.resolution
+        width = network.network.arch.size.width
         network.mean = network.mean.expand(-1, -1, -1, width).contiguous()
     return network
 

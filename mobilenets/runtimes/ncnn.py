@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, final
 import ncnn
 import numpy as np
 
-from mobilenets.errors import ConversionError, FileError
+from mobilenets.archs import from_json
+from mobilenets.errors import ArchError, ConversionError, FileError
 from mobilenets.processes.child import usable_cores
-from mobilenets.runtimes import check_images
+from mobilenets.runtimes import check_images, output_names
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
-    from mobilenets.runtimes import Floats
+    from mobilenets.runtimes import Floats, Outputs
 
 _MAGIC = b"7767517\n"  # the first line of every .param file
 
@@ -35,19 +36,21 @@ class NcnnSession:
         self.metadata = _metadata(path)
         self._net = _open(path, threads)
         self._input = self._net.input_names()[0]
-        self._output = self._net.output_names()[0]
+        self._outputs = self._net.output_names()
+        self._names = output_names(self.metadata, len(self._outputs))
         self.input_shape = _input_shape(path, self.metadata)
 
-    def run(self, images: Floats) -> Floats:
+    def run(self, images: Floats) -> Outputs:
         check_images(self._path, self.input_shape, images)
         # ncnn reads memory as it lies, whatever the strides say.
-        return np.stack([self._run_one(image) for image in np.ascontiguousarray(images)])
+        found = [self._run_one(image) for image in np.ascontiguousarray(images)]
+        each = zip(*found, strict=True)
+        return {name: np.stack(one) for name, one in zip(self._names, each, strict=True)}
 
-    def _run_one(self, image: Floats) -> Floats:
+    def _run_one(self, image: Floats) -> list[Floats]:
         extractor = self._net.create_extractor()
         extractor.input(self._input, ncnn.Mat(image))
-        _, logits = extractor.extract(self._output)
-        return np.array(logits)
+        return [np.array(extractor.extract(output)[1]) for output in self._outputs]
 
 
 @final
@@ -57,14 +60,14 @@ class Ncnn:
     def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
         import torch
 
-        from mobilenets.nn import Deployed
+        from mobilenets.nn import Deployed, Positional
 
         arch = checkpoint.arch
-        image = torch.zeros(1, arch.in_channels, arch.resolution, arch.resolution)
+        image = torch.zeros(1, arch.in_channels, *arch.size)
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated, and what pnnx reads
             script = Path(folder, "network.pt")
-            torch.jit.trace(Deployed(checkpoint), image).save(script)  # type: ignore[no-untyped-call]
+            torch.jit.trace(Positional(Deployed(checkpoint)), image).save(script)  # type: ignore[no-untyped-call]
             _pnnx(script, tuple(image.shape))
             path.write_bytes(script.with_suffix(".ncnn.param").read_bytes())
             path.with_suffix(".bin").write_bytes(script.with_suffix(".ncnn.bin").read_bytes())
@@ -116,9 +119,9 @@ def _metadata(path: Path) -> dict[str, str]:
 def _input_shape(path: Path, metadata: dict[str, str]) -> tuple[int, int, int, int]:
     """From the description: ncnn's files leave the image's size open."""
     try:
-        arch = json.loads(metadata["mobilenets"])["arch"]
-        return 1, arch["in_channels"], arch["resolution"], arch["resolution"]
-    except (KeyError, ValueError, TypeError) as error:
+        arch = from_json(json.loads(metadata["mobilenets"])["arch"])
+        return 1, arch.in_channels, *arch.size
+    except (KeyError, ValueError, TypeError, ArchError) as error:
         raise FileError(
             f"{path} needs its description, {path.with_suffix('.json')}, to tell the image's size"
         ) from error

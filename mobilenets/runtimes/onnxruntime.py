@@ -11,7 +11,7 @@ from mobilenets.errors import DataError, FileError
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
-    from mobilenets.runtimes import Floats
+    from mobilenets.runtimes import Floats, Outputs
 
 _ERRORS_ONLY = 3  # onnxruntime's log severity
 
@@ -26,18 +26,19 @@ class OnnxSession:
         self._path = path
         self._session = _open(path, threads)
         self._input = self._session.get_inputs()[0].name
-        self._outputs = [self._session.get_outputs()[0].name]
+        self._outputs = [output.name for output in self._session.get_outputs()]
         self.input_shape = _image_shape(path, self._session.get_inputs())
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
 
-    def run(self, images: Floats) -> Floats:
+    def run(self, images: Floats) -> Outputs:
         try:
-            return self._session.run(self._outputs, {self._input: images})[0]
+            found = self._session.run(self._outputs, {self._input: images})
         except Exception as error:  # onnxruntime's errors share no base of their own
             raise DataError(
                 f"{self._path} takes float32 images of shape {self.input_shape} and failed on "
                 f"{images.dtype} {images.shape}: {_reason(error)}"
             ) from error
+        return dict(zip(self._outputs, found, strict=True))
 
 
 @final

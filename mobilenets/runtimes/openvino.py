@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
 from mobilenets.errors import DataError, FileError
+from mobilenets.runtimes import output_names
 
 # On import OpenVINO sends usage data, from a process that it forks, unless the package for that is
 # missing. Nobody who times a network asked for it.
@@ -16,7 +17,7 @@ import openvino  # noqa: E402
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
-    from mobilenets.runtimes import Floats
+    from mobilenets.runtimes import Floats, Outputs
 
 _RGB = 3
 _CHANNELS_LAST = openvino.Layout("NHWC")
@@ -31,6 +32,7 @@ class OpenVinoSession:
         core = openvino.Core()
         model = _read(core, path)
         self.metadata = _metadata(model)
+        self._outputs = output_names(self.metadata, len(model.outputs))
         batch, *sides = model.inputs[0].shape
         self.layout = "NHWC" if model.inputs[0].node.layout == _CHANNELS_LAST else "NCHW"
         if self.layout == "NHWC":
@@ -38,17 +40,17 @@ class OpenVinoSession:
         self.input_shape = (batch, *sides)
         self._request = core.compile_model(model, "CPU", _options(threads)).create_infer_request()
 
-    def run(self, images: Floats) -> Floats:
+    def run(self, images: Floats) -> Outputs:
         if self.layout == "NHWC":
             images = images.transpose(0, 2, 3, 1)
         try:
-            (logits,) = self._request.infer({0: images}).values()
+            found = self._request.infer({0: images})
         except RuntimeError as error:
             raise DataError(
                 f"{self._path} takes float32 images of shape {self.input_shape} and failed on "
                 f"{images.dtype} {images.shape}: {_reason(error)}"
             ) from error
-        return logits
+        return dict(zip(self._outputs, found.values(), strict=True))
 
 
 @final

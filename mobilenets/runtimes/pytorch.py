@@ -15,7 +15,7 @@ from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.runtimes import check_images
 
 if TYPE_CHECKING:
-    from mobilenets.runtimes import Floats
+    from mobilenets.runtimes import Floats, Outputs
 
 
 @final
@@ -27,15 +27,15 @@ class TorchSession:
     def __init__(self, path: Path, checkpoint: Checkpoint, network: Any):
         self._path = path
         arch = checkpoint.arch
-        self.input_shape = (1, arch.in_channels, arch.resolution, arch.resolution)
+        self.input_shape = (1, arch.in_channels, *arch.size)
         self.metadata = {"mobilenets": json.dumps(checkpoint.about())}
         self._network = network
 
-    def run(self, images: Floats) -> Floats:
+    def run(self, images: Floats) -> Outputs:
         check_images(self._path, self.input_shape, images)
         batch = torch.from_numpy(images).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            return self._network(batch).numpy()
+            return {name: one.numpy() for name, one in self._network(batch).items()}
 
 
 @final

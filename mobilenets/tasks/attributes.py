@@ -1,4 +1,4 @@
-"""Several attributes an image, each there or not: float32 labels (N, A), 1, 0 or NaN for unknown;
+"""Several attributes an image, each there or not: a float32 table (N, A), 1, 0 or NaN for unknown;
 sigmoid and binary cross-entropy, mean average precision (arXiv:1704.04861, section 4.5).
 
 No attribute is weighted up where it is rare: the metric ranks images, which a weight does not
@@ -7,6 +7,7 @@ change for the better, and the sigmoids would not be probabilities any more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,7 +20,44 @@ from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_average_precision
 
 from mobilenets.errors import DataError
-from mobilenets.tasks.task import Answer, Floats, percent
+from mobilenets.tasks.geometry import Geometry
+from mobilenets.tasks.targets import Indices, Strata, Targets
+from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, percent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AttributeTable:
+    """What is known of each image: `values` float32 (N, A), 1 there, 0 not, NaN unknown."""
+
+    values: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, indices: Indices) -> AttributeTable:
+        return AttributeTable(self.values[indices])
+
+    def strata(self) -> Strata:
+        """By the rarest attribute that an image has; those that have none are one more."""
+        has = self.values == 1
+        by_rarity = np.argsort(has.sum(axis=0), kind="stable")
+        rarest = np.where(has.any(axis=1), has[:, by_rarity].argmax(axis=1), has.shape[1])
+        return Strata(rarest, np.logical_not(np.isnan(self.values).all(axis=1)))
+
+    def counts(self, names: Sequence[str]) -> dict[str, int]:
+        return dict(zip(names, (self.values == 1).sum(axis=0).tolist(), strict=True))
+
+    def check_enough(self, names: Sequence[str], *, needed: int) -> None:
+        """An attribute of which nothing is known may be for a teacher to tell."""
+        for name, column in zip(names, self.values.T, strict=True):
+            there, known = int((column == 1).sum()), int((~np.isnan(column)).sum())
+            few = min(there, known - there)
+            if known and few < needed:
+                raise DataError(
+                    f"attribute {name!r} is 1 in {there} and 0 in {known - there} of the usable "
+                    f"training images and needs at least {needed} of each; add images or remove "
+                    "the column"
+                )
 
 
 class AttributeScore(NamedTuple):
@@ -49,20 +87,23 @@ class AttributeScore(NamedTuple):
 
 @dataclass(frozen=True)
 class Attributes:
-    """Labels are 1, 0 or NaN (N, A), a column for each of `labels`, the attributes; while training
-    also shares between 0 and 1."""
+    """An `AttributeTable` with a column for each of `labels`, the attributes; while training also
+    shares between 0 and 1. The network gives logits (N, A)."""
 
     labels: tuple[str, ...] = ()
     name: ClassVar[str] = "attributes"
+    kind: ClassVar[str] = "attribute"
+    kinds: ClassVar[str] = "attributes"
     metric: ClassVar[str] = "map"
     title: ClassVar[str] = "mean average precision"
+    adapts: ClassVar[bool] = False
 
     @property
     def does(self) -> str:
         return f"a multi-label image classifier of {len(self.labels):,} attributes"
 
-    def check(self, labels: NDArray[Any], *, taught: bool) -> None:
-        unknown = np.isnan(labels).all(axis=0)
+    def check(self, targets: Targets, *, taught: bool) -> None:
+        unknown = np.isnan(targets.values).all(axis=0)
         if unknown.any() and not taught:
             names = [name for name, one in zip(self.labels, unknown, strict=True) if one]
             raise DataError(
@@ -70,56 +111,64 @@ class Attributes:
                 "remove them, or give a teacher that knows (--teacher) and whose logits are matched"
             )
 
+    def follow(self, target: Tensor, geometry: Geometry) -> Tensor:
+        """An attribute stays, wherever it is in the image."""
+        return target
+
+    def knows_all(self, target: Tensor) -> bool:
+        return not bool(target.isnan().any())
+
     def loss(
         self,
-        logits: Tensor,
-        labels: Tensor,
+        outputs: Outputs,
+        target: Tensor,
         *,
         smoothing: float = 0.0,
-        theirs: Tensor | None = None,
+        teacher: Outputs | None = None,
+        reduction: str = "mean",
     ) -> Tensor:
-        """Binary cross-entropy, the mean over images and attributes, unknown ones counting 0, or
-        what the teacher says of them. `smoothing` is that of a softmax over "there" and "not"."""
-        known = ~labels.isnan()
-        targets = labels.nan_to_num() * (1 - smoothing) + smoothing / 2
-        if theirs is not None:
-            targets = torch.where(known, targets, theirs.sigmoid())
+        """Binary cross-entropy, the mean over the attributes, unknown ones counting 0, or what the
+        teacher says of them. `smoothing` is that of a softmax over "there" and "not"."""
+        known = ~target.isnan()
+        shares = target.nan_to_num() * (1 - smoothing) + smoothing / 2
+        if teacher is not None:
+            shares = torch.where(known, shares, teacher["logits"].sigmoid())
             known = torch.ones_like(known)
-        losses = binary_cross_entropy_with_logits(logits, targets, reduction="none")
-        return (losses * known).mean()
+        logits = outputs["logits"]
+        losses = binary_cross_entropy_with_logits(logits, shares, reduction="none") * known
+        return losses.mean() if reduction == "mean" else losses.mean(dim=1).sum()
 
-    def imitation(self, ours: Tensor, theirs: Tensor, *, temperature: float) -> Tensor:
+    def imitation(self, ours: Outputs, theirs: Outputs, *, temperature: float) -> Tensor:
         """Cross-entropy to the teacher's probabilities, averaged over the attributes, as in the
         paper: at a temperature of 1 whatever is given."""
-        return binary_cross_entropy_with_logits(ours, theirs.sigmoid())
+        return binary_cross_entropy_with_logits(ours["logits"], theirs["logits"].sigmoid())
 
     def meter(self, count: int) -> Metric:
         return MeanAveragePrecision()
 
-    def score(self, logits: Floats, labels: NDArray[Any]) -> AttributeScore:
-        precisions = average_precisions(torch.from_numpy(logits), torch.from_numpy(labels))
+    def score(self, outputs: Arrays, targets: Targets) -> AttributeScore:
+        logits, table = outputs["logits"], targets.values
+        precisions = average_precisions(torch.from_numpy(logits), torch.from_numpy(table))
         found = [
             _one(*of)
-            for of in zip(self.labels, precisions.tolist(), logits.T, labels.T, strict=True)
+            for of in zip(self.labels, precisions.tolist(), logits.T, table.T, strict=True)
         ]
-        return AttributeScore(
-            _mean([one["average_precision"] for one in found]), len(labels), found
-        )
+        return AttributeScore(_mean([one["average_precision"] for one in found]), len(table), found)
 
-    def agreement(self, ours: Floats, theirs: Floats) -> float:
+    def agreement(self, ours: Arrays, theirs: Arrays) -> float:
         """Of the attributes of all images."""
-        return 100 * float(((ours > 0) == (theirs > 0)).mean())
+        return 100 * float(((ours["logits"] > 0) == (theirs["logits"] > 0)).mean())
 
-    def answers(self, logits: Floats) -> list[Answer]:
+    def decode(self, outputs: Arrays) -> list[Answer]:
         """Every attribute, in order."""
-        chances = torch.from_numpy(logits).double().sigmoid().tolist()
+        chances = torch.from_numpy(outputs["logits"]).double().sigmoid().tolist()
         return [Answer(*one) for one in zip(self.labels, chances, strict=True)]
 
-    def in_order(self, labels: NDArray[Any], names: tuple[str, ...]) -> NDArray[Any]:
+    def in_order(self, targets: Targets, names: tuple[str, ...]) -> AttributeTable:
         """What the data does not tell of is unknown."""
-        ours = np.full((len(labels), len(self.labels)), np.nan, np.float32)
-        ours[:, [self.labels.index(name) for name in names]] = labels
-        return ours
+        ours = np.full((len(targets), len(self.labels)), np.nan, np.float32)
+        ours[:, [self.labels.index(name) for name in names]] = targets.values
+        return AttributeTable(ours)
 
 
 def average_precisions(logits: Tensor, labels: Tensor) -> Tensor:
@@ -146,9 +195,9 @@ class MeanAveragePrecision(Metric):
         self.add_state("logits", [], dist_reduce_fx="cat")
         self.add_state("labels", [], dist_reduce_fx="cat")
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        self.logits.append(logits.detach().float())
-        self.labels.append(labels)
+    def update(self, outputs: Outputs, target: Tensor) -> None:
+        self.logits.append(outputs["logits"].detach().float())
+        self.labels.append(target)
 
     def compute(self) -> Tensor:
         logits, labels = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -9,7 +10,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from mobilenets.tasks.geometry import Geometry
+from mobilenets.tasks.targets import Targets
+
 Floats = NDArray[np.float32]
+# What a network gives, by the names of its outputs: of a batch (N, ...), or of one image.
+Outputs = Mapping[str, Tensor]
+Arrays = Mapping[str, Floats]
+
+
+def joined(parts: Sequence[Arrays]) -> dict[str, Floats]:
+    """The outputs of several batches as those of one."""
+    return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
 
 
 class Answer(NamedTuple):
@@ -20,7 +32,7 @@ class Answer(NamedTuple):
 
 
 class Score(Protocol):
-    """How good the logits of `images` images are."""
+    """How good the outputs of `images` images are."""
 
     @property
     def images(self) -> int: ...
@@ -48,14 +60,22 @@ def percent(value: float | None) -> str:
 
 
 class Task(Protocol):
-    """Of logits (N, C) and the labels of N images, which each task has in its own shape."""
+    """What is asked of an image. `Targets` and batches of them are of the task's own kind."""
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What the logits are of, in their order."""
+        """What the outputs tell of, in their order."""
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def kind(self) -> str:
+        """What a label is, in a word: "class"."""
+
+    @property
+    def kinds(self) -> str:
+        """Of several: "classes"."""
 
     @property
     def metric(self) -> str:
@@ -69,34 +89,46 @@ class Task(Protocol):
     def does(self) -> str:
         """What a network for it is, in words."""
 
-    def check(self, labels: NDArray[Any], *, taught: bool) -> None:
-        """Raise `DataError` where nothing can be learned from these labels of the training images;
+    @property
+    def adapts(self) -> bool:
+        """Whether NetAdapt may cut networks for it."""
+
+    def check(self, targets: Targets, *, taught: bool) -> None:
+        """Raise `DataError` where nothing can be learned from these targets of the training images;
         `taught` says whether a teacher's answers stand in for what is unknown."""
+
+    def follow(self, target: Tensor, geometry: Geometry) -> Tensor:
+        """The batch's target as it is once `geometry` has moved the images."""
+
+    def knows_all(self, target: Tensor) -> bool:
+        """Whether nothing in the batch's target is for a teacher to tell."""
 
     def loss(
         self,
-        logits: Tensor,
-        labels: Tensor,
+        outputs: Outputs,
+        target: Tensor,
         *,
         smoothing: float = 0.0,
-        theirs: Tensor | None = None,
+        teacher: Outputs | None = None,
+        reduction: str = "mean",
     ) -> Tensor:
-        """The mean over the images. `theirs`, a teacher's logits, stand in for unknown labels."""
+        """Over the images the mean, or with `reduction` "sum" their sum. A teacher's outputs stand
+        in for what is unknown."""
 
-    def imitation(self, ours: Tensor, theirs: Tensor, *, temperature: float) -> Tensor:
-        """How far our logits are from a teacher's, the mean over the images."""
+    def imitation(self, ours: Outputs, theirs: Outputs, *, temperature: float) -> Tensor:
+        """How far our outputs are from a teacher's, the mean over the images."""
 
     def meter(self, count: int) -> Metric:
-        """What gathers (logits, labels), `count` logits an image, and computes the metric, 0 to 1;
-        NaN where no label is known."""
+        """What gathers (outputs, target) of batches, `count` labels an image, and computes the
+        metric, 0 to 1; NaN where no label is known."""
 
-    def score(self, logits: Floats, labels: NDArray[Any]) -> Score: ...
+    def score(self, outputs: Arrays, targets: Targets) -> Score: ...
 
-    def agreement(self, ours: Floats, theirs: Floats) -> float:
-        """The percentage of answers in which both logits agree."""
+    def agreement(self, ours: Arrays, theirs: Arrays) -> float:
+        """The percentage of answers in which both outputs agree."""
 
-    def answers(self, logits: Floats) -> list[Answer]:
-        """What to print of one image's logits (C,)."""
+    def decode(self, outputs: Arrays) -> list[Answer]:
+        """What to print of one image's outputs."""
 
-    def in_order(self, labels: NDArray[Any], names: tuple[str, ...]) -> NDArray[Any]:
-        """Labels of data whose classes or attributes are `names`, as this task numbers them."""
+    def in_order(self, targets: Targets, names: tuple[str, ...]) -> Targets:
+        """Targets of data whose classes or attributes are `names`, as this task numbers them."""

@@ -17,7 +17,7 @@ TASKS: dict[str, type[Classification] | type[Attributes]] = {
 
 
 def get_task(name: str, labels: Sequence[str]) -> Task:
-    """The task of that name, for logits of these labels; raises `FileError` for one nobody knows,
+    """The task of that name, for outputs of these labels; raises `FileError` for one nobody knows,
     as only a file can name it."""
     if name not in TASKS:
         raise FileError(
@@ -25,6 +25,11 @@ def get_task(name: str, labels: Sequence[str]) -> Task:
             "use a newer one"
         )
     return TASKS[name](tuple(labels))
+
+
+def task_in(record: dict[str, Any], labels: Sequence[str]) -> Task:
+    """The task that the record of a file names; the oldest files name none, and are of classes."""
+    return get_task(record.get("task", Classification.name), labels)
 
 
 def figure(record: dict[str, Any], of: str = "") -> tuple[str, str]:

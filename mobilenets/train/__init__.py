@@ -1,6 +1,7 @@
 """Training: a frozen recipe, a Lightning module, and one function that can be killed."""
 
 from mobilenets.train.distil import Teacher as Teacher
+from mobilenets.train.group import led as led
 from mobilenets.train.job import How as How
 from mobilenets.train.recipe import Decay as Decay
 from mobilenets.train.recipe import Distil as Distil

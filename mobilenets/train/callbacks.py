@@ -19,8 +19,8 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mobilenets.data import Batch
 from mobilenets.errors import DataError
 from mobilenets.files import write_bytes, write_text
-from mobilenets.processes import group
 from mobilenets.tasks import Task
+from mobilenets.train import group
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Mended(pl.Callback):
             if what not in self.found:
                 self.found.append(what)
                 log.warning(f"{what}; another image stands in for it ({len(self.found)} so far)")
-        if len(self.found) > self._most or len(batch.broken) == len(batch.labels):
+        if len(self.found) > self._most or len(batch.broken) == len(batch.target):
             raise DataError(
                 f"{len(self.found)} images cannot be read any more, the last: {self.found[-1]}, "
                 "and run the same command again"

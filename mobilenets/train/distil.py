@@ -13,9 +13,11 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, mse_loss
 
+from mobilenets.archs import Resolution, Size
 from mobilenets.errors import DataError, FileError
-from mobilenets.nn import Checkpoint
-from mobilenets.tasks import Task
+from mobilenets.nn import Checkpoint, MobileNet, Positional
+from mobilenets.nn.head_modules import ClassifyHead
+from mobilenets.tasks import Outputs, Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.quick import quicken_
 from mobilenets.train.recipe import Distil
@@ -34,22 +36,23 @@ class Teacher:
     module: nn.Module
     mean: tuple[float, ...] = (0.0, 0.0, 0.0)
     std: tuple[float, ...] = (1.0, 1.0, 1.0)
-    resolution: int | None = None
+    resolution: Resolution | None = None
     labels: tuple[str, ...] | None = None
     task: str | None = None
 
     def __post_init__(self) -> None:
-        module = copy.deepcopy(self.module).eval().requires_grad_(False)
+        ours = isinstance(self.module, MobileNet)  # whose outputs have names
+        module = Positional(self.module) if ours else self.module
+        module = copy.deepcopy(module).eval().requires_grad_(False)
         object.__setattr__(self, "module", module)
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, *, match: str = "logits") -> Teacher:
         """The network of a checkpoint: its logits, or the features before its classifier."""
-        network: nn.Module = checkpoint.network().to(memory_format=torch.channels_last)
+        network = checkpoint.network().to(memory_format=torch.channels_last)
         quicken_(network)  # only ours: another's module may rely on torch's order of memory
-        if match == "embedding":
-            network = nn.Sequential(*list(network.rows)[:-1])  # type: ignore[arg-type]
-        seen = network, checkpoint.mean, checkpoint.std, checkpoint.arch.resolution
+        module = Embedding(network) if match == "embedding" else network
+        seen = module, checkpoint.mean, checkpoint.std, checkpoint.arch.size.written
         return cls(*seen, checkpoint.labels, checkpoint.task) if match == "logits" else cls(*seen)
 
     def for_task(self, task: Task) -> Callable[[Tensor], Tensor]:
@@ -79,9 +82,9 @@ class Teacher:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:
         self.module.to(images.device)
-        side = self.resolution or images.shape[-1]
-        if side != images.shape[-1]:
-            images = interpolate(images, size=(side, side), mode="bilinear", antialias=True)
+        size = tuple(images.shape[-2:] if self.resolution is None else Size.of(self.resolution))
+        if size != images.shape[-2:]:
+            images = interpolate(images, size=size, mode="bilinear", antialias=True)
         mean, std = (images.new_tensor(one).reshape(1, -1, 1, 1) for one in (self.mean, self.std))
         return self.module((images - mean) / std)
 
@@ -95,15 +98,29 @@ class Teacher:
         return hashlib.sha256(save(tensors) + sees.encode()).hexdigest()[:16]
 
 
-def imitation_loss(ours: Tensor, theirs: Tensor, how: Distil, task: Task | None = None) -> Tensor:
-    """How far our logits or embeddings (N, D) are from the teacher's (`Distil`)."""
-    if ours.shape != theirs.shape:
-        raise FileError(
-            f"the teacher gives {theirs.shape[1]} numbers an image where the student has "
-            f"{ours.shape[1]}; take a teacher of the same classes, or distil its embedding"
-        )
+class Embedding(nn.Module):
+    """The features before a network's classifier: (N, C, H, W) -> (N, D)."""
+
+    def __init__(self, network: MobileNet):
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        head: ClassifyHead = self.network.head  # type: ignore[assignment]
+        return head.embed(self.network.features(images))
+
+
+def imitation_loss(ours: Outputs, theirs: Outputs, how: Distil, task: Task | None = None) -> Tensor:
+    """How far our logits or "embedding" (N, D) are from the teacher's (`Distil`)."""
+    for name, one in theirs.items():
+        if ours[name].shape != one.shape:
+            raise FileError(
+                f"the teacher gives {one.shape[1]} numbers an image where the student has "
+                f"{ours[name].shape[1]}; take a teacher of the same classes, or distil its "
+                "embedding"
+            )
     if how.match == "embedding":
-        return mse_loss(ours, theirs)
+        return mse_loss(ours["embedding"], theirs["embedding"])
     return (task or Classification()).imitation(ours, theirs, temperature=how.temperature)
 
 

@@ -13,8 +13,10 @@ from mobilenets.data import Images, load_images
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, sha256_of, write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.processes import group
+from mobilenets.runs.layout import BEST, IMAGES, LAST, METRICS, TRAINED
+from mobilenets.runs.stages import Stage
 from mobilenets.train.distil import Teacher, teacher_in
+from mobilenets.train.group import check_leads
 from mobilenets.train.recipe import Limits, Recipe
 from mobilenets.train.recipes import get_recipe, recipe_without_weights
 from mobilenets.train.start import families, starting_point
@@ -22,7 +24,38 @@ from mobilenets.train.trainer import train
 
 log = logging.getLogger(__name__)
 
-TRAINED = ["trained.safetensors", "metrics.csv"]
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What a training came to: the network, and the rows of metrics.csv, one an epoch."""
+
+    checkpoint: Checkpoint
+    metrics: tuple[dict[str, str], ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Trained:
+        """From a run's folder; raises `FileError` where there is no network."""
+        checkpoint = Checkpoint.load(folder / TRAINED)
+        with (folder / METRICS).open(newline="") as file:
+            return cls(checkpoint, tuple(csv.DictReader(file)))
+
+    @property
+    def epochs(self) -> float:
+        """How often the images were seen."""
+        return self.checkpoint.training["epochs"]
+
+    @property
+    def seconds(self) -> float:
+        """What all epochs took, with their evaluations, of broken runs too."""
+        return sum(float(row["seconds"]) for row in self.metrics)
+
+    @property
+    def best(self) -> dict[str, str]:
+        """The epoch of the lowest holdout loss, which was kept."""
+        return min(self.metrics, key=lambda row: float(row["holdout_loss"]))
+
+
+TRAINING_STAGE = Stage("trained", (TRAINED, METRICS), Trained.read)
 
 
 @dataclass(frozen=True)
@@ -81,7 +114,7 @@ class How:
     ) -> TrainingJob:
         """The training of `arch`, with the conventions of `start`, on these images."""
         recipe = self.recipe_for(images, limits)
-        arch = (arch if start is None else start.arch).with_classes(len(images.classes))
+        arch = (arch if start is None else start.arch).with_classes(len(images.task.labels))
         file = self.teacher
         teacher = None if file is None else teacher_in(file, match=recipe.distil.match)
         return TrainingJob(arch, images, recipe, seed, start, teacher)
@@ -108,32 +141,28 @@ class TrainingJob:
         ]  # fmt: skip
 
     def run(self, folder: Path) -> None:
-        """Train, and write `TRAINED` into `folder`; of several processes the first writes."""
+        """Train, and write the files of `TRAINING_STAGE` into `folder`."""
         checkpoint = train(
             self.arch, self.images, self.recipe, folder=folder, seed=self.seed,
             start=self.start, teacher=self.teacher,
         )  # fmt: skip
-        group.decided(lambda: save_trained(checkpoint, folder))
+        save_trained(checkpoint, folder)
 
 
 def save_trained(checkpoint: Checkpoint, folder: Path) -> None:
     """Write what a run came to; the states that it could have gone on from are removed."""
-    checkpoint.save(folder / "trained.safetensors")
-    for name in ("last.ckpt", "best.ckpt"):
+    checkpoint.save(folder / TRAINED)
+    for name in (LAST, BEST):
         (folder / name).unlink(missing_ok=True)
 
 
 def read_images(data: str | Path, folder: Path, *, seed: int, task: str | None = None) -> Images:
-    """The images, with a record in `folder`; what could be read is remembered from there."""
-    path = folder / "images.json"
+    """The images, with a record in `folder`; what could be read is remembered from there. One
+    process does it (`group.led`)."""
+    check_leads()
+    path = folder / IMAGES
     known = read_json(path) if path.exists() else None
     log.info(f"reading {data}")
     images = load_images(data, seed=seed, known=known, task=task)
     write_json(path, images.to_json())
     return images
-
-
-def seconds_in(metrics: Path) -> float:
-    """What all epochs took, with their evaluations, by metrics.csv."""
-    with metrics.open(newline="") as file:
-        return sum(float(row["seconds"]) for row in csv.DictReader(file))

@@ -11,18 +11,14 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
-from mobilenets.data import Part
 from mobilenets.train.recipe import Recipe
 
 
-def trivial_augment(images: Tensor, part: Part | None = None) -> Tensor:
+def trivial_augment(images: Tensor) -> Tensor:
     """uint8 (N, 3, H, W): each image changed in one way, as strongly as chance has it
-    (arXiv:2103.10158). Each has a seed of its own, drawn for the whole batch that these are `part`
-    of."""
+    (arXiv:2103.10158). Each has a seed of its own."""
     vary = v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)
-    part = part or Part()
-    whole = part.whole(len(images))
-    seeds = part.of(torch.randint(2**62, (whole,))).tolist()
+    seeds = torch.randint(2**62, (len(images),)).tolist()
     varied = []
     with torch.random.fork_rng(devices=[]):
         for image, seed in zip(images, seeds, strict=True):
@@ -31,33 +27,27 @@ def trivial_augment(images: Tensor, part: Part | None = None) -> Tensor:
     return torch.stack(varied)
 
 
-class WholeDropout(nn.Dropout):
-    """Dropout (N, C) whose draws are for the whole batch, so that an image loses the same features
-    whatever the number of processes."""
-
-    def __init__(self, p: float, part: Part):
-        super().__init__(p)
-        self.part = part
+class Dropout(nn.Dropout):
+    """Dropout in the order of operations that earlier runs had: torch's own rounds otherwise."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.p == 0:
             return x
-        whole = self.part.whole(len(x))
-        kept = torch.empty((whole, *x.shape[1:]), device=x.device).bernoulli_(1 - self.p)
-        return x * self.part.of(kept) / (1 - self.p)
+        kept = torch.empty(x.shape, device=x.device).bernoulli_(1 - self.p)
+        return x * kept / (1 - self.p)
 
 
-def blend(images: Tensor, labels: Tensor, recipe: Recipe, *, classes: int) -> tuple[Tensor, Tensor]:
-    """Images (N, 3, R, R) and labels, classes (N,) or attributes (N, A), as they are; or each image
-    mixed with the one before it (mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899) and labels
-    (N, classes) that say how much of which class or attribute; what is unknown of one image is
-    unknown of the blend."""
+def blend(images: Tensor, target: Tensor, recipe: Recipe, *, classes: int) -> tuple[Tensor, Tensor]:
+    """Images (N, 3, R, R) and their target, classes (N,) or attributes (N, A), as they are; or each
+    image mixed with the one before it (mixup, arXiv:1710.09412; cutmix, arXiv:1905.04899) and
+    shares (N, classes) that say how much of which class or attribute; what is unknown of one image
+    is unknown of the blend."""
     ways: list[Any] = []
     if recipe.mixup:
         ways.append(v2.MixUp(alpha=recipe.mixup, num_classes=classes))
     if recipe.cutmix:
         ways.append(v2.CutMix(alpha=recipe.cutmix, num_classes=classes))
     if not ways:
-        return images, labels
+        return images, target
     way = ways[int(torch.randint(len(ways), ()))]
-    return way(images, labels)
+    return way(images, target)

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from torch import Tensor, nn
 
-from mobilenets.data import Batch, Part, augment
+from mobilenets.data import Batch, augment
 from mobilenets.errors import TrainingDiverged
 from mobilenets.nn import MobileNet
-from mobilenets.nn.blocks import ClassifierHead
-from mobilenets.tasks import Task
+from mobilenets.nn.head_modules import ClassifyHead
+from mobilenets.tasks import Outputs, Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.distil import Teacher, imitation_loss
-from mobilenets.train.hardware import accelerator
-from mobilenets.train.mix import WholeDropout, blend, trivial_augment
-from mobilenets.train.norm import freeze_, norms, share_
+from mobilenets.train.mix import Dropout, blend, trivial_augment
+from mobilenets.train.norm import freeze_, norms
 from mobilenets.train.optimise import optimiser, parameter_groups, rate_factor
 from mobilenets.train.quick import quicken_
 from mobilenets.train.recipe import Recipe
@@ -29,14 +27,13 @@ _LOOK = 50
 
 
 class Learner(pl.LightningModule):
-    """Trains a `MobileNet` on batches of uint8 images (N, 3, T, T) and labels, as `task` has them.
+    """Trains a `MobileNet` on batches of uint8 images (N, 3, T, T) and their target, of `task`.
 
     Logs `train_loss`, `holdout_loss` (without label smoothing) and the task's metric in percent,
-    `holdout_top1` for classes. All randomness of an epoch follows from the seed and the epoch's
-    number, so that a resumed run is the run that was not interrupted. `teacher`, where there is
-    one, sees the varied images that the network sees, and stands in for labels that are unknown.
-    `part` says which images of a batch come to this process: their loss is as in the whole batch,
-    and batch norm's statistics and the gradients are those of all processes.
+    `holdout_top1` for classes. All randomness of an epoch follows from the seed, the epoch's number
+    and, of several processes that train together, this one's rank: a resumed run is the run that
+    was not interrupted. `teacher`, where there is one, sees the varied images that the network
+    sees, and stands in for labels that are unknown.
     """
 
     def __init__(
@@ -48,13 +45,11 @@ class Learner(pl.LightningModule):
         total_steps: int,
         teacher: Teacher | None = None,
         task: Task | None = None,
-        part: Part | None = None,
     ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe = recipe
         self.seed = seed
-        self.part = part or Part()
         self.total_steps = total_steps
         self.generator = torch.Generator()
         self.task = task or Classification()
@@ -71,25 +66,26 @@ class Learner(pl.LightningModule):
         quicken_(network)
         for norm in norms(network):
             norm.momentum = recipe.bn_momentum or norm.momentum
-        if self.part.processes > 1:
-            share_(network, accelerator())
-        last = _classifier(network)
-        rate = last.dropout.p if recipe.dropout is None else recipe.dropout
-        last.dropout = WholeDropout(rate, replace(self.part, overlap=0))
+        last = self.head.classifier
+        last.dropout = Dropout(last.rate if recipe.dropout is None else recipe.dropout)
 
     def _hear(self, teacher: Teacher) -> None:
         """Take `teacher`; where its embedding is to be matched and has another number of features,
         a linear layer goes between, trained with the rest and left behind."""
         self._teach = teacher.for_task(self.task)
         if self.recipe.distil.match == "embedding":
-            side = self.network.arch.resolution
-            theirs = teacher(torch.zeros(1, 3, side, side)).shape[1]
-            ours = _classifier(self.network).linear.in_features
+            theirs = teacher(torch.zeros(1, 3, *self.network.arch.size)).shape[1]
+            ours = self.head.classifier.linear.in_features
             if ours != theirs:
                 self.projection = nn.Linear(ours, theirs)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of float images in [0, 1]."""
+    @property
+    def head(self) -> ClassifyHead:
+        assert isinstance(self.network.head, ClassifyHead)
+        return self.network.head
+
+    def forward(self, images: Tensor) -> Outputs:
+        """The network's outputs for float images in [0, 1]."""
         return self.network(self.normalised(images))
 
     def normalised(self, images: Tensor) -> Tensor:
@@ -102,65 +98,73 @@ class Learner(pl.LightningModule):
 
     def start_epoch(self, epoch: int) -> None:
         """Set all randomness for `epoch`, and what learns in it."""
-        torch.manual_seed(1_000_003 * self.seed + epoch)
-        self.generator.manual_seed(1_000_003 * self.seed + epoch)
+        seed = 1_000_003 * self.seed + 100_003 * self.global_rank + epoch
+        torch.manual_seed(seed)
+        self.generator.manual_seed(seed)
         head_only = epoch < self.recipe.head_epochs
-        self.network.rows[:-1].requires_grad_(not head_only)
+        self.network.requires_grad_(not head_only)
+        self.head.classifier.requires_grad_(True)
         if head_only or self.recipe.batch_norm == "frozen":
             freeze_(self.network)
         else:
             self.network.train(self.training)
 
     def training_step(self, batch: Batch, index: int) -> Tensor:
-        loss = self.loss(batch.pixels, batch.labels)
+        loss = self.loss(batch.pixels, batch.target)
         if self.device.type == "cpu" or index % _LOOK == 0:
             self._check_finite("training loss", loss, f"step {index + 1}")
         self.log(
             "train_loss", loss, on_step=False, on_epoch=True, prog_bar=True, sync_dist=True,
-            batch_size=len(batch.labels),
+            batch_size=len(batch.target),
         )  # fmt: skip
         return loss
 
-    def loss(self, images: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, images: Tensor, target: Tensor) -> Tensor:
         """The training loss of a batch, augmented."""
-        images, labels = self._varied(images, labels)
+        images, target = self._varied(images, target)
         recipe = self.recipe
-        features = self.network.rows[:-1](self.normalised(images))
-        logits = self.network.rows[-1](features)
-        theirs = None if self._teach is None else self._teach(images)
+        features = self.head.embed(self.network.features(self.normalised(images)))
+        outputs = self.head.classify(features)
+        theirs = self._theirs(images)
         stands_in = theirs if recipe.distil.match == "logits" else None
-        loss = self.task.loss(logits, labels, smoothing=recipe.label_smoothing, theirs=stands_in)
+        loss = self.task.loss(outputs, target, smoothing=recipe.label_smoothing, teacher=stands_in)
         if theirs is None:
             return loss
-        ours = logits if recipe.distil.match == "logits" else self.projection(features)
+        ours = {**outputs, "embedding": self.projection(features)}
         imitation = imitation_loss(ours, theirs, recipe.distil, self.task)
         return (1 - recipe.distil.share) * loss + recipe.distil.share * imitation
 
-    def _varied(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The images (N, 3, R, R) in [0, 1] that are this process's own, and their labels."""
+    def _varied(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """The images (N, 3, H, W) in [0, 1], and their target."""
         arch, recipe = self.network.arch, self.recipe
         if recipe.trivial_augment:
-            images = trivial_augment(images, self.part)
-        images = augment(
-            images, arch.resolution, recipe.augment, generator=self.generator, part=self.part
-        )
-        images, labels = blend(images, labels, recipe, classes=arch.classes)
-        return images[self.part.overlap :], labels[self.part.overlap :]
+            images = trivial_augment(images)
+        images, geometry = augment(images, arch.size, recipe.augment, generator=self.generator)
+        target = self.task.follow(target, geometry)
+        return blend(images, target, recipe, classes=arch.classes)
 
     def validation_step(self, batch: Batch, index: int) -> None:
         """One batch of holdout images, already at the network's resolution."""
-        images, labels = batch.pixels.float() / 255, batch.labels
-        logits = self(images)
-        self.meter.update(logits, labels)
-        loss = self.task.loss(logits, labels, theirs=self._for_unknown(images, labels))
+        images, target = batch.pixels.float() / 255, batch.target
+        outputs = self(images)
+        self.meter.update(outputs, target)
+        loss = self.task.loss(outputs, target, teacher=self._for_unknown(images, target))
         self._check_finite("loss on the holdout images", loss, "its end")
-        self.log("holdout_loss", loss, prog_bar=True, sync_dist=True, batch_size=len(labels))
+        # Lightning divides by the processes' mean number of images, cut to a whole one.
+        count = len(target) * self.trainer.world_size
+        self.log("holdout_loss", loss, prog_bar=True, sync_dist=True, batch_size=count)
 
-    def _for_unknown(self, images: Tensor, labels: Tensor) -> Tensor | None:
-        """The teacher's logits, where they are to stand in for a label."""
-        if self._teach is None or self.recipe.distil.match != "logits":
+    def _for_unknown(self, images: Tensor, target: Tensor) -> Outputs | None:
+        """The teacher's outputs, where they are to stand in for what is unknown."""
+        if self.recipe.distil.match != "logits" or self.task.knows_all(target):
             return None
-        return self._teach(images) if labels.isnan().any() else None
+        return self._theirs(images)
+
+    def _theirs(self, images: Tensor) -> Outputs | None:
+        """What the teacher says, by the name of what is to be matched."""
+        if self._teach is None:
+            return None
+        return {self.recipe.distil.match: self._teach(images)}
 
     def on_validation_epoch_end(self) -> None:
         self.log(f"holdout_{self.task.metric}", 100 * self.meter.compute(), prog_bar=True)
@@ -190,9 +194,3 @@ class Learner(pl.LightningModule):
             chosen, lambda step: rate_factor(step, self.total_steps, self.recipe)
         )
         return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-
-def _classifier(network: MobileNet) -> ClassifierHead:
-    last = network.rows[-1]
-    assert isinstance(last, ClassifierHead)
-    return last

@@ -29,9 +29,11 @@ def optimiser(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optim
 def parameter_groups(network: MobileNet, recipe: Recipe) -> list[dict[str, Any]]:
     """For each rate, the weights that decay and those that do not: batch norm, biases and, unless
     the recipe decays them, depthwise filters (V1 paper, section 3.2)."""
-    last = len(network.rows) - 1
+    head = (part for part in network.head.children() if not isinstance(part, nn.Identity))
+    layers = [*network.rows, *head]
+    last = len(layers) - 1
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-    for index, row in enumerate(network.rows):
+    for index, row in enumerate(layers):
         rate = recipe.learning_rate * recipe.layer_decay ** (last - index)
         for weight, decays in _weights(row, recipe):
             groups.setdefault((rate, decays), []).append(weight)

@@ -36,7 +36,7 @@ def starting_point(words: str | Path, arch: Arch) -> Checkpoint:
     if found.arch.width == arch.width:
         return _seen_as(found, arch)
     conventions = {name: getattr(found.arch, name) for name in ("bn_eps", "bn_momentum", "padding")}
-    to = replace(arch, classes=found.arch.classes, **conventions)
+    to = replace(arch.with_classes(found.arch.classes), **conventions)
     return surgery(found, to, same_additions=False)
 
 
@@ -63,10 +63,9 @@ def _seen_as(checkpoint: Checkpoint, arch: Arch) -> Checkpoint:
             f"{len(arch.rows)}; carry them over with mobilenets.nn.weight_surgery first"
         )
     rows = tuple(
-        replace(row, stride=ours.stride) if hasattr(row, "stride") else row  # type: ignore
-        for row, ours in zip(theirs, arch.rows, strict=True)
+        row.with_columns(stride=ours.stride) for row, ours in zip(theirs, arch.rows, strict=True)
     )
-    to = replace(checkpoint.arch, rows=rows, resolution=arch.resolution)
+    to = replace(checkpoint.arch, rows=rows, size=arch.size)
     preprocess = {**checkpoint.preprocess, "resolution": arch.resolution}
     return replace(checkpoint, arch=to, preprocess=preprocess)
 

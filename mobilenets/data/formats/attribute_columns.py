@@ -15,6 +15,7 @@ from mobilenets.data.formats.listing import Listing, fingerprint
 from mobilenets.data.source import Files
 from mobilenets.data.split import SPELLINGS
 from mobilenets.errors import DataError
+from mobilenets.tasks.attributes import Attributes, AttributeTable
 
 CELEBA = "list_attr_celeba.txt"
 _CELEBA_IMAGES, _CELEBA_SPLIT = "img_align_celeba", "list_eval_partition.txt"
@@ -56,19 +57,19 @@ def is_of_attributes(table: Table) -> bool:
 
 
 def list_attributes(table: Table, root: Path) -> Listing:
-    """The listing of a table whose paths are relative to `root`; labels are float32
-    (N, attributes), NaN where a cell is empty. Raises `DataError` with the line of a bad row."""
+    """The listing of a table whose paths are relative to `root`; an empty cell is unknown. Raises
+    `DataError` with the line of a bad row."""
     names = table.attributes
     _check_names(table)
     found = entries(table.path, root, [_row(table, line) for line in table.rows])
     values = [one.label.split(",") for one in found]
     _check_minus(table, {cell for row in values for cell in row})
-    labels = [[_VALUES[cell] for cell in row] for row in values]
+    known = np.array([[_VALUES[cell] for cell in row] for row in values], np.float32)
     return Listing(
         name=table.path.stem,
-        classes=names,
+        task=Attributes(names),
         source=Files(tuple(one.path for one in found), str(root)),
-        labels=np.array(labels, np.float32).reshape(-1, len(names)),
+        targets=AttributeTable(known.reshape(-1, len(names))),
         given=np.array([one.split for one in found], dtype=np.str_),
         fingerprint=fingerprint(repr(part).encode() for part in (names, *map(tuple, found))),
         flip=True,

@@ -19,27 +19,31 @@ from mobilenets.errors import DataError
 COLUMNS = ("path", "label", "split")
 
 
-def list_csv(path: Path, *, task: str | None = None) -> Listing:
+def list_csv(path: Path) -> Listing:
     """The listing of a CSV file; its paths are relative to its folder.
 
     A first line with the words path and label names the columns, in any order; a first line whose
     path is no image name is a header too. With two more columns or more that are neither label nor
-    split, it is a table of attributes, unless `task` is "classification"; where that is
-    "attributes", it is one whatever the columns are called. Raises `DataError` with the line of the
-    first bad row.
+    split, it is a table of attributes. Raises `DataError` with the line of the first bad row.
     """
     lines = _lines(path)
-    if task != "classification":
-        table = _attributes(path, lines, told=task is not None)
-        if table is not None:
-            return list_attributes(table, path.parent)
-    header = _header(lines[0].cells) if lines else None
-    rows = [
-        Row(line.where, _named(line, header or COLUMNS))
-        for line in (lines if header is None else lines[1:])
-    ]
-    found = entries(path, path.parent, rows)
-    return list_files(path.stem, str(path.parent), found, ignored=0)
+    table = _table(path, lines)
+    if table is None or not is_of_attributes(table):
+        return _list_classes(path, lines)
+    return list_attributes(table, path.parent)
+
+
+def list_class_csv(path: Path) -> Listing:
+    """`list_csv` of rows of one class each, however many columns there are."""
+    return _list_classes(path, _lines(path))
+
+
+def list_attribute_csv(path: Path) -> Listing:
+    """`list_csv` of a table of attributes, whatever its columns are called."""
+    table = _table(path, _lines(path))
+    if table is None:
+        raise DataError(f"{path} does not name its attributes; write them above their columns")
+    return list_attributes(table, path.parent)
 
 
 def attributes_in(folder: Path) -> Path | None:
@@ -48,23 +52,30 @@ def attributes_in(folder: Path) -> Path | None:
     if len(tables) != 1:
         return None
     try:
-        table = _attributes(tables[0], _lines(tables[0]), told=False)
+        table = _table(tables[0], _lines(tables[0]))
     except DataError:
         return None
-    if table is None or not table.rows:
+    if table is None or not is_of_attributes(table) or not table.rows:
         return None
     first = folder / table.rows[0].cells[table.columns.index("path")]
     return tables[0] if is_image_name(first.name) and first.is_file() else None
 
 
-def _attributes(path: Path, lines: list[Line], *, told: bool) -> Table | None:
-    """The lines as a table of attributes, where they are one or the user says so."""
+def _table(path: Path, lines: list[Line]) -> Table | None:
+    """The lines under the first, where that names columns."""
     if not lines or is_image_name(Path(lines[0].cells[0]).name):
-        if not told:
-            return None
-        raise DataError(f"{path} does not name its attributes; write them above their columns")
-    table = read_table(path, lines[0].cells, lines[1:])
-    return table if told or is_of_attributes(table) else None
+        return None
+    return read_table(path, lines[0].cells, lines[1:])
+
+
+def _list_classes(path: Path, lines: list[Line]) -> Listing:
+    header = _header(lines[0].cells) if lines else None
+    rows = [
+        Row(line.where, _named(line, header or COLUMNS))
+        for line in (lines if header is None else lines[1:])
+    ]
+    found = entries(path, path.parent, rows)
+    return list_files(path.stem, str(path.parent), found, ignored=0)
 
 
 def _lines(path: Path) -> list[Line]:

@@ -12,21 +12,23 @@ from numpy.typing import NDArray
 
 from mobilenets.data.source import Arrays, Files, Source
 from mobilenets.errors import DataError
+from mobilenets.tasks import Targets, Task
+from mobilenets.tasks.classification import Classification, ClassNumbers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Listing:
-    """`labels` (N,) index `classes`, or say which of these attributes are there (N, A); `given` is
-    "train", "val" or "test" per image, "" where undecided.
+    """What a format found: images, their targets, and the task that these are for, which names
+    their classes or attributes; `given` is "train", "val" or "test" per image, "" where undecided.
 
     `ignored` counts files that are no images; `fingerprint` changes with any name, size, time,
     pixel or label.
     """
 
     name: str
-    classes: tuple[str, ...]
+    task: Task
     source: Source
-    labels: NDArray[Any]
+    targets: Targets
     given: NDArray[Any]
     fingerprint: str
     flip: bool
@@ -65,9 +67,9 @@ def list_entries(
         _check_class(entry, classes, number)
     return Listing(
         name=name,
-        classes=classes,
+        task=Classification(classes),
         source=source,
-        labels=np.array([number[e.label] for e in entries], dtype=np.int64),
+        targets=ClassNumbers(np.array([number[e.label] for e in entries], dtype=np.int64)),
         given=np.array([e.split for e in entries], dtype=np.str_),
         fingerprint=fingerprint(repr(tuple(entry)).encode() for entry in entries),
         flip=flip,
@@ -93,7 +95,8 @@ def list_arrays(
 ) -> Listing:
     """The listing of images in memory."""
     parts = (source.array.tobytes(), labels.tobytes(), repr((classes, given.tolist())).encode())
-    return Listing(source.title, classes, source, labels, given, fingerprint(parts), flip)
+    task, targets = Classification(classes), ClassNumbers(labels)
+    return Listing(source.title, task, source, targets, given, fingerprint(parts), flip)
 
 
 def fingerprint(parts: Iterable[bytes]) -> str:

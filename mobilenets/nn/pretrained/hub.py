@@ -19,11 +19,12 @@ from mobilenets.errors import FileError
 from mobilenets.files import read_json, sha256_of, write_json
 from mobilenets.nn.checkpoint import Checkpoint
 from mobilenets.nn.pretrained.download import cache_folder
+from mobilenets.runs.layout import ARCH, CARD, REPORT, TRAINED, VERDICT
 
-_NAMES = ("README.md", "report.html", "arch.json", "verdict.json")
+_NAMES = (CARD, REPORT, ARCH, VERDICT)
 _SUFFIXES = (".safetensors", ".onnx", ".tflite", ".pte")
 # Which weights of a bundle are its network, the last made first.
-_CHECKPOINTS = ("model.safetensors", "adapted.safetensors", "trained.safetensors")
+_CHECKPOINTS = ("model.safetensors", "adapted.safetensors", TRAINED)
 _RECORD = ".pulled.json"
 log = logging.getLogger(__name__)
 
@@ -84,13 +85,13 @@ def _bundle(source: Path | str | Checkpoint, temporary: Path) -> list[Path]:
 
 def _card(checkpoint: Checkpoint, folder: Path) -> Path:
     """A card for a checkpoint that has none."""
-    path = folder / "README.md"
+    path = folder / CARD
     arch = checkpoint.arch
     path.write_text(
         "---\nlibrary_name: mobilenets\npipeline_tag: image-classification\n"
         "tags: [mobilenet, image-classification]\n---\n\n"
         f"# {arch.full_name}\n\nA MobileNet for {checkpoint.task} ({arch.classes:,} outputs), "
-        f"{arch.resolution} x {arch.resolution} pixels. The architecture, labels and "
+        f"{arch.size.height} x {arch.size.width} pixels. The architecture, labels and "
         "preprocessing are in the file.\n",
         encoding="utf-8",
     )

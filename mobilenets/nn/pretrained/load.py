@@ -18,7 +18,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from mobilenets.archs import Arch, at_resolution, get_arch, keep_resolution
+from mobilenets.archs import Arch, Resolution, at_resolution, get_arch, keep_resolution
 from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, SOURCES, Published, find_weights
 from mobilenets.errors import ArchError, FileError
 from mobilenets.files import sha256_of
@@ -38,7 +38,7 @@ def load_weights(
     network: str | Arch | None = None,
     *,
     width: float | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     classes: int | None = None,
 ) -> Checkpoint:
     """The checkpoint that `words` mean, for `network`, which may be left out where the words name
@@ -116,7 +116,7 @@ def _numbers(classes: int) -> tuple[str, ...]:
 def _fitted(
     checkpoint: Checkpoint,
     network: str | Arch | None,
-    resolution: int | None,
+    resolution: Resolution | None,
     classes: int | None,
 ) -> Checkpoint:
     """At the resolution and output stride asked for, with as many classes."""
@@ -136,11 +136,10 @@ def _fitted(
 
 def _with_new_classifier(checkpoint: Checkpoint, classes: int) -> Checkpoint:
     arch = checkpoint.arch.with_classes(classes)
-    last = f"rows.{len(arch.rows) - 1}."
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fresh = MobileNet(arch).state_dict()
-    new = {name: tensor for name, tensor in fresh.items() if name.startswith(last)}
+    new = {name: tensor for name, tensor in fresh.items() if name.startswith("head.classifier.")}
     weights = {**checkpoint.weights, **new}
     training = {**checkpoint.training, "classifier": "new"}
     return replace(
@@ -149,7 +148,7 @@ def _with_new_classifier(checkpoint: Checkpoint, classes: int) -> Checkpoint:
 
 
 def _from_file(
-    path: Path, network: str | Arch | None, width: float | None, resolution: int | None
+    path: Path, network: str | Arch | None, width: float | None, resolution: Resolution | None
 ) -> Checkpoint:
     if not path.is_file() or path.suffix not in _SUFFIXES:
         raise FileError(
@@ -168,7 +167,7 @@ def _from_file(
 
 
 def _from_foreign(
-    path: Path, network: str | Arch | None, width: float | None, resolution: int | None
+    path: Path, network: str | Arch | None, width: float | None, resolution: Resolution | None
 ) -> Checkpoint:
     """A file in the format of a source, of weights that need not be its published ones: the network
     and the conventions are those of what the source publishes for this network."""

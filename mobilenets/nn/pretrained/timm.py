@@ -1,4 +1,5 @@
-"""timm's names and conventions (timm.models: mobilenetv1_*, mobilenetv2_*, mobilenetv3_*, tf_*)."""
+"""timm's names and conventions (timm.models: mobilenetv1_*, mobilenetv2_*, mobilenetv3_*,
+mobilenetv4_conv_*, tf_*)."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from mobilenets.archs import Arch
-from mobilenets.archs.ops import squeeze_channels
-from mobilenets.archs.rows import Bottleneck, Conv, Dense, Separable
+from mobilenets.archs.op import squeeze_channels
+from mobilenets.archs.rows import Conv, FusedBottleneck, Row, Separable, UniversalBottleneck
 from mobilenets.nn.pretrained.names import rename
 
 _EXPANDED = (
@@ -28,6 +29,17 @@ _NOT_EXPANDED = (
 _SEPARABLE = (
     ("depthwise.conv", "conv_dw"), ("depthwise.norm", "bn1"),
     ("pointwise.conv", "conv_pw"), ("pointwise.norm", "bn2"),
+)  # fmt: skip
+_UNIVERSAL = tuple(
+    (f"{mine}.{part}", f"{theirs}.{their_part}")
+    for mine, theirs in (
+        ("start", "dw_start"), ("expand", "pw_exp"), ("depthwise", "dw_mid"), ("project", "pw_proj")
+    )
+    for part, their_part in (("conv", "conv"), ("norm", "bn"))
+)  # fmt: skip
+_FUSED = (
+    ("expand.conv", "conv_exp"), ("expand.norm", "bn1"),
+    ("project.conv", "conv_pwl"), ("project.norm", "bn2"),
 )  # fmt: skip
 
 
@@ -64,21 +76,24 @@ def _pairs(arch: Arch, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]
     blocks = iter(_blocks(state))
     for index, row in enumerate(arch.rows):
         ours = f"rows.{index}"
-        if isinstance(row, Separable | Bottleneck):
+        if isinstance(row, Conv):
+            block = "" if index == 0 else next(blocks, "blocks.missing")
+            yield from _conv(arch, index, block)
+        else:
             block = next(blocks, "blocks.missing")
             for mine, theirs in _layers(row, block, state):
                 yield f"{ours}.{mine}", f"{block}.{theirs}"
-        elif isinstance(row, Conv):
-            block = "" if index == 0 else next(blocks, "blocks.missing")
-            yield from _conv(arch, index, block)
-        elif isinstance(row, Dense):
-            yield f"{ours}.linear", "conv_head"
-    yield f"rows.{len(arch.rows) - 1}.linear", "classifier"
+    if arch.generation == 3:
+        yield "head.dense.linear", "conv_head"
+    if arch.generation == 4:
+        yield "head.dense.conv", "conv_head"
+        yield "head.dense.norm", "norm_head"
+    yield "head.classifier.linear", "classifier"
 
 
 def _conv(arch: Arch, index: int, block: str) -> Iterator[tuple[str, str]]:
-    """The stem; the last convolution of V2 (and of mobilenetv1_100h); V3's, which timm counts as a
-    block."""
+    """The stem; the last convolution of V2 (and of mobilenetv1_100h); the others of V3 and V4,
+    which timm counts as blocks."""
     conv, norm = ("conv_head", "bn2") if arch.generation < 3 else (f"{block}.conv", f"{block}.bn1")
     if index == 0:
         conv, norm = "conv_stem", "bn1"
@@ -86,11 +101,10 @@ def _conv(arch: Arch, index: int, block: str) -> Iterator[tuple[str, str]]:
     yield f"rows.{index}.norm", norm
 
 
-def _layers(
-    row: Separable | Bottleneck, block: str, state: Mapping[str, Tensor]
-) -> tuple[tuple[str, str], ...]:
-    if isinstance(row, Separable):
-        return _SEPARABLE
+def _layers(row: Row, block: str, state: Mapping[str, Tensor]) -> tuple[tuple[str, str], ...]:
+    named = {Separable: _SEPARABLE, UniversalBottleneck: _UNIVERSAL, FusedBottleneck: _FUSED}
+    if type(row) in named:
+        return named[type(row)]
     return _EXPANDED if f"{block}.conv_pwl.weight" in state else _NOT_EXPANDED
 
 

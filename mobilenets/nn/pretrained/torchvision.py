@@ -24,7 +24,7 @@ def from_torchvision(arch: Arch, state: Mapping[str, Tensor]) -> dict[str, Tenso
 
 
 def _pairs(arch: Arch, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:
-    for index, row in enumerate(arch.rows[:-1]):
+    for index, row in enumerate(arch.rows):
         if isinstance(row, Bottleneck):
             block = _block_v3 if arch.generation == 3 else _block_v2
             yield from block(f"rows.{index}", f"features.{index}", state)
@@ -32,9 +32,8 @@ def _pairs(arch: Arch, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]
             yield f"rows.{index}.conv", f"features.{index}.0"
             yield f"rows.{index}.norm", f"features.{index}.1"
     if arch.generation == 3:
-        yield f"rows.{len(arch.rows) - 2}.linear", "classifier.0"
-    last = "classifier.3" if arch.generation == 3 else "classifier.1"
-    yield f"rows.{len(arch.rows) - 1}.linear", last
+        yield "head.dense.linear", "classifier.0"
+    yield "head.classifier.linear", "classifier.3" if arch.generation == 3 else "classifier.1"
 
 
 def _block_v2(ours: str, theirs: str, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:

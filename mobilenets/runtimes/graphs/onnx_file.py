@@ -3,6 +3,8 @@
 torch's exporter takes a second or two a network. What it writes depends on the network's
 structure; channels, image size and weights only fill it. So each structure is exported once a
 process, and the networks that share it are filled in: a test holds the two ways equal to the bit.
+A head that resizes, or lists the pixels of its maps, has sizes all over its graph: each such
+network is exported on its own.
 """
 
 from __future__ import annotations
@@ -21,15 +23,17 @@ import torch
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from mobilenets.archs import Arch
-from mobilenets.archs.ops import Op, ops
+from mobilenets.archs import Arch, Op, ops
 from mobilenets.nn import Checkpoint, Deployed
 
 OPSET = 18
 
 
 def onnx_model(checkpoint: Checkpoint) -> Any:
-    """The deployed network: "image" (1, C, H, W) float32 in [0, 1] -> "logits" (1, classes)."""
+    """The deployed network: "image" (1, C, H, W) float32 in [0, 1] -> its named outputs, such as
+    "logits" (1, classes)."""
+    if any(op.kind in ("resize", "collect") for op in ops(checkpoint.arch)):
+        return exported(checkpoint)
     model = onnx.ModelProto()
     model.CopyFrom(_template(_Structure(checkpoint.arch)))
     _fill_(model.graph, checkpoint)
@@ -39,11 +43,11 @@ def onnx_model(checkpoint: Checkpoint) -> Any:
 def exported(checkpoint: Checkpoint) -> Any:
     """The same by torch's exporter alone."""
     arch = checkpoint.arch
-    image = torch.zeros(1, arch.in_channels, arch.resolution, arch.resolution)
+    image = torch.zeros(1, arch.in_channels, *arch.size)
     with _quiet():
         program = torch.onnx.export(
             Deployed(checkpoint), (image,), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=["image"], output_names=["logits"],
+            input_names=["image"], output_names=list(arch.outputs),
         )  # fmt: skip
     model = program.model_proto  # type: ignore[union-attr]
     _strip(model)
@@ -69,8 +73,9 @@ class _Structure:
 def _shapeless(op: Op) -> tuple[Any, ...]:
     single = op.in_channels == 1, op.out_channels == 1
     # TensorFlow's padding of a strided convolution depends on whether the side is even.
-    odd = op.in_size % 2
-    return op.name, op.kind, op.inputs, op.kernel, op.stride, op.groups > 1, op.act, single, odd
+    odd = op.in_size.height % 2, op.in_size.width % 2
+    window = op.kernel, op.stride, op.dilation
+    return op.name, op.kind, op.inputs, window, op.groups > 1, op.act, single, odd
 
 
 @cache
@@ -88,16 +93,17 @@ def _fill_(graph: Any, checkpoint: Checkpoint) -> None:
         if node.op_type == "Conv":
             _set_groups_(node, state[node.input[1]].shape)
         elif node.op_type == "Reshape":  # after the global pool, to (1, channels)
-            channels = next(op.out_channels for op in ops(checkpoint.arch) if _is_global(op))
-            _set_(arrays[node.input[1]], np.array([1, channels]))
-    first, *_, last = ops(checkpoint.arch)
-    _set_shape_(graph.input[0], first.out_channels, first.out_size)
-    _set_shape_(graph.output[0], last.out_channels, last.out_size)
+            _set_(arrays[node.input[1]], np.array([1, _pooled_channels(checkpoint.arch)]))
+    first = ops(checkpoint.arch)[0]
+    _set_shape_(graph.input[0], (first.out_channels, *first.out_size))
+    for output in graph.output:
+        _set_shape_(output, checkpoint.arch.outputs[output.name])
 
 
-def _is_global(op: Op) -> bool:
-    """Whether the op is a `Pool` row: the pools of squeeze-and-excite have longer names."""
-    return op.kind == "pool" and op.name == f"rows.{op.row}"
+def _pooled_channels(arch: Arch) -> int:
+    """How many features the first fully connected layer reads, or are given out."""
+    walk = ops(arch)
+    return next((op.in_channels for op in walk if op.kind == "linear"), walk[-1].out_channels)
 
 
 def _set_(tensor: Any, array: NDArray[Any]) -> None:
@@ -110,9 +116,9 @@ def _set_groups_(node: Any, weight: Sequence[int]) -> None:
     group.i = weight[0] if group.i > 1 else 1
 
 
-def _set_shape_(value: Any, channels: int, size: int) -> None:
+def _set_shape_(value: Any, shape: Sequence[int]) -> None:
     dims = value.type.tensor_type.shape.dim
-    for dim, length in zip(dims, (1, channels, size, size), strict=False):
+    for dim, length in zip(dims, (1, *shape), strict=True):
         dim.dim_value = length
 
 

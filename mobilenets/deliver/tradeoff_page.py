@@ -15,7 +15,7 @@ from mobilenets.deliver import html_page as page
 from mobilenets.deliver import plots
 from mobilenets.files import write_text
 from mobilenets.measuring.machine import device_name
-from mobilenets.runtimes import check_runtime, in_precision, is_int8
+from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.text import counted
 
 _LIMITS_MS = (0.2, 0.5, 1, 2, 5, 10, 20)
@@ -31,23 +31,23 @@ def pareto(pool: Sequence[Candidate]) -> list[Candidate]:
 
 
 def to_json(pools: Sequence[Sequence[Candidate]]) -> list[dict[str, Any]]:
-    """The front of each runtime."""
+    """The front of each engine."""
     return [
-        {"runtime": pool[0].runtime, "front": [one.to_json() for one in pareto(pool)]}
+        {"runtime": str(pool[0].engine), "front": [one.to_json() for one in pareto(pool)]}
         for pool in pools
     ]
 
 
 def write_tradeoff(
     pools: Sequence[Sequence[Candidate]],
-    tables: Mapping[str, Table],
+    tables: Mapping[Engine, Table],
     path: Path,
     *,
     threads: int,
 ) -> Path:
     """Write the page of all candidates in each runtime to `path`."""
     everything = [one for pool in pools for one in pool]
-    precisions = dict.fromkeys(in_precision(pool[0].runtime)[1] for pool in pools)
+    precisions = dict.fromkeys(pool[0].engine.precision for pool in pools)
     body = [
         page.heading(
             "Accuracy against latency",
@@ -59,7 +59,7 @@ def write_tradeoff(
             "networks; yours will differ, but the order mostly holds. Latency is predicted for "
             "this machine, as said below; the line joins the networks that no other beats."
         ),
-        plots.fronts([(pool[0].runtime, pool, pareto(pool)) for pool in pools]),
+        plots.fronts([(str(pool[0].engine), pool, pareto(pool)) for pool in pools]),
         page.section("The best network for a limit", _limits(pools)),
         page.section("Where the latencies come from", *_sources(pools, tables)),
         page.details("Every network that no other beats", _front(pareto(everything))),
@@ -75,7 +75,7 @@ def _limits(pools: Sequence[Sequence[Candidate]]) -> str:
         best = [_best(pool, limit) for pool in pools]
         if any(best):
             rows.append([f"{limit:g} ms", *(_short(one) for one in best)])
-    return page.table(["latency", *(pool[0].runtime for pool in pools)], rows, tight=True)
+    return page.table(["latency", *(str(pool[0].engine) for pool in pools)], rows, tight=True)
 
 
 def _best(pool: Sequence[Candidate], limit_ms: float) -> Candidate | None:
@@ -94,7 +94,7 @@ def _front(front: Sequence[Candidate]) -> str:
         ["network", "runtime", "latency", "expected top-1", "MACs", "parameters"],
         [
             [
-                one.arch.full_name, one.runtime, f"{one.predicted_ms:.3g} ms",
+                one.arch.full_name, str(one.engine), f"{one.predicted_ms:.3g} ms",
                 f"{one.expected.top1:.1f} %", describe("macs", one.macs),
                 describe("params", one.params),
             ]
@@ -104,15 +104,15 @@ def _front(front: Sequence[Candidate]) -> str:
     )  # fmt: skip
 
 
-def _sources(pools: Sequence[Sequence[Candidate]], tables: Mapping[str, Table]) -> list[str]:
+def _sources(pools: Sequence[Sequence[Candidate]], tables: Mapping[Engine, Table]) -> list[str]:
     return [page.paragraph(_source(pool, tables)) for pool in pools]
 
 
-def _source(pool: Sequence[Candidate], tables: Mapping[str, Table]) -> str:
-    runtime = pool[0].runtime
-    version = f"{runtime} {check_runtime(runtime).version()}"
-    if runtime in tables:
-        error = tables[runtime].held_out()
+def _source(pool: Sequence[Candidate], tables: Mapping[Engine, Table]) -> str:
+    engine = pool[0].engine
+    version = f"{engine} {check_runtime(engine).version()}"
+    if engine in tables:
+        error = tables[engine].held_out()
         return (
             f"{version}: from its latency table; on {error.networks} networks that it was not "
             f"built from, wrong by {error.median_error_pct:.1f} % (median) and "
@@ -120,6 +120,6 @@ def _source(pool: Sequence[Candidate], tables: Mapping[str, Table]) -> str:
         )
     measured = sum(one.latency is not None for one in pool)
     guessed = f"{version}: guessed from {measured} networks measured whole; how wrong that is, is "
-    if is_int8(runtime):
+    if engine.is_int8:
         return f"{guessed}not known."
-    return f"{guessed}not known. For a stated error: mobilenets table --runtime {runtime}"
+    return f"{guessed}not known. For a stated error: mobilenets table --runtime {engine}"

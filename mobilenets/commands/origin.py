@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mobilenets.archs import Budget
 from mobilenets.data import Images
 from mobilenets.errors import FileError
+from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
-from mobilenets.runs.stages import RECORD, another_run
+from mobilenets.runs.layout import ADAPTATION, BUDGET, TRAINED
 from mobilenets.train.job import read_images
 
 
 def trained_in(source: Path) -> Path:
     """The checkpoint of a run folder, or the file itself."""
-    path = source / "trained.safetensors" if source.is_dir() else source
+    path = source / TRAINED if source.is_dir() else source
     if not path.is_file():
         raise FileError(f"there is no trained network at {path}; give a run folder or a checkpoint")
     return path
 
 
-def check_unclaimed(folder: Path) -> None:
-    """Raise where a training lies in `folder` of which no record of stages tells (`Stages` refuses
-    those with one): a library call's, or one that was copied there."""
-    left = any((folder / name).exists() for name in ("training.json", "trained.safetensors"))
-    if left and not (folder / RECORD).exists():
-        raise another_run(folder)
+def budget_of(source: Path) -> Budget:
+    """The limits of the run of `fit` or `adapt` that it is; none where there are none."""
+    fitted, adapted = source / BUDGET, source / ADAPTATION
+    if adapted.is_file():
+        return Budget(**read_json(adapted)["budget"])
+    return Budget(**read_json(fitted)) if fitted.is_file() else Budget()
 
 
 def name_of(source: Path) -> str:

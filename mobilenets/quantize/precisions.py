@@ -16,9 +16,11 @@ from torch import Tensor
 
 from mobilenets.data import Images, Preprocess, decode
 from mobilenets.deliver.predictor import load
-from mobilenets.files import write_bytes, write_json
+from mobilenets.files import read_json, write_bytes, write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.schemes import quantised
+from mobilenets.runs.layout import SCHEMES
+from mobilenets.runs.stages import Stage
 from mobilenets.runtimes.artefact import artefact_name, export_int8, files_of, move
 from mobilenets.runtimes.graphs.integers import HSWISH_APART
 from mobilenets.runtimes.isolated import Job, export_isolated
@@ -32,15 +34,16 @@ CALIBRATION = 256
 log = logging.getLogger(__name__)
 
 
-def both_files(runtime: str) -> list[str]:
-    """What `write_both` writes."""
+def both(runtime: str) -> Stage[dict[str, Any]]:
+    """The stage of `write_both`; its value is what schemes.json tells."""
     paths = (Path(part, artefact_name(runtime)) for part in ("int8", "fp32"))
-    return ["schemes.json", *(str(file) for path in paths for file in files_of(path))]
+    files = [str(file) for path in paths for file in files_of(path)]
+    return Stage("quantised", (SCHEMES, *files), lambda folder: read_json(folder / SCHEMES))
 
 
 def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> None:
     """Both artefacts of a checkpoint, float and int8, in `folder`/fp32 and /int8: of the schemes
-    the one of the least loss on the holdout. schemes.json tells of all."""
+    the one of the least loss on the holdout. schemes.json tells of all schemes."""
     checkpoint = Checkpoint.load(trained)
     float_file = folder / "fp32" / artefact_name(runtime)
     export_isolated([Job(trained, float_file)], runtime)
@@ -60,7 +63,7 @@ def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> Non
         (folder / "int8").mkdir(exist_ok=True)
         move(Path(drafts, str(best), float_file.name), folder / "int8")
     record = {"metric": held_out.task.metric, "float": float_score, "schemes": found}
-    write_json(folder / "schemes.json", record | {"int8": found[best]})
+    write_json(folder / SCHEMES, record | {"int8": found[best]})
 
 
 def hand_over(folder: Path, part: str, runtime: str) -> None:
@@ -95,10 +98,13 @@ class _HeldOut:
     def __init__(self, checkpoint: Checkpoint, images: Images):
         self.task = get_task(checkpoint.task, checkpoint.labels)
         self._pixels = decode(images, images.holdout, Preprocess.from_json(checkpoint.preprocess))
-        self._labels = images.labels[images.holdout]
+        self._targets = images.targets.take(images.holdout)
 
     def score(self, path: Path) -> dict[str, float | None]:
         """The loss and the task's metric of an artefact."""
-        logits = load(path).logits(self._pixels)
-        loss = self.task.loss(torch.from_numpy(logits), torch.from_numpy(self._labels))
-        return {"loss": float(loss), self.task.metric: self.task.score(logits, self._labels).value}
+        outputs, target = load(path).outputs(self._pixels), torch.from_numpy(self._targets.values)
+        loss = self.task.loss({k: torch.from_numpy(v) for k, v in outputs.items()}, target)
+        return {
+            "loss": float(loss),
+            self.task.metric: self.task.score(outputs, self._targets).value,
+        }

@@ -1,0 +1,62 @@
+"""How attributes are shown: a table of how well each is ranked."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, final
+
+from mobilenets.data import Images
+from mobilenets.deliver.html_page import Share, paragraph, section, table
+from mobilenets.tasks import Arrays, percent
+
+_SHOWN = 100  # in the card
+
+
+@final
+class AttributePresenter:
+    """The verdict has it all: the average precision of each attribute."""
+
+    in_verdict: ClassVar[tuple[str, ...]] = ("map_checkpoint", "map_artefact", "attributes")
+    in_predictions: ClassVar[tuple[str, ...]] = ()
+    in_summary: ClassVar[tuple[str, ...]] = in_verdict
+    agreed_on: ClassVar[str] = "the attributes of "
+    any_image: ClassVar[str] = "Any image gets a probability for each attribute"
+    prints: ClassVar[str] = """for label, logit in zip(about["labels"], numpy.ravel(logits)):
+    print(label, 1 / (1 + numpy.exp(-logit)))"""
+    prints_found: ClassVar[str] = "found.label, found.probability"
+
+    def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
+        return {}
+
+    def how_sure(self, verdict: dict[str, Any], artefact: str) -> str:
+        return "Mean average precision is the mean over the attributes that any image has. "
+
+    def figures(self, verdict: dict[str, Any]) -> list[tuple[str, str]]:
+        return [
+            (f"average precision, {one['attribute']}", percent(one["average_precision"]))
+            for one in verdict["attributes"][:_SHOWN]
+        ]
+
+    def sections(self, verdict: dict[str, Any], predictions: dict[str, Any]) -> list[str]:
+        return [_attributes(verdict["attributes"])]
+
+
+def _attributes(found: list[dict[str, Any]]) -> str:
+    """Of each attribute how well the artefact ranks the validation images by it, and how often it
+    is right at a probability of one half."""
+    rows = [
+        [one["attribute"], _part(one["average_precision"]), _part(one["accuracy"]),
+         one["present"], one["known"]]
+        for one in found
+    ]  # fmt: skip
+    note = paragraph(
+        "Average precision: 100 % where every image that has the attribute is ranked before every "
+        "image that has not; by chance it is the share of those that have it. Right: the "
+        "probability is on the right side of one half.",
+        kind="note",
+    )
+    header = ["attribute", "average precision", "right", "have it", "known of"]
+    return section("Each attribute", note, table(header, rows))
+
+
+def _part(percentage: float | None) -> Share:
+    return Share(percent(percentage), (percentage or 0) / 100)

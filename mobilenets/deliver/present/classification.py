@@ -1,0 +1,164 @@
+"""How classes are shown: what is taken for what, the surest mistakes, an interval of the top-1."""
+
+from __future__ import annotations
+
+import base64
+import io
+from math import sqrt
+from typing import Any, ClassVar, final
+
+import numpy as np
+from numpy.typing import NDArray
+from torchvision.transforms.v2.functional import to_pil_image
+
+from mobilenets.data import Images, Preprocess
+from mobilenets.deliver import plots
+from mobilenets.deliver.html_page import Share, paragraph, picture, section, subtitle, table
+from mobilenets.tasks import Arrays
+from mobilenets.tasks.classification import softmax
+
+_HEAT_MAP = 30  # classes; beyond, tables
+_BESIDE = 12  # classes whose table has room beside the heat map
+_PAIRS_SHOWN = 40
+_SHOWN = 12
+_SIDE = 96
+
+
+@final
+class ClassPresenter:
+    """The confusion matrix (row: true class, column: predicted) and example pictures: those the
+    network is surest of and wrong, and some it gets right, drawn by the seed of the split."""
+
+    in_verdict: ClassVar[tuple[str, ...]] = ("top1_checkpoint", "top1_artefact", "top5_artefact")
+    in_predictions: ClassVar[tuple[str, ...]] = ("classes", "confusion", "wrong", "right")
+    in_summary: ClassVar[tuple[str, ...]] = ("top1_checkpoint", "top1_artefact")
+    agreed_on: ClassVar[str] = ""
+    any_image: ClassVar[str] = (
+        "Any image, also one that shows none of the classes, gets one of the labels"
+    )
+    prints: ClassVar[str] = """print(about["labels"][logits.argmax()])"""
+    prints_found: ClassVar[str] = "found.label"
+
+    def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
+        labels = images.targets.take(images.val).values
+        chances = softmax(outputs["logits"])
+        found = chances.argmax(axis=1)
+        count = len(images.task.labels)
+        matrix = np.bincount(labels * count + found, minlength=count**2).reshape(count, count)
+        wrong = np.flatnonzero(found != labels)
+        wrong = wrong[np.argsort(-chances[wrong, found[wrong]])][:_SHOWN]
+        right = np.flatnonzero(found == labels)
+        right = np.random.default_rng(images.seed).permutation(right)[:_SHOWN]
+        return {
+            "classes": list(images.task.labels),
+            "confusion": matrix.tolist(),
+            "wrong": [_predicted(images, chances, int(at)) for at in wrong],
+            "right": [_predicted(images, chances, int(at)) for at in right],
+        }
+
+    def how_sure(self, verdict: dict[str, Any], artefact: str) -> str:
+        low, high = interval(verdict["top1_artefact"], verdict["images"])
+        return (
+            f"The top-1 of {artefact} has a 95 % interval of {low:.1f} to {high:.1f} %; its "
+            f"top-5 is {verdict['top5_artefact']:.2f} %. "
+        )
+
+    def figures(self, verdict: dict[str, Any]) -> list[tuple[str, str]]:
+        low, high = interval(verdict["top1_artefact"], verdict["images"])
+        return [
+            ("its 95 % interval", f"{low:.1f} to {high:.1f} %"),
+            ("top-5, artefact", f"{verdict['top5_artefact']:.2f} %"),
+        ]
+
+    def sections(self, verdict: dict[str, Any], predictions: dict[str, Any]) -> list[str]:
+        return [_confusion(predictions), _examples(predictions)]
+
+
+def interval(percent: float, count: int, *, z: float = 1.96) -> tuple[float, float]:
+    """Wilson's 95 % interval of a percentage of `count` images."""
+    share = percent / 100
+    middle = share + z**2 / (2 * count)
+    half = z * sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    scale = 100 / (1 + z**2 / count)
+    return scale * (middle - half), scale * (middle + half)
+
+
+def _predicted(images: Images, chances: NDArray[np.float32], at: int) -> dict[str, Any]:
+    index = int(images.val[at])
+    found = int(chances[at].argmax())
+    return {
+        "name": images.source.name(index),
+        "label": images.task.labels[images.targets.values[index]],
+        "predicted": images.task.labels[found],
+        "probability": float(chances[at, found]),
+        "png": _picture(images, index),
+    }
+
+
+def _picture(images: Images, index: int) -> str:
+    """A square thumbnail as base64 PNG."""
+    file = io.BytesIO()
+    to_pil_image(Preprocess(_SIDE)(images.source.read(index))).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _confusion(predictions: dict[str, Any]) -> str:
+    classes, matrix = predictions["classes"], predictions["confusion"]
+    title = "What is taken for what"
+    if len(classes) <= _HEAT_MAP:
+        note = paragraph(
+            "A row is a class, a column what the network says; counts of validation images, blue "
+            "where it is right, red where it is wrong.",
+            kind="note",
+        )
+        accuracy = table(["class", "right", "of", "most taken for"], _per_class(classes, matrix))
+        kind = "sides" if len(classes) <= _BESIDE else ""
+        sides = f'<div class="{kind}">{plots.confusion(classes, matrix)}{accuracy}</div>'
+        return section(title, note, sides)
+    worst = sorted(_per_class(classes, matrix), key=lambda row: row[1].part)[:_PAIRS_SHOWN]
+    parts = [
+        subtitle("Pairs most often confused"),
+        table(["is", "said", "images"], _pairs(classes, matrix)),
+        subtitle("Classes found least often"),
+        table(["class", "right", "of", "most taken for"], worst),
+    ]
+    return section(title, *parts)
+
+
+def _per_class(classes: list[str], matrix: list[list[int]]) -> list[list[Any]]:
+    """Of each class: its name, the share that is right, its images, what it is most taken for."""
+    rows = []
+    for at, (name, row) in enumerate(zip(classes, matrix, strict=True)):
+        share = row[at] / max(sum(row), 1)
+        mistakes = [(count, said) for said, count in enumerate(row) if said != at and count]
+        most = max(mistakes, key=lambda mistake: mistake[0], default=None)
+        taken = f"{classes[most[1]]} ({most[0]:,})" if most else ""
+        rows.append([name, Share(f"{100 * share:.1f} %", share), sum(row), taken])
+    return rows
+
+
+def _pairs(classes: list[str], matrix: list[list[int]]) -> list[list[Any]]:
+    """The mistakes made most often: the true class, the class said, how many images."""
+    pairs: list[list[Any]] = [
+        [classes[true], classes[said], count]
+        for true, row in enumerate(matrix)
+        for said, count in enumerate(row)
+        if true != said and count
+    ]
+    return sorted(pairs, key=lambda pair: -pair[2])[:_PAIRS_SHOWN]
+
+
+def _examples(predictions: dict[str, Any]) -> str:
+    parts = []
+    for key, text in (("wrong", "Wrong, the surest first"), ("right", "Right, a random few")):
+        figures = [_example(one) for one in predictions[key]]
+        if figures:
+            parts += [subtitle(text), f'<div class="gallery">{"".join(figures)}</div>']
+    return section("Examples from the validation images", *parts)
+
+
+def _example(one: dict[str, Any]) -> str:
+    right = one["predicted"] == one["label"]
+    chance = f"{100 * one['probability']:.0f}\N{NO-BREAK SPACE}%"
+    said = f"{'' if right else 'said '}{one['predicted']}, {chance}"
+    return picture(one["png"], one["name"], said, "" if right else f"is {one['label']}")

@@ -1,0 +1,52 @@
+"""What report, model card, usage and run folder show of a task."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from mobilenets.data import Images
+from mobilenets.tasks import Arrays
+
+
+class Presenter(Protocol):
+    """Of one task. `verdict` and `predictions` are the records in the run's files of that name."""
+
+    @property
+    def in_verdict(self) -> tuple[str, ...]:
+        """The keys of a verdict that the task adds and the pages read."""
+
+    @property
+    def in_predictions(self) -> tuple[str, ...]:
+        """The keys of `predictions`."""
+
+    @property
+    def in_summary(self) -> tuple[str, ...]:
+        """The keys of a verdict that `fit --json` prints."""
+
+    @property
+    def agreed_on(self) -> str:
+        """Of what checkpoint and artefact say the same, before "100 validation images"."""
+
+    @property
+    def any_image(self) -> str:
+        """The card's warning: what an image gets that is like none of the training images."""
+
+    @property
+    def prints(self) -> str:
+        """Python that prints the answers in `logits`, an image's, with the metadata `about`."""
+
+    @property
+    def prints_found(self) -> str:
+        """The arguments of `print` for `found`, a `Prediction`."""
+
+    def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
+        """What to keep of an artefact's outputs for all validation images."""
+
+    def how_sure(self, verdict: dict[str, Any], artefact: str) -> str:
+        """Under the report's figures, in sentences that end with a space."""
+
+    def figures(self, verdict: dict[str, Any]) -> list[tuple[str, str]]:
+        """(figure, value) for the card, after the metric."""
+
+    def sections(self, verdict: dict[str, Any], predictions: dict[str, Any]) -> list[str]:
+        """The report's sections on the answers, as HTML."""

@@ -1,0 +1,23 @@
+"""Where augmentation moved what is in an image, so that targets with a place can follow."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """What was done to the places of a batch: `maps` (B, 2, 3) are affine, from a place in the
+    output to the one in the input that is seen there. Places are (x, y), -1 and 1 being the outer
+    edges of the image, as in `torch.nn.functional.affine_grid`."""
+
+    maps: Tensor
+
+    def points(self, places: Tensor) -> Tensor:
+        """Where the input's places (B, N, 2) are in the output; beyond -1 and 1 where the crop left
+        them out. Corners of a box follow so."""
+        linear, shift = self.maps[:, :, :2], self.maps[:, :, 2:]
+        return torch.linalg.solve(linear, places.mT - shift).mT

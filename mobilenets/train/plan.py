@@ -1,0 +1,103 @@
+"""How many epochs fit into a recipe's minutes, by a timed trial."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mobilenets.files import read_json, write_json
+from mobilenets.runs.layout import PLAN
+from mobilenets.train import group
+from mobilenets.train.hardware import accelerator, autocast, precision
+from mobilenets.train.loaders import EVAL_BATCH, Loaders
+from mobilenets.train.module import Learner
+from mobilenets.train.norm import IMAGES
+from mobilenets.train.recipe import Recipe
+
+log = logging.getLogger(__name__)
+
+
+def planned(
+    module: Callable[[Recipe, int], Learner], recipe: Recipe, loaders: Loaders, folder: Path
+) -> tuple[Recipe, int]:
+    """The recipe with the epochs that fit into its minutes, and how many steps each has: as planned
+    before, or timed now."""
+    whole = len(loaders[0])
+    if recipe.minutes is None:
+        return recipe, whole
+    path = folder / PLAN
+    plan = group.decided(lambda: read_json(path) if path.exists() else None)
+    if plan is None:
+        step, evaluation = _seconds(copy.deepcopy(module(recipe, whole)), loaders)
+        epoch, given = whole * step + evaluation, 60 * recipe.minutes
+        epochs = max(1, min(recipe.epochs, int(given / epoch)))
+        steps = max(1, min(whole, int((given - evaluation) / step)))
+        timed = {"epochs": epochs, "steps": steps, "seconds_per_epoch": epoch}
+        plan = group.decided(lambda: _kept(timed, path))
+        fitting = epochs_seen(plan["epochs"], plan["steps"], whole)
+        if fitting < recipe.epochs:
+            log.info(
+                f"{fitting} of the recipe's {recipe.epochs} epochs fit into {recipe.minutes:g} "
+                f"minutes; all of them take {math.ceil(recipe.epochs * epoch / 60)}"
+            )
+    return replace(recipe, epochs=plan["epochs"]), plan.get("steps", whole)  # older plans: all
+
+
+def _kept(plan: dict[str, Any], path: Path) -> dict[str, Any]:
+    write_json(path, plan)
+    return plan
+
+
+def epochs_seen(epochs: int, steps: int, whole: int) -> float:
+    """How often all images are seen in `epochs` of `steps`, where `whole` show them all."""
+    return epochs if steps == whole else float(f"{epochs * steps / whole:.3g}")
+
+
+def _seconds(trial: Learner, loaders: Loaders, *, steps: int = 10) -> tuple[float, float]:
+    """Of a training step of `trial`, the median of a few after warm-up; and of an epoch's
+    evaluation: the holdout, and the images that batch norm is estimated from, at a third of their
+    price an image (no backward pass)."""
+    trial.train().to(accelerator())
+    optimiser = trial.configure_optimizers()["optimizer"]
+    times = []
+    for batch, _ in zip(_forever(loaders[0]), range(steps + 3), strict=False):
+        begin = time.perf_counter()
+        _step_(trial, optimiser, batch.pixels.to(trial.device), batch.target.to(trial.device))
+        times.append(time.perf_counter() - begin)
+    step = sorted(times[3:])[steps // 2]
+    looked_at = len(loaders[1]) * EVAL_BATCH + (IMAGES if trial.recipe.ema else 0)
+    return step, step * looked_at * group.size() / trial.recipe.batch_size / 3
+
+
+def _step_(
+    trial: Learner, optimiser: torch.optim.Optimizer, pixels: Tensor, target: Tensor
+) -> None:
+    """A training step, the gradients summed over the processes, until it is done."""
+    optimiser.zero_grad()
+    where = trial.device.type
+    with autocast(where, precision(where, mixed=trial.recipe.mixed_precision)):
+        loss = trial.loss(pixels, target)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if group.size() > 1:
+        for weight in trial.parameters():
+            if weight.grad is not None:
+                dist.all_reduce(weight.grad)
+    optimiser.step()
+    if where != "cpu":
+        torch.accelerator.synchronize()
+
+
+def _forever(loader: DataLoader[Any]) -> Iterator[Any]:
+    while True:
+        yield from loader

@@ -34,6 +34,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from mobilenets.deliver.precisions import CALIBRATION
 from numpy.typing import NDArray
 from onnxruntime import quantization
 from onnxruntime.quantization.calibrate import (
@@ -49,7 +50,6 @@ from torch.nn.functional import cross_entropy
 from mobilenets.archs import get_arch
 from mobilenets.data import Preprocess, decode, load_images, read_image
 from mobilenets.deliver import load
-from mobilenets.deliver.precisions import CALIBRATION
 from mobilenets.measuring import compare, measure
 from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint

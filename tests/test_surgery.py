@@ -80,8 +80,10 @@ def assert_differ(actual: Tensor, expected: Tensor) -> None:
 
 
 def edited(arch: Arch, changes: Mapping[int, Mapping[str, object]]) -> Arch:
-    rows = [replace(row, **changes.get(index, {})) for index, row in enumerate(arch.rows)]
-    return replace(arch, rows=tuple(rows))
+    """`changes` by the number of a row; the head's stands behind the last."""
+    for index, columns in changes.items():
+        arch = arch.with_part(index, replace(arch.parts[index], **columns))
+    return arch
 
 
 # ------------------------------------------------------------------------------------------ groups
@@ -204,7 +206,8 @@ def kill_a_third_(model: MobileNet, what: str, seed: int = 0) -> dict[int, dict[
     """Kill a third of the channels of every block's expansion or of every chain's width, at random;
     the rows' columns without them."""
     generator = torch.Generator().manual_seed(seed)
-    columns: dict[int, dict[str, int]] = {index: {} for index in range(len(model.rows))}
+    modules = [*model.rows, model.head.dense]
+    columns: dict[int, dict[str, int]] = {index: {} for index in range(len(modules))}
     for index, module in enumerate(model.rows):
         if what != "width" and expands(module):
             channels = module.expand.conv.out_channels
@@ -212,13 +215,14 @@ def kill_a_third_(model: MobileNet, what: str, seed: int = 0) -> dict[int, dict[
             kill_(module.expand, dead)
             columns[index] |= kill_inside_(module, dead)
     for chain in chains(model) if what != "expand" else []:
-        channels = model.arch.rows[chain[0]].out
+        column = "out" if chain[0] < len(model.rows) else "dense"
+        channels = getattr(model.arch.parts[chain[0]], column)
         dead = torch.randperm(channels, generator=generator)[: channels // 3]
         for index in chain:
-            kill_output_(model.rows[index], dead)
-            columns[index]["out"] = channels - len(dead)
+            kill_output_(modules[index], dead)
+            columns[index][column] = channels - len(dead)
         for index in range(chain[0] + 1, chain[-1] + 2):  # the rows that read this chain
-            if not expands(model.rows[index]):
+            if index < len(model.rows) and not expands(model.rows[index]):
                 columns[index] |= kill_inside_(model.rows[index], dead)
     return columns
 
@@ -226,7 +230,7 @@ def kill_a_third_(model: MobileNet, what: str, seed: int = 0) -> dict[int, dict[
 def gradients_of(given: Checkpoint) -> dict[str, Tensor]:
     """Of some loss on the images of `logits`."""
     network = given.network().double()
-    network(images(64)).square().sum().backward()
+    network(images(64))["logits"].square().sum().backward()
     return {name: parameter.grad for name, parameter in network.named_parameters()}
 
 

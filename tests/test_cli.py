@@ -81,7 +81,10 @@ def test_per_layer_lists_the_layers_in_the_order_they_run():
         ("cost v2 --width abc", "Invalid value for '--width'"),
         ("cost v2 --width -1", "width must be a positive number, got -1.0"),
         ("cost v2 --rule ours", "width rule must be one of paper, torchvision, timm, keras"),
-        ("cost v2 --resolution 0", "resolution must be a whole number of at least 1, got 0"),
+        (
+            "cost v2 --resolution 0",
+            "resolution must be a whole number of at least 1, or height x width, got 0",
+        ),
         ("cost v2 --bogus", "No such option: --bogus"),
         ("choose", "a budget needs a limit; give at least one, such as --latency 5ms"),
         ("choose --latency 5", "--latency takes a number with a unit"),

@@ -49,11 +49,16 @@ from torch.nn.functional import cross_entropy
 
 from mobilenets.archs import get_arch
 from mobilenets.data import Preprocess, decode, load_images, read_image
+<<<<<<< HEAD
 from mobilenets.deliver import load
+=======
+from mobilenets.deliver import Predictor, load
+>>>>>>> glance
 from mobilenets.measuring import compare, measure
 from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.calibrate import observe, shifts
+from mobilenets.quantize.precisions import CALIBRATION
 from mobilenets.runtimes.artefact import export_int8
 from mobilenets.runtimes.graphs.integers import HSWISH_APART, Graph, integer_form, levelled, stem_of
 from mobilenets.runtimes.graphs.onnx_file import onnx_model
@@ -135,8 +140,8 @@ def case(path: Path, data_name: str, photos: Path | None) -> Case:
     holdout, val = data.holdout[:HELD_OUT], data.val[:VALIDATION]
     return Case(
         f"{checkpoint.arch.full_name}, seed {seed}", path, checkpoint, decode(data, few, rule),
-        decode(data, holdout, rule), data.labels[holdout],
-        decode(data, val, rule), data.labels[val],
+        decode(data, holdout, rule), data.targets.take(holdout).values,
+        decode(data, val, rule), data.targets.take(val).values,
     )  # fmt: skip
 
 
@@ -327,7 +332,7 @@ def accuracies(one: Case, runtime: str, folder: Path, *, brief: bool) -> Iterato
     file = folder / f"float{RUNTIMES[runtime]}"
     export_isolated([Job(one.path, file)], runtime)
     wanted = load(file, threads=1)
-    held, right = wanted.logits(one.holdout), wanted.logits(one.val)
+    held, right = logits(wanted, one.holdout), logits(wanted, one.val)
     held_labels = held.argmax(1) if one.holdout_labels is None else one.holdout_labels
     labels = right.argmax(1) if one.val_labels is None else one.val_labels
     row = {"network": one.name, "runtime": runtime}
@@ -337,10 +342,14 @@ def accuracies(one: Case, runtime: str, folder: Path, *, brief: bool) -> Iterato
         export_int8(model, one.checkpoint.about(), runtime, file)
         found = load(file, threads=1)
         key = {"writer": writer, "ranges": ranges, "corrected": bool(corrected), "bits": bits}
-        held, got = found.logits(one.holdout), found.logits(one.val)
+        held, got = logits(found, one.holdout), logits(found, one.val)
         row_here = row | key | judged(held, held_labels, got, labels, right)
         print(json.dumps(row_here), flush=True)
         yield row_here
+
+
+def logits(network: Predictor, pixels: Tensor) -> Floats:
+    return network.outputs(pixels)["logits"]
 
 
 def judged(held: Floats, held_labels: Any, got: Floats, labels: Any, right: Floats) -> Any:
@@ -357,8 +366,8 @@ def judged(held: Floats, held_labels: Any, got: Floats, labels: Any, right: Floa
     }
 
 
-def loss(logits: Floats, labels: Any) -> float:
-    return float(cross_entropy(torch.from_numpy(logits), torch.from_numpy(np.asarray(labels))))
+def loss(got: Floats, labels: Any) -> float:
+    return float(cross_entropy(torch.from_numpy(got), torch.from_numpy(np.asarray(labels))))
 
 
 # ---- Latency

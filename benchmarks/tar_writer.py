@@ -65,7 +65,7 @@ def main() -> None:
 
 def of(data: str) -> dict[str, Any]:
     images = load_images(data)
-    found: dict[str, Any] = {"data": images.name, "images": len(images.labels)}
+    found: dict[str, Any] = {"data": images.name, "images": len(images.source)}
     seconds: dict[str, list[float]] = {name: [] for name in WRITERS}
     with tempfile.TemporaryDirectory() as folder:
         for session in range(SESSIONS):
@@ -119,7 +119,11 @@ def shard_writer(images: Images, folder: Path) -> None:
 
 def sample(images: Images, index: int) -> dict[str, Any]:
     suffix, content = pack._encoded(images, index)
-    return {"__key__": f"{index:08d}", suffix: content, "cls": str(images.labels[index]).encode()}
+    return {
+        "__key__": f"{index:08d}",
+        suffix: content,
+        "cls": str(images.targets.values[index]).encode(),
+    }
 
 
 def tar_writer(images: Images, folder: Path) -> None:
@@ -195,7 +199,7 @@ def broken(tar: Path) -> bool:
 
 def in_memory(images: Images) -> dict[str, Any]:
     """Microseconds an image, for files that are in memory already."""
-    few = np.random.default_rng(0).permutation(len(images.labels))[:5000]
+    few = np.random.default_rng(0).permutation(len(images.source))[:5000]
     stored = [sample(images, index) for index in few.tolist()]
     seconds: dict[str, list[float]] = {"tarfile": [], "TarWriter": []}
     for _ in range(SESSIONS):

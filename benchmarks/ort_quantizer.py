@@ -49,11 +49,7 @@ from torch.nn.functional import cross_entropy
 
 from mobilenets.archs import get_arch
 from mobilenets.data import Preprocess, decode, load_images, read_image
-<<<<<<< HEAD
-from mobilenets.deliver import load
-=======
 from mobilenets.deliver import Predictor, load
->>>>>>> glance
 from mobilenets.measuring import compare, measure
 from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint

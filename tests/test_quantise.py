@@ -445,7 +445,7 @@ def test_int8_must_be_faster_and_lose_little(lost: float, ratio: float, smaller:
 
 def test_a_runtime_without_int8_is_refused():
     with pytest.raises(MobileNetsError, match="ncnn has no int8 here; give one of onnxruntime, op"):
-        Quantisation(Path("run"), "digits", "ncnn")
+        Quantisation(Path("run"), "digits", Engine("ncnn"))
     with pytest.raises(
         MobileNetsError, match="for int8 as it is, got openvino-int8; give openvino"
     ):

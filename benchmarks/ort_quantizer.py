@@ -34,7 +34,6 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from mobilenets.deliver.precisions import CALIBRATION
 from numpy.typing import NDArray
 from onnxruntime import quantization
 from onnxruntime.quantization.calibrate import (

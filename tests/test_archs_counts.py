@@ -11,12 +11,13 @@ import pytest
 
 from mobilenets.archs import Arch, Op, at_resolution, cost, get_arch, ops
 from mobilenets.archs.counts import macs, params, weights
-from mobilenets.archs.op import squeeze_channels
+from mobilenets.archs.op import Size, squeeze_channels
 from mobilenets.archs.rows import Bottleneck
 
 
 def channels(arch: Arch) -> list[int]:
-    return [row.out for row in arch.rows if hasattr(row, "out")]
+    dense = getattr(arch.head, "dense", None)
+    return [*(row.out for row in arch.rows), *([dense] if dense else [])]
 
 
 def norm_params(arch: Arch) -> int:
@@ -139,9 +140,10 @@ def test_v1_shares_per_layer_type_are_those_of_table_2(
 
 
 def separable(channels: int, size: int) -> list[Op]:
+    at = Size(size, size)
     return [
-        Op("dw", "conv", 0, channels, channels, size, size, (), kernel=3, groups=channels),
-        Op("pw", "conv", 0, channels, channels, size, size, ()),
+        Op("dw", "conv", channels, channels, at, at, (), kernel=3, groups=channels),
+        Op("pw", "conv", channels, channels, at, at, ()),
     ]
 
 
@@ -149,7 +151,11 @@ def separable(channels: int, size: int) -> list[Op]:
 @pytest.mark.parametrize(
     ("layers", "expected_macs", "expected_weights"),
     [
-        ([Op("conv", "conv", 0, 512, 512, 14, 14, (), kernel=3)], 462_422_016, 2_359_296),  # 462
+        (
+            [Op("conv", "conv", 512, 512, Size(14, 14), Size(14, 14), (), kernel=3)],
+            462_422_016,
+            2_359_296,
+        ),  # 462
         (separable(512, 14), 52_283_392, 266_752),  # 52.3, 0.27
         (separable(384, 14), 29_578_752, 150_912),  # width 0.75: 29.6, 0.15
         (separable(384, 10), 15_091_200, 150_912),  # and resolution 0.714: 15.1, 0.15

@@ -95,8 +95,8 @@ def bumpy(arch: Arch) -> float:
 def every_edit(arch: Arch) -> Iterator[tuple[tuple[str, int], int, Arch]]:
     """(what is cut, channels, network) for each row and each multiple of 8 below what it has."""
     for edit, column in ((with_expand, "expand"), (with_width, "out")):
-        for row, now in enumerate(arch.rows):
-            for channels in range(8, getattr(now, column, 0), 8):
+        for row, now in enumerate(arch.parts):
+            for channels in range(8, getattr(now, column, getattr(now, "dense", 0)), 8):
                 try:
                     yield (column, row), channels, edit(arch, row, channels)
                 except ArchError:
@@ -143,7 +143,7 @@ def test_an_edit_is_told_in_words():
 
     assert words == {
         "expand": "expand of row 11: 576 to 568",
-        "width": "width of row 14: 1024 to 1016",
+        "width": "width of row 13: 1024 to 1016",
         "kernel": "kernel of row 11: 5 to 3",
         "se": "row 11 without squeeze-and-excite",
         "row": "without row 10",

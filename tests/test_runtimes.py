@@ -715,7 +715,7 @@ def load(path: Path) -> Session:
 def test_a_network_answers_with_its_logits(tmp_path: Path):
     session = load(write_onnx(tmp_path / "tiny.onnx"))
 
-    logits = session.run(np.full((1, 3, SIZE, SIZE), 0.5, np.float32))
+    logits = session.run(np.full((1, 3, SIZE, SIZE), 0.5, np.float32))["logits"]
 
     # Every window sums to 27 x 0.5 = 13.5 in both channels; columns of the weight sum to 4 6 8 10.
     assert logits.dtype == np.float32
@@ -733,7 +733,7 @@ def test_an_open_batch_counts_as_one_and_takes_any_number_of_images(tmp_path: Pa
     session = load(write_onnx(tmp_path / "tiny.onnx", shape=("batch", 3, SIZE, SIZE)))
 
     assert session.input_shape == (1, 3, SIZE, SIZE)
-    assert session.run(np.zeros((5, 3, SIZE, SIZE), np.float32)).shape == (5, CLASSES)
+    assert session.run(np.zeros((5, 3, SIZE, SIZE), np.float32))["logits"].shape == (5, CLASSES)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, "height", "width"), (1, 3, SIZE, "width")])

@@ -189,7 +189,9 @@ def test_weights_of_the_hub_are_downloaded_and_read(
     checkpoint = load_weights("timm:lamb_in1k", "mobilenet_v3_small", width=0.5)
 
     images = torch.randn(1, 3, 64, 64)
-    torch.testing.assert_close(checkpoint.network()(images), theirs(images), rtol=1e-3, atol=1e-9)
+    torch.testing.assert_close(
+        checkpoint.network()(images)["logits"], theirs(images), rtol=1e-3, atol=1e-9
+    )
     assert checkpoint.arch.full_name == "mobilenet_v3_small_0.5_224_timm"
     assert checkpoint.preprocess["interpolation"] == "bicubic"
     assert (
@@ -219,7 +221,7 @@ def test_another_resolution_and_other_classes(
         for name, tensor in checkpoint.weights.items()
         if not name.startswith("head.classifier.")
     )
-    assert checkpoint.network()(torch.zeros(1, 3, 64, 64)).shape == (1, 3)
+    assert checkpoint.network()(torch.zeros(1, 3, 64, 64))["logits"].shape == (1, 3)
 
 
 # -------------------------------------------------------------------------------------------- files
@@ -242,7 +244,9 @@ def test_a_file_in_a_sources_format_with_other_classes(tmp_path: Path):
     checkpoint = load_weights(tmp_path / "tuned.pth", "mobilenet_v3_small")
 
     images = torch.randn(1, 3, 64, 64)
-    torch.testing.assert_close(checkpoint.network()(images), theirs(images), rtol=1e-3, atol=1e-9)
+    torch.testing.assert_close(
+        checkpoint.network()(images)["logits"], theirs(images), rtol=1e-3, atol=1e-9
+    )
     assert checkpoint.arch.rule == "torchvision"
     assert checkpoint.labels == tuple("0123456")
     assert "imagenet_top1" not in checkpoint.training

@@ -55,7 +55,8 @@ def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) 
 def logits(checkpoint: Checkpoint, images: Tensor) -> Tensor:
     """What our network makes of RGB in [0, 1], with the checkpoint's own mean and deviation."""
     with torch.no_grad():
-        return checkpoint.network()(normalised(images, checkpoint.mean, checkpoint.std))
+        network = checkpoint.network()
+        return network(normalised(images, checkpoint.mean, checkpoint.std))["logits"]
 
 
 def difference(ours: Tensor, theirs: Tensor) -> float:

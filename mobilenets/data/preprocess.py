@@ -35,6 +35,10 @@ class Preprocess:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
+        if isinstance(self.resolution, str):
+            raise DataError(
+                f"resolution must be a whole number or height and width, got {self.resolution!r}"
+            )
         try:
             object.__setattr__(self, "resolution", Size.of(self.resolution, "resolution").written)
         except ArchError as error:

@@ -139,6 +139,11 @@ def test_v1_shares_per_layer_type_are_those_of_table_2(
     assert round(100 * sum(map(weights, of_kind)) / sum(map(weights, layers)), 2) == weight_share
 
 
+def full(channels: int, size: int) -> Op:
+    at = Size(size, size)
+    return Op("conv", "conv", channels, channels, at, at, (), kernel=3)
+
+
 def separable(channels: int, size: int) -> list[Op]:
     at = Size(size, size)
     return [

@@ -385,7 +385,7 @@ def test_a_record_of_another_rule_is_refused():
 
 @pytest.mark.parametrize("resolution", [0, -1, 96.0, "96", True])
 def test_a_resolution_that_is_no_count_is_refused(resolution: Any):
-    with pytest.raises(DataError, match="resolution must be a whole number .*, got"):
+    with pytest.raises(DataError, match="resolution must be a whole number"):
         Preprocess(resolution)
 
 

@@ -2,15 +2,20 @@
 
 import ast
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import mobilenets
+from mobilenets.archs import get_arch, with_lraspp, with_ssdlite
 from mobilenets.data.loading import _READERS
 from mobilenets.deliver.present import PRESENTERS
-from mobilenets.tasks import TASKS, Geometry
+from mobilenets.errors import ArchError
+from mobilenets.tasks import TASKS, Geometry, Task
+from mobilenets.tasks.attributes import Attributes
+from mobilenets.tasks.classification import Classification
 
 PACKAGE = Path(mobilenets.__file__).parent
 # Where the names of tasks and metrics belong: archs tells of published figures alone.
@@ -69,3 +74,14 @@ def test_corners_of_a_box_follow_a_crop_and_a_mirror():
     moved = Geometry(right_half_mirrored).points(corners)
 
     torch.testing.assert_close(moved, torch.tensor([[[1.0, -1.0], [-1.0, 0.5], [3.0, 0.0]]]))
+
+
+@pytest.mark.parametrize("task", [Classification(("a", "b")), Attributes(("x", "y", "z"))])
+def test_a_task_asks_for_a_logit_of_each_label(task: Task):
+    network = get_arch("mobilenet_v3_small")
+
+    assert replace(network, head=task.head(network)) == network.with_classes(len(task.labels))
+    with pytest.raises(ArchError, match=r"gives logits and no logits an image; take a network"):
+        task.head(with_lraspp(network))
+    with pytest.raises(ArchError, match=r"gives boxes, scores and no logits an image"):
+        task.head(with_ssdlite(network))

@@ -19,10 +19,11 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_average_precision
 
+from mobilenets.archs import Arch, Head
 from mobilenets.errors import DataError
 from mobilenets.tasks.geometry import Geometry
 from mobilenets.tasks.targets import Indices, Strata, Targets
-from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, percent
+from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, logits_head, percent
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +102,10 @@ class Attributes:
     @property
     def does(self) -> str:
         return f"a multi-label image classifier of {len(self.labels):,} attributes"
+
+    def head(self, backbone: Arch) -> Head:
+        """Its own, with a logit for each of the attributes."""
+        return logits_head(backbone, len(self.labels))
 
     def check(self, targets: Targets, *, taught: bool) -> None:
         unknown = np.isnan(targets.values).all(axis=0)

@@ -13,10 +13,11 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
+from mobilenets.archs import Arch, Head
 from mobilenets.errors import DataError
 from mobilenets.tasks.geometry import Geometry
 from mobilenets.tasks.targets import Indices, Strata, Targets
-from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs
+from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, logits_head
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +90,10 @@ class Classification:
     @property
     def does(self) -> str:
         return f"an image classifier of {len(self.labels):,} classes"
+
+    def head(self, backbone: Arch) -> Head:
+        """Its own, with a logit for each of the classes."""
+        return logits_head(backbone, len(self.labels))
 
     def check(self, targets: Targets, *, taught: bool) -> None:
         """Every image has its class."""

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
+from mobilenets.archs import Arch, Head
+from mobilenets.errors import ArchError
 from mobilenets.tasks.geometry import Geometry
 from mobilenets.tasks.targets import Targets
 
@@ -59,6 +61,18 @@ def percent(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f} %"
 
 
+def logits_head(backbone: Arch, count: int) -> Head:
+    """The network's own head with `count` logits an image; raises `ArchError` where it gives none
+    such."""
+    outputs = backbone.outputs
+    if backbone.head is None or len(outputs.get("logits", ())) != 1:
+        raise ArchError(
+            f"{backbone.full_name} gives {', '.join(outputs)} and no logits an image; take a "
+            "network that classifies"
+        )
+    return backbone.head.with_classes(count)
+
+
 class Task(Protocol):
     """What is asked of an image. `Targets` and batches of them are of the task's own kind."""
 
@@ -92,6 +106,10 @@ class Task(Protocol):
     @property
     def adapts(self) -> bool:
         """Whether NetAdapt may cut networks for it."""
+
+    def head(self, backbone: Arch) -> Head:
+        """What to put on the rows of `backbone`, for as many outputs as there are labels; raises
+        `ArchError` for a network whose own head is for something else."""
 
     def check(self, targets: Targets, *, taught: bool) -> None:
         """Raise `DataError` where nothing can be learned from these targets of the training images;

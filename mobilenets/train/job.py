@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +114,8 @@ class How:
     ) -> TrainingJob:
         """The training of `arch`, with the conventions of `start`, on these images."""
         recipe = self.recipe_for(images, limits)
-        arch = (arch if start is None else start.arch).with_classes(len(images.task.labels))
+        arch = arch if start is None else start.arch
+        arch = replace(arch, head=images.task.head(arch))
         file = self.teacher
         teacher = None if file is None else teacher_in(file, match=recipe.distil.match)
         return TrainingJob(arch, images, recipe, seed, start, teacher)

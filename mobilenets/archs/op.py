@@ -72,9 +72,8 @@ class Op(NamedTuple):
     (bilinear), concat (of channels), collect (the values of several maps in one list). `role` says
     what for: expand, depthwise, project, pointwise, reduce and gate of squeeze-and-excite; of a
     head classifier, boxes, and dense: a layer inside whose width can be chosen; "" for a plain
-    convolution. `name` is the module's path
-    in `MobileNet(arch)`; `inputs` names the ops it reads. `row` is its row in `arch.rows`: -1 for
-    the image, `len(arch.rows)` for the head.
+    convolution. `name` is the module's path in `MobileNet(arch)`; `inputs` names the ops it reads.
+    `row` is its row in `arch.rows`: -1 for the image, `len(arch.rows)` for the head.
     """
 
     name: str

@@ -40,6 +40,7 @@ from mobilenets.nn.pretrained.timm import from_timm
 from mobilenets.runtimes import Engine, get_runtime
 from mobilenets.runtimes.artefact import export
 from mobilenets.runtimes.graphs.onnx_file import exported, onnx_model
+from tests.randomised import randomise_
 
 NAMES = ("mobilenet_v4_conv_small", "mobilenet_v4_conv_medium", "mobilenet_v4_conv_large")
 # timm's build -> the side of the images it is compared on.
@@ -54,16 +55,6 @@ TIMM = {
 
 def tiny(name: str = NAMES[1], *, width: float = 0.35, resolution: int = 64) -> Arch:
     return get_arch(name, width=width, resolution=resolution, classes=10)
-
-
-def randomise_(model: nn.Module) -> nn.Module:
-    """Vectors (batch norm, biases) as training leaves them."""
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in model.state_dict().items():
-        if tensor.ndim == 1:
-            low = 0.5 if name.endswith(("running_var", "weight")) else -0.5
-            tensor.uniform_(low, low + 1, generator=generator)
-    return model.eval()
 
 
 def images(side: int) -> Tensor:

@@ -21,7 +21,7 @@ import timm
 import timm.models
 import torch
 import torchvision
-from torch import Tensor, nn
+from torch import Tensor
 
 from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, Published, find_weights
 from mobilenets.data import Preprocess
@@ -29,18 +29,9 @@ from mobilenets.errors import FileError
 from mobilenets.nn import Checkpoint
 from mobilenets.nn.pretrained.keras import read_layers
 from mobilenets.nn.pretrained.load import imagenet_labels, read_published
+from tests.randomised import randomise_
 
 RELATIVE = 2e-5  # of the largest logit; float32 against another library's float32
-
-
-def randomise_(model: nn.Module) -> nn.Module:
-    """Vectors (batch norm, biases) as training leaves them."""
-    generator = torch.Generator().manual_seed(0)
-    for name, tensor in model.state_dict().items():
-        if tensor.ndim == 1:
-            low = 0.5 if name.endswith(("running_var", "weight")) else -0.5
-            tensor.uniform_(low, low + 1, generator=generator)
-    return model.eval()
 
 
 def pixels_of(side: int) -> Tensor:

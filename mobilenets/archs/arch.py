@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import prod
 
 from mobilenets.archs.checks import check_choice, check_count, check_number
@@ -109,11 +110,16 @@ class Arch:
 
     def with_part(self, index: int, part: Row | Head) -> Arch:
         """Another row, or another head, in the place of one of `parts`."""
-        if isinstance(part, Head):
-            return replace(self, head=part)
-        return replace(self, rows=(*self.rows[:index], part, *self.rows[index + 1 :]))
+        return self.with_parts({index: part})
+
+    def with_parts(self, parts: Mapping[int, Row | Head]) -> Arch:
+        """Other rows and another head in the places of some of `parts`, by their numbers."""
+        rows = tuple(parts.get(index, row) for index, row in enumerate(self.rows))
+        head = parts.get(len(self.rows), self.head)
+        return replace(self, rows=rows, head=head)  # type: ignore[arg-type]
 
 
+@lru_cache(maxsize=256)  # an edit asks for the same few networks' layers again and again
 def ops(arch: Arch) -> tuple[Op, ...]:
     """The layers of `arch` in the order they run, the image first."""
     walk = backbone(arch)

@@ -120,8 +120,9 @@ def memory_by_size(
     inside = (op for op in walk if op.row < len(arch.rows))
     blocks = {op.row for op in inside if op.role in ("depthwise", "project")}
     between = {op.row: op for op in walk if op.row in blocks}
+    pooled = (op for op in walk if op.row == len(arch.rows) and op.kind == "pool")
     table: dict[int | tuple[int, int], tuple[int, int]] = {}
-    for op in (*between.values(), *(op for op in walk if op.name == "head.pool")):
+    for op in (*between.values(), *pooled):
         channels = max(op.out_channels, table.get(op.out_size.written, (0, 0))[0])
         held = channels * op.out_size.area * bytes_per_value
         table[op.out_size.written] = (channels, held)

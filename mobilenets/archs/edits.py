@@ -53,11 +53,10 @@ def with_width(arch: Arch, row: int, channels: int) -> Arch:
     group = next(groups, None)
     if group is None:
         raise ArchError(f"row {row} of {arch.full_name} has no width of its own")
-    edited = arch
+    parts = dict(enumerate(arch.parts))
     for maker in group.makers:
-        part = edited.parts[maker.row].with_channels(maker.part, channels)
-        edited = edited.with_part(maker.row, part)
-    edited = _same_additions(arch, edited)
+        parts[maker.row] = parts[maker.row].with_channels(maker.part, channels)
+    edited = _same_additions(arch, arch.with_parts(parts))
     return _same_layers(arch, edited, f"row {row} of {arch.full_name} with {channels} channels")
 
 
@@ -182,14 +181,17 @@ def proposals(
 def _families(arch: Arch, multiple: int) -> Iterator[Family]:
     for group in width_groups(arch):
         yield Family(arch, "width", group.rows, multiple)
-    for index in range(len(arch.rows)):
-        if _layers(arch, index, "expand"):
+    walk = ops(arch)
+    for index, row in enumerate(arch.rows):
+        layers = [op for op in walk if op.row == index]
+        roles = {op.role for op in layers}
+        if "expand" in roles:
             yield Family(arch, "expand", (index,), multiple)
-        if _layers(arch, index, "depthwise") and getattr(arch.rows[index], "kernel", None):
+        if "depthwise" in roles and getattr(row, "kernel", None):
             yield Family(arch, "kernel", (index,))
-        if _layers(arch, index, "gate"):
+        if "gate" in roles:
             yield Family(arch, "se", (index,))
-        if _has_addition(arch, index):
+        if any(op.kind == "add" for op in layers):
             yield Family(arch, "row", (index,))
 
 

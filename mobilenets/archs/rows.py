@@ -106,8 +106,37 @@ class Separable(Row):
         _check_dilation(where, self)
 
 
+class Block(Row):
+    """What the rows with a linear bottleneck share: `expand` channels inside, projected to `out`.
+    The input is added where stride is 1 and the channels agree, unless `skip` is False."""
+
+    __slots__ = ()
+    expand: int
+    skip: bool
+
+    def residual(self, c_in: int) -> bool:
+        """Whether the input, of `c_in` channels, is added to the output."""
+        return self.skip and self.stride == 1 and c_in == self.out
+
+    def scaled(self, width: Width, place: Place) -> Self:
+        expand, out = width.expanded(self.expand, place), width.block(self.out)
+        return self.with_columns(expand=expand, out=out)
+
+    def with_channels(self, part: str, channels: int) -> Self:
+        # Without an expansion layer the depthwise works on the input's channels.
+        column = {"expand": "expand", "depthwise": "expand", "project": "out"}.get(part)
+        return self if column is None else self.with_columns(**{column: channels})
+
+    def _projected(self, name: str, at: FeatureMap, block_in: FeatureMap) -> Iterator[Op]:
+        """The last layers: the projection, and the addition."""
+        op = conv(f"{name}.project", at, self.out, role="project")
+        yield op
+        if self.residual(block_in.channels):
+            yield elementwise(f"{name}.add", "add", op.output, block_in)
+
+
 @dataclass(frozen=True, slots=True)
-class Bottleneck(Row):
+class Bottleneck(Block):
     """An inverted residual with a linear bottleneck: expand, depthwise, project (arXiv:1801.04381,
     fig. 4), with squeeze-and-excite after the depthwise where `se` (arXiv:1905.02244, fig. 4).
 
@@ -127,10 +156,6 @@ class Bottleneck(Row):
     se_act: str = "relu"
     dilation: int = 1
 
-    def residual(self, c_in: int) -> bool:
-        """Whether the input, of `c_in` channels, is added to the output."""
-        return self.skip and self.stride == 1 and c_in == self.out
-
     def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
         block_in = at
         if self.expand != at.channels:
@@ -142,13 +167,7 @@ class Bottleneck(Row):
         if self.se:
             *gate, op = squeeze_excite(f"{name}.se", op.output, act=self.se_act)
             yield from (*gate, op)
-        op = conv(f"{name}.project", op.output, self.out, role="project")
-        yield op
-        if self.residual(block_in.channels):
-            yield elementwise(f"{name}.add", "add", op.output, block_in)
-
-    def scaled(self, width: Width, place: Place) -> Bottleneck:
-        return replace(self, expand=width.expanded(self.expand, place), out=width.block(self.out))
+        yield from self._projected(name, op.output, block_in)
 
     def check(self, where: str) -> None:
         _check_window(where, self)
@@ -157,12 +176,6 @@ class Bottleneck(Row):
         check_flag(f"{where}: se", self.se)
         check_flag(f"{where}: skip", self.skip)
         check_choice(f"{where}: se_act", self.se_act, ACTIVATIONS)
-
-    def with_channels(self, part: str, channels: int) -> Bottleneck:
-        if part == "project":
-            return replace(self, out=channels)
-        # Without an expansion layer the depthwise works on the input's channels.
-        return replace(self, expand=channels) if part in ("expand", "depthwise") else self
 
 
 def _depthwise(name: str, at: FeatureMap, row: Separable | Bottleneck) -> Op:
@@ -181,7 +194,7 @@ def _check_dilation(where: str, row: Separable | Bottleneck) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class UniversalBottleneck(Row):
+class UniversalBottleneck(Block):
     """A universal inverted bottleneck: depthwise, expand, depthwise, project (arXiv:2404.10518,
     fig. 4). `start` and `kernel` are the kernels of the two depthwise convolutions, 0 where there
     is none: an inverted bottleneck without the first, ConvNext-like without the second, a
@@ -204,10 +217,6 @@ class UniversalBottleneck(Row):
         """The first depthwise convolution's."""
         return 1 if self.kernel else self.stride
 
-    def residual(self, c_in: int) -> bool:
-        """Whether the input, of `c_in` channels, is added to the output."""
-        return self.skip and self.stride == 1 and c_in == self.out
-
     def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
         block_in = at
         if self.start:
@@ -221,10 +230,7 @@ class UniversalBottleneck(Row):
                 f"{name}.depthwise", op.output, kernel=self.kernel, stride=self.stride, act=self.act
             )
             yield op
-        yield from _projected(name, op.output, self, block_in)
-
-    def scaled(self, width: Width, place: Place) -> UniversalBottleneck:
-        return replace(self, expand=width.expanded(self.expand, place), out=width.block(self.out))
+        yield from self._projected(name, op.output, block_in)
 
     def check(self, where: str) -> None:
         for column in ("start", "kernel"):
@@ -234,13 +240,9 @@ class UniversalBottleneck(Row):
             raise ArchError(f"{where}: a stride of {self.stride} needs a depthwise convolution")
         _check_block(where, self)
 
-    def with_channels(self, part: str, channels: int) -> UniversalBottleneck:
-        column = {"expand": "expand", "depthwise": "expand", "project": "out"}.get(part)
-        return self if column is None else self.with_columns(**{column: channels})
-
 
 @dataclass(frozen=True, slots=True)
-class FusedBottleneck(Row):
+class FusedBottleneck(Block):
     """A fused inverted bottleneck: a full convolution that expands, project (arXiv:2404.10518,
     section 4). The input is added where stride is 1 and the channels agree, unless `skip` is
     False."""
@@ -252,37 +254,17 @@ class FusedBottleneck(Row):
     stride: int = 1
     skip: bool = True
 
-    def residual(self, c_in: int) -> bool:
-        """Whether the input, of `c_in` channels, is added to the output."""
-        return self.skip and self.stride == 1 and c_in == self.out
-
     def layers(self, at: FeatureMap, name: str) -> Iterator[Op]:
         op = conv(
             f"{name}.expand", at, self.expand, kernel=self.kernel, stride=self.stride,
             act=self.act, role="expand",
         )  # fmt: skip
         yield op
-        yield from _projected(name, op.output, self, at)
-
-    def scaled(self, width: Width, place: Place) -> FusedBottleneck:
-        return replace(self, expand=width.expanded(self.expand, place), out=width.block(self.out))
+        yield from self._projected(name, op.output, at)
 
     def check(self, where: str) -> None:
         check_kernel(f"{where}: kernel", self.kernel)
         _check_block(where, self)
-
-    def with_channels(self, part: str, channels: int) -> FusedBottleneck:
-        column = {"expand": "expand", "project": "out"}.get(part)
-        return self if column is None else self.with_columns(**{column: channels})
-
-
-def _projected(
-    name: str, at: FeatureMap, row: UniversalBottleneck | FusedBottleneck, block_in: FeatureMap
-) -> Iterator[Op]:
-    op = conv(f"{name}.project", at, row.out, role="project")
-    yield op
-    if row.residual(block_in.channels):
-        yield elementwise(f"{name}.add", "add", op.output, block_in)
 
 
 def _check_block(where: str, row: UniversalBottleneck | FusedBottleneck) -> None:

@@ -155,7 +155,8 @@ def file_bytes(costs: Cost, engine: Engine = DEFAULT) -> int:
     """An upper estimate of the artefact's file: the weights, the graph's nodes and names, and the
     description in its metadata."""
     weights = costs.size_bytes.int8 if engine.is_int8 else costs.size_bytes.fp32
-    channels = (costs.size_bytes.int8 - costs.params) // 7  # a bias and a scale each (`archs.cost`)
+    # A bias and a scale each (`archs.counts`).
+    channels = (costs.size_bytes.int8 - costs.params) // 7
     layer, channel = _BYTES[engine]
     return weights + layer * len(costs.layers) + channel * channels + 10_000
 

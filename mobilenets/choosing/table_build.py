@@ -6,7 +6,7 @@ stay in the runtime's own layout, and handing one out in the caller's can take l
 
 Everything is measured in random order, so that what the machine does meanwhile falls on all alike.
 Its other guests slow it for hundredths of a second to some seconds, by up to 1.7 times, which no
-process waiting for its core can notice, but a probe can (`measurement.loop`): so all are timed in
+process waiting for its core can notice, but a probe can (`measuring.loop`): so all are timed in
 several bursts, far apart, of which the least undisturbed counts, and in more where all were
 disturbed. Its own speed changes in minutes: so `REFERENCES` are timed again and again beside the
 rest, and each time counts as a multiple of what they take together just then. They have few
@@ -106,7 +106,7 @@ class _Item(NamedTuple):
 
 class _Span(NamedTuple):
     """A burst's lengths: untimed runs for `settle_ms`, then runs for `burst_ms`. The weights of a
-    whole network must come back into the caches first (`measurement.loop`)."""
+    whole network must come back into the caches first (`measuring.loop`)."""
 
     settle_ms: float
     burst_ms: float

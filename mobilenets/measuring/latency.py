@@ -2,7 +2,7 @@
 
 A child process for each runtime, pinned to as many cores as threads, so that neither this
 process's threads nor what it or another runtime has loaded matter. All files of a call are
-measured in turns, whatever their runtimes (`measurement.loop` says why).
+measured in turns, whatever their runtimes (`measuring.loop` says why).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Latency:
 
     `times_ms` are in the order they were taken, `burst` of them back to back in each turn;
     `waited` is the part of its turns in which others had its cores, 0 to 1. `probes_ns` has one for
-    each turn (`measurement.loop` says of what): turns beside a slow one do not count in the
+    each turn (`measuring.loop` says of what): turns beside a slow one do not count in the
     statistics. None were taken where it is empty, and all turns count.
     """
 

@@ -1,8 +1,8 @@
 """An ONNX graph of ours run by torch, node by node, for what a runtime does not show: the values in
 between, and what changes in them when one is changed.
 
-The nodes are those of `runtimes.integer_form` and `runtimes.qdq`; integers are computed in float,
-rounded where they would be.
+The nodes are those of `runtimes.graphs.integers` and `runtimes.graphs.qdq`; integers are computed
+in float, rounded where they would be.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def quantised(
 ) -> Iterator[tuple[Scheme, Any]]:
     """The ONNX model in 8-bit integers by each scheme, from float images (N, C, H, W) in [0, 1].
 
-    `hswish` also takes h-swish apart into what integers have (`runtimes.integer_form`).
+    `hswish` also takes h-swish apart into what integers have (`runtimes.graphs.integers`).
     """
     form = integer_form(model, hswish=hswish)
     stem = Graph(form)

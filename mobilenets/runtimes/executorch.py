@@ -33,6 +33,7 @@ class ExecuTorchSession:
         shape = self._method.metadata.input_tensor_meta(0).sizes()
         self.input_shape = tuple(shape)
         self.metadata = self._metadata()
+        self._outputs = output_names(self.metadata, self._method.metadata.num_outputs())
 
     def run(self, images: Floats) -> Outputs:
         try:
@@ -44,8 +45,7 @@ class ExecuTorchSession:
                 f"{self._path} takes float32 images of shape {self.input_shape} and failed on "
                 f"{images.dtype} {images.shape}: {_reason(error)}"
             ) from error
-        names = output_names(self.metadata, len(found))
-        return {name: one.numpy() for name, one in zip(names, found, strict=True)}
+        return {name: one.numpy() for name, one in zip(self._outputs, found, strict=True)}
 
     def _metadata(self) -> dict[str, str]:
         if "mobilenets" not in self._program.method_names:

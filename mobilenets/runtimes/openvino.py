@@ -77,7 +77,7 @@ class OpenVino:
 
 def _with_channels_last(model: Any) -> Any:
     """The model with its input N x H x W x C: so feature maps lie between OpenVINO's layers. A part
-    of a network (`archs.pieces`) that is timed on its own then pays for no reordering."""
+    of a network (`archs.parts`) that is timed on its own then pays for no reordering."""
     change = openvino.preprocess.PrePostProcessor(model)
     change.input().tensor().set_layout(_CHANNELS_LAST)
     change.input().model().set_layout(openvino.Layout("NCHW"))

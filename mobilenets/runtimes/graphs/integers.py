@@ -1,7 +1,7 @@
 """A deployed network's ONNX graph, rewritten so that all of it can run in 8-bit integers.
 
 Float in and float out, and the same logits: only what integers have no operation for is said by
-what they have. `runtimes.qdq` then writes the numbers.
+what they have. `runtimes.graphs.qdq` then writes the numbers.
 
 - x * ReLU6(x + 3) / 6, h-swish (arXiv:1905.02244, section 5.2), is an addition, a clip and a
   product: in integers the clip is the addition's own saturation, and the division a matter of

@@ -74,7 +74,7 @@ def bounded(model: Any, ranges: Mapping[str, Range]) -> dict[str, Range]:
 
 def for_timing(model: Any, *, hswish: bool) -> Any:
     """A deployed network in integers with numbers out of the air, as fast as with the right ones:
-    those take images (`shrink.quantise`)."""
+    those take images (`quantize.schemes`)."""
     form = integer_form(model, hswish=hswish)
     graph = Graph(form)
     (stem,) = (node for node in stem_of(graph) if node.op_type == "Conv")

@@ -33,6 +33,7 @@ from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, find_weights
 from mobilenets.archs.rows import FusedBottleneck, UniversalBottleneck
 from mobilenets.archs.split_inference import peak_with_splits
 from mobilenets.choosing.candidate import candidates
+from mobilenets.deliver.run_report import _lines, _row_columns
 from mobilenets.errors import ArchError
 from mobilenets.nn import Checkpoint, Deployed, MobileNet, surgery
 from mobilenets.nn.pretrained.load import load_weights
@@ -401,3 +402,13 @@ def test_v4s_are_candidates():
     assert found.keys() >= set(NAMES)
     cheap = found[NAMES[0]]
     assert cheap.in_engine(Engine("onnxruntime", "int8")).expected.top1 < cheap.expected.top1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_report_prints_the_expanded_channels_of_every_kind_of_block(name: str):
+    arch = get_arch(name)
+
+    printed = [_row_columns(*line)[2] for line in _lines(arch, cost(arch))]
+
+    rows = [str(getattr(row, "expand", "-")) for row in arch.rows]
+    assert printed == [*rows, "-", "-", "-"]  # pool, dense, classifier

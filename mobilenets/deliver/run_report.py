@@ -278,8 +278,7 @@ def _network(arch: Arch, costs: Cost) -> str:
 def _row_columns(operator: str, layers: Sequence[LayerCost]) -> list[str]:
     """The paper's columns of one row: input, operator, exp, out, SE, NL, s."""
     ours = [layer.op for layer in layers]
-    blocks = [op for op in ours if op.is_depthwise]
-    expanded = blocks[-1].out_channels if any(op.role == "project" for op in ours) else None
+    expanded = next((op.in_channels for op in ours if op.role == "project"), None)
     weights = [op for op in ours if op.has_weights]
     strides = prod(op.stride for op in weights)
     return [

@@ -21,7 +21,8 @@ class Images:
     training images for whatever chooses (early stop, best checkpoint); `val` and `test` only
     report, and `test` may be empty. `skipped` holds (name, reason) of the images that cannot be
     read. `native_size` is the median short side in pixels. `flip` says whether a mirrored image
-    means the same. `origin` says where val and test come from.
+    means the same. `origin` says where val and test come from. `notes` are sentences for the user:
+    how the data was read, what was left out, what is odd about it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Images:
     flip: bool
     rule: SplitRule
     origin: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def seed(self) -> int:
@@ -55,6 +57,7 @@ class Images:
             "class_counts": {split: self._class_counts(split) for split in SPLITS},
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
             "ignored": self.ignored,
+            "notes": list(self.notes),
             "split": self._split_record(),
             "native_size": self.native_size,
             "flip": self.flip,

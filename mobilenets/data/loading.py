@@ -85,6 +85,7 @@ def load_images(
         flip=listing.flip,
         rule=rule,
         origin=split.origin,
+        notes=listing.notes,
     )
 
 

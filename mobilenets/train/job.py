@@ -166,4 +166,6 @@ def read_images(data: str | Path, folder: Path, *, seed: int, task: str | None =
     log.info(f"reading {data}")
     images = load_images(data, seed=seed, known=known, task=task)
     write_json(path, images.to_json())
+    for note in images.notes:
+        log.warning(note)
     return images

@@ -22,7 +22,7 @@ class Listing:
     their classes or attributes; `given` is "train", "val" or "test" per image, "" where undecided.
 
     `ignored` counts files that are no images; `fingerprint` changes with any name, size, time,
-    pixel or label.
+    pixel or label. `notes` say, a sentence each, how the data was read and what was left out.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Listing:
     fingerprint: str
     flip: bool
     ignored: int = 0
+    notes: tuple[str, ...] = ()
 
 
 class Entry(NamedTuple):

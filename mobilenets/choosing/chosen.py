@@ -7,18 +7,31 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from mobilenets.archs import Arch, from_json, to_json
 from mobilenets.choosing.candidate import Candidate
 from mobilenets.choosing.choice import Choice
 from mobilenets.choosing.halving import Lap
-from mobilenets.files import read_json, write_json, write_text
+from mobilenets.errors import ArchError, RuntimeMissing
+from mobilenets.files import broken, read_json, write_json, write_text
 from mobilenets.runs.layout import ARCH, CANDIDATES
 from mobilenets.runs.stages import Stage
 from mobilenets.runtimes import Engine
+from mobilenets.shapes import Count, shaped
 
 log = logging.getLogger(__name__)
+
+
+class ChosenRecord(TypedDict):
+    """What is read of arch.json."""
+
+    arch: dict[str, Any]
+    runtime: str
+    precision: NotRequired[str]
+    binding_limit: str | None
+    considered: Count
+    race: NotRequired[list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -27,15 +40,23 @@ class Chosen:
 
     arch: Arch
     engine: Engine
-    binding_limit: str
+    binding_limit: str | None
     laps: tuple[Lap, ...]
 
     @classmethod
     def read(cls, folder: Path) -> Chosen:
         """From a run's folder."""
-        record = read_json(folder / ARCH)
-        laps = tuple(Lap(**lap) for lap in record.get("race", []))
-        return cls(from_json(record["arch"]), engine_of(record), record["binding_limit"], laps)
+        try:
+            return cls.of(read_json(folder / ARCH, ChosenRecord))
+        except (ArchError, RuntimeMissing, ValueError) as error:
+            raise broken(folder / ARCH, error) from error
+
+    @classmethod
+    def of(cls, record: dict[str, Any]) -> Chosen:
+        """What arch.json says; raises `ArchError`, `RuntimeMissing` and ValueError."""
+        engine = Engine(record["runtime"], record.get("precision", "fp32"))
+        laps = tuple(shaped(record.get("race", []), list[Lap]))
+        return cls(from_json(record["arch"]), engine, record["binding_limit"], laps)
 
 
 CHOSEN = Stage("chosen", (ARCH, CANDIDATES), Chosen.read)
@@ -64,8 +85,3 @@ def keep(
     }
     write_json(folder / ARCH, record)
     log.info(f"chosen: {chosen.arch.full_name} in {chosen.engine}")
-
-
-def engine_of(record: dict[str, Any]) -> Engine:
-    """What a network is for, as arch.json says it."""
-    return Engine(record["runtime"], record.get("precision", "fp32"))

@@ -15,6 +15,7 @@ from typing import Any
 
 from mobilenets.archs import Arch
 from mobilenets.runs.stages import Stages
+from mobilenets.shapes import Number, Positive
 from mobilenets.tasks import percent
 from mobilenets.text import counted
 from mobilenets.train import Recipe
@@ -36,11 +37,11 @@ class Lap:
     in percent, are on the holdout, after the best of `epochs`; `seconds` are those of all."""
 
     name: str
-    round: int
-    epochs: float
-    seconds: float
-    loss: float
-    score: float
+    round: Positive
+    epochs: Number
+    seconds: Number
+    loss: Number
+    score: Number
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -128,6 +129,6 @@ def _lap(job: TrainingJob, number: int, trained: Trained) -> Lap:
         round=number,
         epochs=trained.epochs,
         seconds=trained.seconds,
-        loss=float(best["holdout_loss"]),
-        score=float(best[f"holdout_{job.images.task.metric}"]),
+        loss=best["holdout_loss"],
+        score=best[f"holdout_{job.images.task.metric}"],
     )

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from scipy.stats import kendalltau
@@ -36,9 +36,10 @@ from mobilenets.archs.parts import pieces
 from mobilenets.choosing.regress import Floats, Prices, fit, fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.errors import ArchError, FileError, MeasureError
-from mobilenets.files import cache_folder
+from mobilenets.files import cache_folder, parse, read_bytes
 from mobilenets.measuring.machine import device
 from mobilenets.runtimes import Engine, check_runtime
+from mobilenets.shapes import AboveZero, Range
 
 CALIBRATION_NETWORKS = 48
 HELD_OUT_NETWORKS = 40
@@ -56,6 +57,31 @@ _FORMAT = 6  # of the file and the way of measuring; older files are left where 
 # A call of the runtime that does next to nothing.
 EMPTY = Arch("piece", 1, (), Pooled(), Size(1, 1), in_channels=8)
 log = logging.getLogger(__name__)
+
+
+class _Conditions(TypedDict):
+    """The first line of the file."""
+
+    table: Literal[_FORMAT]  # type: ignore[valid-type]
+    device: str
+    fingerprint: Annotated[str, Range(1)]
+    runtime: str
+    runtime_version: str
+    threads: int
+
+
+_Ms = AboveZero
+
+
+class _Line(TypedDict):
+    """Any other."""
+
+    piece: NotRequired[dict[str, Any]]
+    network: NotRequired[dict[str, Any]]
+    ms: _Ms
+    reference_ms: _Ms
+    noisy: bool
+    seconds: Annotated[float, Range(0, 1e12)]
 
 
 class Timing(NamedTuple):
@@ -250,7 +276,7 @@ def read_table(path: Path, engine: Engine, threads: int) -> Table | None:
     """
     if not path.exists():
         return None
-    first, *lines = path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
+    first, *lines = read_bytes(path).splitlines() or [b""]
     here = conditions_of(engine, threads)
     there = _parse_conditions(path, first)
     for key in ("fingerprint", "runtime", "runtime_version", "threads"):
@@ -290,14 +316,13 @@ def conditions_of(engine: Engine, threads: int) -> dict[str, Any]:
     }
 
 
-def _parse_conditions(path: Path, line: str) -> dict[str, Any]:
+def _parse_conditions(path: Path, line: bytes) -> dict[str, Any]:
     try:
-        conditions = json.loads(line)
-        if conditions["table"] == _FORMAT and conditions["fingerprint"]:
-            return conditions
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise FileError(f"{path} is not a latency table, or its first line is broken; move it away")
+        return parse(line, _Conditions)
+    except ValueError as error:
+        raise FileError(
+            f"{path} is not a latency table, or its first line is broken ({error}); move it away"
+        ) from error
 
 
 def line_of(kind: str, arch: Arch, timing: Timing, seconds: float) -> str:
@@ -305,13 +330,13 @@ def line_of(kind: str, arch: Arch, timing: Timing, seconds: float) -> str:
     return json.dumps({kind: to_json(arch), **timing._asdict(), "seconds": round(seconds, 4)})
 
 
-def _parse(line: str) -> _Entry | None:
+def _parse(line: bytes) -> _Entry | None:
     """None for a line that cannot be read."""
     try:
-        record = json.loads(line)
+        record = parse(line, _Line)
         kind = "piece" if "piece" in record else "network"
-        timing = Timing(float(record["ms"]), float(record["reference_ms"]), bool(record["noisy"]))
-        entry = _Entry(kind, from_json(record[kind]), timing, float(record["seconds"]))
-    except (ValueError, KeyError, TypeError, ArchError):
+        arch = from_json(record.get(kind))
+    except (ValueError, ArchError):
         return None
-    return entry if min(timing[:2]) > 0 else None
+    timing = Timing(record["ms"], record["reference_ms"], record["noisy"])
+    return _Entry(kind, arch, timing, record["seconds"])

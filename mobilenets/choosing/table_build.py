@@ -24,7 +24,6 @@ import logging
 import math
 import random
 import shutil
-import tempfile
 import time
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
@@ -52,6 +51,7 @@ from mobilenets.choosing.latency_table import (
     table_path,
 )
 from mobilenets.errors import ConversionError, MeasureError
+from mobilenets.files import cannot, make_folder, read_bytes, scratch
 from mobilenets.measuring.latency import NOISY_WAIT, Bench, BenchTarget
 from mobilenets.measuring.loop import BURST_MS, SETTLE_MS, Turn, fill, is_slowed
 from mobilenets.processes.child import usable_cores
@@ -167,9 +167,12 @@ class _Writer:
     """Adds lines to the file as they come."""
 
     def __init__(self, path: Path, table: Table):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        before = path.read_bytes() if path.exists() else b""
-        self._file = path.open("a", encoding="utf-8")
+        make_folder(path.parent)
+        before = read_bytes(path) if path.exists() else b""
+        try:
+            self._file = path.open("a", encoding="utf-8")
+        except OSError as error:
+            raise cannot("write", path, error) from error
         if not before:
             self._write(json.dumps(table.conditions))
         elif not before.endswith(b"\n"):
@@ -200,8 +203,7 @@ def _measure(
         return
     suffix = check_runtime(engine).suffix
     done = 0
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
+    with scratch() as folder:
         references = _export_references(folder / "references", engine)
         # A folder a chunk: of the next one some may be converted when this one is done with.
         jobs = [

@@ -17,7 +17,7 @@ from mobilenets.errors import BudgetError
 from mobilenets.nn import Checkpoint
 from mobilenets.prune import Price, Settings, Step, Workers, netadapt
 from mobilenets.prune.algorithm import check_reachable
-from mobilenets.prune.members import keep, member, records
+from mobilenets.prune.members import keep, last_whole, member, records
 from mobilenets.prune.prices import LatencyPrice, arithmetic_price, latency_price
 from mobilenets.runs.layout import ADAPTATION, LATENCIES, STEPS
 from mobilenets.runs.owner import claim
@@ -134,11 +134,10 @@ def run_steps(
 
 
 def _run_steps(job: Adaptation, start: Checkpoint, images: Images, price: Price) -> None:
-    known = records(job.folder)
+    after = last_whole(job.folder)
     correct_(job, price, 0, start.arch)  # the first price is a measured one
-    for record in known[1:]:
+    for record in records(job.folder)[1 : after.index + 1 if after else 0]:
         correct_(job, price, record["index"], from_json(record["arch"]))
-    after = member(job.folder, len(known) - 1) if known else None
     steps = netadapt(
         start, job.target, images=images, price=price, settings=job.settings,
         workers=job.workers, after=after,

@@ -14,17 +14,17 @@ from typing import Any
 from mobilenets.archs import Arch, Budget, cost, digest, from_json
 from mobilenets.archs.budget import LIMIT_NAMES
 from mobilenets.choosing.candidate import describe_arch
-from mobilenets.commands.delivery import VERIFIED, artefact_of, exported
+from mobilenets.commands.delivery import artefact_of, exported
 from mobilenets.commands.origin import images_of
 from mobilenets.data import Images
+from mobilenets.deliver.record import read_verdict
 from mobilenets.deliver.verdict import drop_undecided, verify
 from mobilenets.errors import MobileNetsError
-from mobilenets.files import read_json, write_json
+from mobilenets.files import write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.prune import Settings, Step
-from mobilenets.prune.members import member, records
+from mobilenets.prune.members import Asked, member, records
 from mobilenets.runs.layout import (
-    ADAPTATION,
     SUMMARY,
     TRAINED,
     VERDICT,
@@ -42,6 +42,8 @@ from mobilenets.train.scoring import score
 
 # Without the metrics of a training: there may be none.
 TRAINED_LONG = Stage("trained", (TRAINED,), lambda folder: Checkpoint.load(folder / TRAINED))
+_ENDS = ("_start", "_checkpoint", "_artefact")
+_VERIFIED = Stage("verified", (VERDICT,), lambda folder: read_verdict(folder, of=_ENDS))
 log = logging.getLogger(__name__)
 
 
@@ -79,12 +81,10 @@ class Ending:
 def adapt_member(job: Member) -> dict[str, Any]:
     """The network trained, exported and verified. The record is that of `adapt`, with no limit in
     its budget."""
-    step = member(job.run, job.index)
-    asked = read_json(job.run / ADAPTATION)
-    settings = asked["settings"] | {"kinds": tuple(asked["settings"]["kinds"])}
+    step, asked = member(job.run, job.index), Asked.read(job.run)
     ending = Ending(
         run=job.run, folder=member_folder(job.run, job.index), budget=Budget(),
-        priced_by=next(iter(Budget(**asked["budget"]).limits())), settings=Settings(**settings),
+        priced_by=asked.limit, settings=asked.settings,
         engine=job.engine, threads=job.threads, long_epochs=job.long_epochs,
     )  # fmt: skip
     stages = Stages(ending.folder, first=TRAINED_LONG.name)
@@ -137,7 +137,7 @@ def delivered(ending: Ending, step: Step, images: Images, stages: Stages) -> dic
         before = {f"{images.task.metric}_start": score(start, images).value}
         write_json(folder / VERDICT, before | verdict.to_json())
 
-    return stages.run(VERIFIED, [ending.threads, ending.budget.to_json()], check)
+    return stages.run(_VERIFIED, [ending.threads, ending.budget.to_json()], check)
 
 
 def _train(ending: Ending, step: Step, start: Checkpoint, images: Images) -> None:

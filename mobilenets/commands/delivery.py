@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from mobilenets.files import read_json
+from mobilenets.deliver.record import read_verdict
 from mobilenets.runs.layout import VERDICT
 from mobilenets.runs.stages import Stage
 from mobilenets.runtimes import Engine
@@ -25,11 +24,6 @@ def exported(engine: Engine) -> Stage[Path]:
 def artefact_files(engine: Engine) -> tuple[str, ...]:
     """The names of the artefact's files, in the run's folder."""
     return tuple(file.name for file in files_of(Path(artefact_name(engine.runtime))))
-
-
-def read_verdict(folder: Path) -> dict[str, Any]:
-    """What verdict.json says (`Verdict.to_json`)."""
-    return read_json(folder / VERDICT)
 
 
 VERIFIED = Stage("verified", (VERDICT,), read_verdict)

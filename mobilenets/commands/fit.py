@@ -15,10 +15,11 @@ from mobilenets.choosing.choice import Choice, choose, contenders, measured_once
 from mobilenets.choosing.chosen import CHOSEN, Chosen, keep
 from mobilenets.choosing.halving import RACING, Lap, after, has_time, race, train_lap
 from mobilenets.choosing.latency_table import load_tables
-from mobilenets.commands.delivery import artefact_of, exported, read_verdict
+from mobilenets.commands.delivery import artefact_of, exported
 from mobilenets.data import Images
 from mobilenets.deliver.finished import Run
 from mobilenets.deliver.present import PRESENTERS
+from mobilenets.deliver.record import read_verdict
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
 from mobilenets.errors import ArchError

@@ -9,6 +9,7 @@ from mobilenets.data import Images
 from mobilenets.errors import FileError
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
+from mobilenets.prune.members import Asked
 from mobilenets.runs.layout import ADAPTATION, BUDGET, TRAINED
 from mobilenets.train.job import read_images
 
@@ -25,8 +26,8 @@ def budget_of(source: Path) -> Budget:
     """The limits of the run of `fit` or `adapt` that it is; none where there are none."""
     fitted, adapted = source / BUDGET, source / ADAPTATION
     if adapted.is_file():
-        return Budget(**read_json(adapted)["budget"])
-    return Budget(**read_json(fitted)) if fitted.is_file() else Budget()
+        return Asked.read(source).budget
+    return read_json(fitted, Budget) if fitted.is_file() else Budget()
 
 
 def name_of(source: Path) -> str:
@@ -37,4 +38,4 @@ def name_of(source: Path) -> str:
 
 def images_of(data: str | Path, start: Checkpoint, folder: Path) -> Images:
     """Split as they were when the start was trained on them: what it has seen validates nothing."""
-    return read_images(data, folder, seed=int(start.training.get("seed", 0)))
+    return read_images(data, folder, seed=start.training.get("seed", 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from mobilenets.archs import Budget
 from mobilenets.commands.delivery import VERIFIED, artefact_files, artefact_of
@@ -14,18 +14,35 @@ from mobilenets.data import Images
 from mobilenets.deliver.verdict import drop_undecided, verify
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, write_json
-from mobilenets.measuring.latency import compare, measure
+from mobilenets.measuring.latency import LatencyRecord, compare, measure
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
 from mobilenets.runs.layout import KEPT, SUMMARY, VERDICT
 from mobilenets.runs.stages import Stage, Stages
 from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.artefact import size_of
+from mobilenets.shapes import Count, Number
 from mobilenets.text import counted
 
 # A gain that is less than sessions differ is none.
 _WORTH = 0.97
 log = logging.getLogger(__name__)
+
+
+class _Part(TypedDict):
+    latency: LatencyRecord
+    size_bytes: Count
+
+
+class _Kept(TypedDict):
+    """What kept.json tells: which of both files is handed over, and why."""
+
+    kept: Literal["fp32", "int8"]
+    why: str
+    lost: Number
+    ratio: Number
+    fp32: _Part
+    int8: _Part
 
 
 @dataclass(frozen=True)
@@ -79,7 +96,7 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     inputs = [checkpoint.digest(), images.fingerprint, str(job.engine)]
     schemes = stages.run(stage, inputs, lambda: write_both(folder, source, images, runtime))
     files = (KEPT, *artefact_files(job.engine))
-    choice = Stage("chosen", files, lambda folder: read_json(folder / KEPT))
+    choice = Stage("chosen", files, lambda folder: read_json(folder / KEPT, _Kept))
     asked = [job.threads, job.drop, job.smaller]
     kept = stages.run(choice, asked, lambda: _keep(job, schemes))
     drop_undecided(folder)

@@ -9,7 +9,8 @@ from typing import Any
 
 from mobilenets.archs import Arch, Resolution, cost, get_arch
 from mobilenets.data import Images
-from mobilenets.files import read_json, write_json
+from mobilenets.deliver.record import read_score
+from mobilenets.files import write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import SCORE, TRAINED
 from mobilenets.runs.stages import Stage, Stages
@@ -54,7 +55,7 @@ class Training:
         return How(self.weights, self.recipe, self.teacher, self.task)
 
 
-_SCORED = Stage("scored", (SCORE,), lambda folder: read_json(folder / SCORE))
+_SCORED = Stage("scored", (SCORE,), read_score)
 
 
 @led

@@ -6,7 +6,7 @@ import tarfile
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -16,7 +16,8 @@ from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress
 from mobilenets.data.read import png, read_image
 from mobilenets.errors import DataError
-from mobilenets.files import read_json, write_bytes, write_json
+from mobilenets.files import read_json, remove, write_bytes, write_json
+from mobilenets.shapes import Count
 from mobilenets.tasks.classification import ClassNumbers
 from mobilenets.tasks.targets import Indices
 
@@ -39,6 +40,14 @@ class ShardSize:
             raise DataError(f"a shard must hold at least 1 image, got {self.count!r}")
 
 
+class _Index(TypedDict):
+    """What is told of shards that are done."""
+
+    images: Count
+    shards: list[str]
+    skipped: list[Any]
+
+
 def write_shards(
     images: Images, folder: Path, size: ShardSize | None = None, *, progress: Progress | None = None
 ) -> dict[str, Any]:
@@ -58,7 +67,7 @@ def write_shards(
     size = size or ShardSize()
     plan = {"images": images.fingerprint, "size_bytes": size.size_bytes, "count": size.count}
     if _claim(folder, plan):
-        return dict(read_json(folder / INDEX))
+        return dict(read_json(folder / INDEX, _Index))
     names, done = list[str](), 0
     parts = _parts(images)
     total = sum(map(len, parts.values()))
@@ -81,7 +90,7 @@ def write_shards(
         "shards": names,
     }
     write_json(folder / INDEX, index)
-    (folder / UNFINISHED).unlink(missing_ok=True)
+    remove(folder / UNFINISHED)
     return index
 
 
@@ -89,7 +98,7 @@ def _claim(folder: Path, plan: dict[str, Any]) -> bool:
     """Make `folder` the place of these shards; true where they are all there already."""
     for name, done in ((INDEX, True), (UNFINISHED, False)):
         if (folder / name).exists():
-            record = read_json(folder / name)
+            record = read_json(folder / name, dict[str, Any])
             if record.get("from") == plan:
                 return done
             raise DataError(

@@ -9,16 +9,16 @@ from typing import Any, NamedTuple
 
 from plotly.offline import get_plotlyjs
 
-from mobilenets.archs import Budget, at_width, expected_top1, from_json
+from mobilenets.archs import at_width, expected_top1, from_json
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.archs.published import WIDTHS
 from mobilenets.deliver import html_page as page
 from mobilenets.deliver import plots
 from mobilenets.errors import FileError
-from mobilenets.files import read_json, write_text
+from mobilenets.files import write_text
 from mobilenets.prune import Price
-from mobilenets.prune.members import records, run_price
-from mobilenets.runs.layout import ADAPTATION, METRICS, TRAINED
+from mobilenets.prune.members import Asked, records, run_price
+from mobilenets.runs.layout import METRICS, TRAINED
 from mobilenets.tasks import get_task
 from mobilenets.text import counted
 from mobilenets.train.job import Trained
@@ -74,7 +74,7 @@ def read_family(run: Path, others: Sequence[Path] = ()) -> Family:
     finished = (run / TRAINED).exists() and (run / METRICS).exists()
     return Family(
         folder=run,
-        limit=next(iter(Budget(**read_json(run / ADAPTATION)["budget"]).limits())),
+        limit=Asked.read(run).limit,
         steps=tuple(steps),
         final=_trained(run, price, steps[-1]["price"]) if finished else None,
         widths=_widths(steps[0], price) if price else (),
@@ -143,14 +143,17 @@ def _trained(run: Path, price: Price | None, known: float | None) -> Point:
     """A run's network at the epoch that was kept."""
     try:
         trained = Trained.read(run)
-        checkpoint, kept = trained.checkpoint, trained.best
-    except (OSError, KeyError, ValueError) as error:
+    except FileError as error:
         raise FileError(f"{run} is no run of `mobilenets train`: {error}; give others") from error
+    checkpoint, kept = trained.checkpoint, trained.best
     spent = known if known is not None else price(checkpoint.arch) if price else None
     if spent is None:
         raise FileError(f"{run} cannot be priced without this machine's table: mobilenets table")
     metric = get_task(checkpoint.task, checkpoint.labels).metric
-    return Point(run.resolve().name, spent, float(kept[f"holdout_{metric}"]))
+    score = kept.get(f"holdout_{metric}")
+    if score is None:
+        raise FileError(f"{run / METRICS} has no column holdout_{metric}; give another run")
+    return Point(run.resolve().name, spent, score)
 
 
 def _widths(start: dict[str, Any], price: Price) -> tuple[Point, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mobilenets.archs import Arch, from_json
+from mobilenets.archs import Arch
 from mobilenets.data import Images, Preprocess, decode, load_images, read_image
 from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint, Deployed
@@ -95,23 +95,32 @@ def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:
         with torch.inference_mode():
             return {name: one.numpy() for name, one in network(batch).items()}
 
-    return _predictor(path, checkpoint.about(), run)
+    return _predictor(path, checkpoint.arch, checkpoint.about(), run)
 
 
 def _load_artefact(path: Path, threads: int | None) -> Predictor:
     session = get_runtime(RUNTIME_OF[path.suffix]).load(path, threads or 0)
-    about = describe_file(path, session.metadata)
+    arch, about = describe_file(path, session.metadata)
 
     def run(images: Floats) -> Arrays:
-        return joined([session.run(image[None]) for image in images])
+        found = joined([session.run(image[None]) for image in images])
+        shapes = {name: one.shape[1:] for name, one in found.items()}
+        if shapes != dict(arch.outputs):
+            raise FileError(
+                f"{path} gives {shapes} where its description has {dict(arch.outputs)}; export "
+                "it again"
+            )
+        return found
 
-    return _predictor(path, about, run)
+    return _predictor(path, arch, about, run)
 
 
-def _predictor(path: Path, about: dict[str, Any], run: Callable[[Floats], Arrays]) -> Predictor:
+def _predictor(
+    path: Path, arch: Arch, about: dict[str, Any], run: Callable[[Floats], Arrays]
+) -> Predictor:
     return Predictor(
         path=path,
-        arch=from_json(about["arch"]),
+        arch=arch,
         labels=tuple(about["labels"]),
         preprocess=Preprocess.from_json(about["preprocess"]),
         about=about,
@@ -121,7 +130,7 @@ def _predictor(path: Path, about: dict[str, Any], run: Callable[[Floats], Arrays
 
 def images_for(predictor: Predictor, data: str | Path) -> Images:
     """The images in `data`, split as they were when this network was trained on them, if it was."""
-    seed = int(predictor.about["training"].get("seed", 0))
+    seed = predictor.about["training"].get("seed", 0)
     return load_images(data, seed=seed, task=predictor.task.name)
 
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
 
-from mobilenets.archs import Arch, Budget, from_json
-from mobilenets.choosing.chosen import engine_of
+from mobilenets.archs import Arch, Budget
+from mobilenets.archs.budget import LIMIT_NAMES
+from mobilenets.choosing.chosen import Chosen, ChosenRecord
 from mobilenets.data import Preprocess
 from mobilenets.deliver.present import PRESENTERS, Presenter
 from mobilenets.errors import FileError, MobileNetsError
+from mobilenets.files import broken, parse, read_json
+from mobilenets.measuring.latency import LatencyRecord
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import (
     ARCH,
@@ -24,31 +25,97 @@ from mobilenets.runs.layout import (
     IMAGES,
     METRICS,
     PREDICTIONS,
+    SCORE,
     TRAINED,
     TRAINING,
     VERDICT,
 )
 from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import artefact_name, files_of
-from mobilenets.tasks import Task, task_in
+from mobilenets.shapes import AboveZero, Count, Number, Percent, Positive, Range, shaped
+from mobilenets.tasks import TASKS, Task, task_in
+from mobilenets.train.job import read_metrics
 
 T = TypeVar("T")
-
-# What report and card read of each file; a task's presenter reads more.
-# fmt: off
-_IMAGES = (
-    "name", "classes", "counts", "class_counts", "skipped", "ignored", "split", "fingerprint",
-)
-_CANDIDATE = (
-    "full_name", "name", "runtime", "expected_imagenet_top1", "macs", "params", "size_bytes",
-    "peak_activation_bytes", "latency", "predicted_ms",
-)
 _METRICS = ("epoch", "train_loss", "holdout_loss", "seconds")
-_VERDICT = (
-    "verified", "within_budget", "complaints", "limits", "images", "agreement",
-    "max_relative_error", "latency", "size_bytes", "macs", "params",
-)
-# fmt: on
+Share = Annotated[float, Range(0, 1)]
+
+
+class _Split(TypedDict):
+    val: str
+    test: str
+    val_fraction: NotRequired[Share]
+    holdout_fraction: Share
+    seed: Count
+
+
+class _Skipped(TypedDict):
+    name: str
+    reason: str
+
+
+class _Images(TypedDict):
+    """What the pages read of `Images.to_json`."""
+
+    name: str
+    task: NotRequired[str]
+    classes: list[str]
+    counts: dict[str, Count]
+    class_counts: dict[str, dict[str, Count]]
+    skipped: list[_Skipped]
+    ignored: Count
+    split: _Split
+    fingerprint: str
+
+
+class _Candidate(TypedDict):
+    """And of `Candidate.to_json`."""
+
+    full_name: str
+    name: str
+    runtime: str
+    expected_imagenet_top1: Number
+    macs: Count
+    params: Count
+    size_bytes: Count
+    peak_activation_bytes: Count
+    latency: LatencyRecord | None
+    predicted_ms: Number | None
+
+
+class _Limit(TypedDict):
+    limit: Literal[tuple(LIMIT_NAMES.values())]  # type: ignore[valid-type]
+    spent: Number
+    allowed: AboveZero
+    met: bool
+
+
+class VerdictRecord(TypedDict):
+    """What every verdict.json has (`Verdict.to_json`); the task's scores stand beside it."""
+
+    verified: bool
+    within_budget: bool
+    undecided: NotRequired[bool]
+    complaints: list[str]
+    images: Positive
+    agreement: Percent
+    max_relative_error: float
+    latency: LatencyRecord
+    limits: list[_Limit]
+    size_bytes: Count
+    macs: Count
+    params: Count
+
+
+class _Recipe(TypedDict, total=False):
+    name: str
+    epochs: Count
+    minutes: Number | None
+
+
+class _Training(TypedDict):
+    recipe: _Recipe
+    seed: Count
 
 
 @dataclass(frozen=True)
@@ -83,30 +150,53 @@ class Record:
         return PRESENTERS[self.task.name]
 
 
+def read_verdict(
+    folder: Path, *, of: Sequence[str] = ("_checkpoint", "_artefact")
+) -> dict[str, Any]:
+    """What verdict.json says, with the task's metric `of` these; raises `FileError`."""
+    return _scored(folder / VERDICT, VerdictRecord, of)
+
+
+def read_score(folder: Path) -> dict[str, Any]:
+    """What score.json says, with the task's metric; raises `FileError`."""
+    return _scored(folder / SCORE, dict[str, Any], ("",))
+
+
+def _scored(path: Path, shape: Any, of: Sequence[str]) -> dict[str, Any]:
+    record: dict[str, Any] = read_json(path, shape)
+    for end in of:
+        keys = [task.metric + end for task in TASKS.values()]
+        scores = [record[key] for key in keys if key in record]
+        if not scores or not all(one is None or isinstance(one, float | int) for one in scores):
+            raise broken(path, f"it lacks {' or '.join(keys)}")
+    return record
+
+
 def read_run(folder: Path) -> Record:
     """The files of a run as one value; raises `FileError` for one that is missing or broken."""
-    images = _part(folder / IMAGES, _object(*_IMAGES))
+    images = _part(folder / IMAGES, _images)
     task = task_in(images, images["classes"])
     presenter = PRESENTERS[task.name]
-    chosen = _part(folder / ARCH, _object("arch", "runtime", "binding_limit", "considered"))
-    engine = _part(folder / ARCH, lambda _: engine_of(chosen))
-    artefact = artefact_name(engine.runtime)
-    metrics = _part(folder / METRICS, _metrics(f"holdout_{task.metric}"))
+    record = _part(folder / ARCH, lambda data: parse(data, ChosenRecord))
+    chosen = _part(folder / ARCH, lambda _: Chosen.of(record))
+    artefact = artefact_name(chosen.engine.runtime)
+    columns = (*_METRICS, f"holdout_{task.metric}")
+    metrics = _part(folder / METRICS, lambda data: read_metrics(data, columns))
     preprocess, epochs = _of_checkpoint(folder / TRAINED)
     return Record(
-        engine=engine,
+        engine=chosen.engine,
         artefact=artefact,
-        arch=_part(folder / ARCH, lambda data: from_json(json.loads(data)["arch"])),
+        arch=chosen.arch,
         preprocess=preprocess,
-        budget=_part(folder / BUDGET, lambda data: Budget(**json.loads(data))),
+        budget=_part(folder / BUDGET, lambda data: parse(data, Budget)),
         task=task,
         images=images,
-        chosen=chosen,
+        chosen=record,
         candidates=_part(folder / CANDIDATES, _candidates),
         metrics=metrics,
-        verdict=_part(folder / VERDICT, _object(*_VERDICT, *presenter.in_verdict)),
-        predictions=_part(folder / PREDICTIONS, _object(*presenter.in_predictions)),
-        training=_part(folder / TRAINING, _object("recipe", "seed")),
+        verdict=_part(folder / VERDICT, _object(VerdictRecord, presenter.in_verdict)),
+        predictions=_part(folder / PREDICTIONS, _object(dict[str, Any], presenter.in_predictions)),
+        training=_part(folder / TRAINING, lambda data: parse(data, _Training)),
         epochs=min(epochs, len(metrics)),  # an adapted network tells of its start's, too
         sha256={
             file.name: _part(file, lambda data: hashlib.sha256(data).hexdigest())
@@ -115,11 +205,11 @@ def read_run(folder: Path) -> Record:
     )
 
 
-def _part(path: Path, parse: Callable[[bytes], T]) -> T:
+def _part(path: Path, read: Callable[[bytes], T]) -> T:
     """One file, parsed; whatever is wrong with it becomes a `FileError` that names it."""
     try:
-        return parse(path.read_bytes())
-    except (OSError, ValueError, TypeError, KeyError, MobileNetsError) as error:
+        return read(path.read_bytes())
+    except (OSError, ValueError, MobileNetsError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise _unfinished(path, why) from error
 
@@ -141,27 +231,33 @@ def _unfinished(path: Path, why: object) -> FileError:
     )
 
 
-def _object(*keys: str) -> Callable[[bytes], dict[str, Any]]:
-    """A parser of JSON objects with these keys: what is missing is found before the page is half
-    written."""
+def _object(shape: Any, more: Mapping[str, Any]) -> Callable[[bytes], dict[str, Any]]:
+    """A parser of JSON objects of this shape, with `more` keys and their types: what is missing is
+    found before the page is half written."""
 
-    def parse(data: bytes) -> dict[str, Any]:
-        value = json.loads(data)
-        missing = [key for key in keys if not isinstance(value, dict) or key not in value]
-        if missing:
-            raise ValueError(f"it lacks {', '.join(missing)}")
+    def parse_object(data: bytes) -> dict[str, Any]:
+        value = parse(data, shape)
+        for key, kind in more.items():
+            if key not in value:
+                raise ValueError(f"it lacks {key}")
+            shaped(value[key], kind)
         return value
 
-    return parse
+    return parse_object
+
+
+def _images(data: bytes) -> dict[str, Any]:
+    value = parse(data, _Images)
+    missing = [
+        f"{name} of {split}"
+        for split in value["counts"]
+        for name in value["classes"]
+        if name not in value["class_counts"].get(split, ())
+    ]
+    if missing:
+        raise ValueError(f"it lacks the count of {missing[0]}")
+    return value
 
 
 def _candidates(data: bytes) -> list[dict[str, Any]]:
-    return [_object(*_CANDIDATE)(line) for line in data.splitlines()]
-
-
-def _metrics(metric: str) -> Callable[[bytes], list[dict[str, float]]]:
-    def parse(data: bytes) -> list[dict[str, float]]:
-        rows = csv.DictReader(data.decode().splitlines())
-        return [{column: float(row[column]) for column in (*_METRICS, metric)} for row in rows]
-
-    return parse
+    return [parse(line, _Candidate) for line in data.splitlines()]

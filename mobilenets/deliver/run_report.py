@@ -60,14 +60,9 @@ def report(folder: str | Path) -> Path:
     record = read_run(folder)
     title = f"{record.images['name']}: {record.arch.full_name}"
     text = page(title, _body(record), plotly.offline.get_plotlyjs())
-    write_text(folder / CARD, _encodable(model_card(record)))
-    write_text(folder / REPORT, _encodable(text))
+    write_text(folder / CARD, model_card(record))
+    write_text(folder / REPORT, text)
     return folder / REPORT
-
-
-def _encodable(text: str) -> str:
-    """A file's name need not be UTF-8; what is not is shown as a question mark."""
-    return text.encode("utf-8", "replace").decode()
 
 
 def _body(record: Record) -> list[str]:
@@ -322,8 +317,8 @@ def _data(images: dict[str, Any], task: Task) -> str:
 
 def _split(split: dict[str, Any]) -> str:
     """Where the parts come from, in a sentence."""
-    given = split["val"] == "given"
-    val = "as given" if given else f"{100 * split['val_fraction']:g} % of each class"
+    cut = split.get("val_fraction")
+    val = "as given" if cut is None else f"{100 * cut:g} % of each class"
     holdout = f"{100 * split['holdout_fraction']:g} % of each class of the rest"
     return f"Split: val {val}, holdout {holdout}, test {split['test']}; seed {split['seed']}."
 

@@ -16,7 +16,8 @@ from mobilenets.archs import Budget, cost
 from mobilenets.archs.budget import LIMIT_NAMES, Use, describe
 from mobilenets.data import Images
 from mobilenets.deliver.predictor import as_predictor, load
-from mobilenets.files import read_json
+from mobilenets.deliver.record import read_verdict
+from mobilenets.files import remove
 from mobilenets.measuring.latency import Latency, measure
 from mobilenets.measuring.loop import undisturbed
 from mobilenets.nn import Checkpoint
@@ -202,9 +203,9 @@ def drop_undecided(folder: Path) -> None:
     """Remove the verdict of a run whose machine was too noisy to decide, and the report of it: the
     next call verifies again."""
     path = folder / VERDICT
-    if path.exists() and read_json(path).get("undecided"):
+    if path.exists() and read_verdict(folder).get("undecided"):
         for made in (folder / REPORT, path):
-            made.unlink(missing_ok=True)
+            remove(made)
 
 
 def relative_error(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypedDict
 
 from mobilenets.archs import Arch, digest
-from mobilenets.errors import FileError
-from mobilenets.files import write_text
+from mobilenets.files import parse, read_bytes, write_text
 from mobilenets.measuring.latency import Latency
 from mobilenets.runtimes import Engine
 
@@ -42,16 +42,20 @@ def journalled(path: Path, conditions: Callable[[Engine], str], measure: Measure
 _Known = dict[tuple[str, str], Latency]
 
 
+class _Line(TypedDict):
+    conditions: str
+    arch: str
+    latency: Latency
+
+
 def _read(path: Path) -> _Known:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
     known: _Known = {}
-    for line in lines:
+    for line in read_bytes(path).splitlines() if path.exists() else []:
         try:
-            record = json.loads(line)
-            key = record["conditions"], record["arch"]
-            known[key] = Latency.from_json(record["latency"])
-        except (ValueError, KeyError, TypeError, FileError):
+            record = parse(line, _Line)
+        except ValueError:
             continue  # measured again
+        known[record["conditions"], record["arch"]] = record["latency"]
     return known
 
 

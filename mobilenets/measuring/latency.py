@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from itertools import chain, compress
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Any
+from typing import Annotated, Any, NotRequired, TypedDict
 
 from mobilenets.errors import FileError, MeasureError
 from mobilenets.measuring.loop import KNOWN, Timed, Turn, half_width, interleave, undisturbed
@@ -22,6 +22,7 @@ from mobilenets.measuring.machine import device_name
 from mobilenets.processes.child import Child, ChildDied, usable_cores
 from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artefact import RUNTIME_OF
+from mobilenets.shapes import AboveZero, Count, Number, Positive, Range, shaped
 
 NOISY_SPREAD = 0.2
 NOISY_WAIT = 0.05
@@ -29,6 +30,26 @@ NOISY_WAIT = 0.05
 _WORKER = "mobilenets.measuring.worker"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LOAD_SECONDS = 300.0  # torch.compile takes most of a minute for one network
+
+
+_Ms = AboveZero
+
+
+class LatencyRecord(TypedDict):
+    """What the pages read of `Latency.to_json`."""
+
+    p50_ms: _Ms
+    p90_ms: _Ms
+    runs: Count
+    spread: Number
+    slowed: NotRequired[Number]
+    noisy: bool
+    runtime: str
+    runtime_version: str
+    threads: Count
+    precision: str
+    batch: Count
+    device: str
 
 
 @dataclass(frozen=True)
@@ -41,8 +62,8 @@ class Latency:
     statistics. None were taken where it is empty, and all turns count.
     """
 
-    times_ms: tuple[float, ...]
-    burst: int
+    times_ms: Annotated[tuple[_Ms, ...], Range(1)]
+    burst: Positive
     runtime: str
     runtime_version: str
     threads: int
@@ -125,14 +146,12 @@ class Latency:
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Latency:
         """The inverse of `to_json(raw=True)`."""
-        values = {one.name: record[one.name] for one in fields(cls) if one.name in record}
-        missing = [one.name for one in fields(cls) if one.name not in values]
-        if missing:
+        try:
+            return shaped(record, cls)
+        except ValueError as error:
             raise FileError(
-                f"the latency record lacks {', '.join(missing)}; write it with to_json(raw=True)"
-            )
-        lists = {name: tuple(values[name]) for name in ("times_ms", "probes_ns")}
-        return cls(**values | lists)
+                f"the latency record is broken ({error}); write it with to_json(raw=True)"
+            ) from error
 
 
 def measure(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from mobilenets.archs import Arch, Resolution, get_arch
 from mobilenets.errors import FileError
+from mobilenets.files import scratch
 from mobilenets.measuring.latency import Latency, measure
 from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.artefact import RUNTIME_OF
@@ -78,11 +78,11 @@ def exported(
 ) -> Iterator[list[tuple[Path, Engine]]]:
     """Each (network, engine) as (file, engine); what `export` wrote is deleted in the end. Raises
     ConversionError where a converter fails."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         files = []
         jobs: dict[Engine, list[Job]] = {}
         for index, (network, engine) in enumerate(networks):
-            path = Path(folder, f"{index}{check_runtime(engine).suffix}")
+            path = folder / f"{index}{check_runtime(engine).suffix}"
             if isinstance(network, Path) and network.suffix == path.suffix:
                 path = network
             else:

@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from mobilenets.archs import Arch, digest, from_json, to_json
-from mobilenets.errors import ArchError, FileError
+from mobilenets.archs import Arch, digest, to_json
+from mobilenets.description import read_description
+from mobilenets.errors import FileError
 from mobilenets.files import write_bytes
 from mobilenets.nn.model import MobileNet
 
@@ -98,21 +99,39 @@ class Checkpoint:
         try:
             with safe_open(path, "pt") as file:
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                about = json.loads((file.metadata() or {})["mobilenets"])
-            return cls(
-                arch=from_json(about["arch"]),
-                weights=_by_head(weights, about["arch"]),
-                labels=tuple(about["labels"]),
-                preprocess=about["preprocess"],
-                mean=tuple(about["mean"]),
-                std=tuple(about["std"]),
-                training=about["training"],
-                task=about.get("task", "classification"),
-            )
-        except (OSError, SafetensorError, KeyError, ValueError, ArchError) as error:
+                arch, about = read_description((file.metadata() or {}).get("mobilenets", ""))
+            weights = _by_head(weights, about["arch"])
+            _check_fit(arch, weights)
+        except (OSError, SafetensorError, ValueError) as error:
             raise FileError(
-                f"{path} is not a checkpoint of mobilenets ({type(error).__name__}: {error})"
+                f"{path} is not a checkpoint of mobilenets ({error}); give one that it wrote"
             ) from error
+        return cls(
+            arch=arch,
+            weights=weights,
+            labels=tuple(about["labels"]),
+            preprocess=about["preprocess"],
+            mean=tuple(about["mean"]),
+            std=tuple(about["std"]),
+            training=about["training"],
+            task=about.get("task", "classification"),
+        )
+
+
+def _check_fit(arch: Arch, weights: Mapping[str, Tensor]) -> None:
+    """Raise ValueError unless the weights are those of `arch`; before it takes memory, of which a
+    broken description may ask for any amount."""
+    try:
+        with torch.device("meta"):
+            needed = MobileNet(arch).state_dict()
+    except (RuntimeError, TypeError, OverflowError) as error:
+        raise ValueError(f"its network cannot be built: {error}") from error
+    ours, theirs = ({key: one.shape for key, one in of.items()} for of in (needed, weights))
+    wrong = sorted(key for key in {*ours, *theirs} if ours.get(key) != theirs.get(key))
+    if wrong:
+        raise ValueError(
+            f"its weights do not fit {arch.full_name}: {len(wrong)} differ, the first {wrong[0]}"
+        )
 
 
 def _by_head(weights: dict[str, Tensor], arch: Any) -> dict[str, Tensor]:

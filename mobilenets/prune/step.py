@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from mobilenets.archs import Arch, to_json
 from mobilenets.nn import Checkpoint
+from mobilenets.shapes import AboveZero, Count, Number
 
 
 class Considered(NamedTuple):
@@ -19,6 +20,33 @@ class Considered(NamedTuple):
     price: float
     screened: float | None
     loss: float | None
+
+
+_Price = AboveZero
+
+
+class _ConsideredRecord(TypedDict):
+    edit: str
+    price: Number
+    screened: float | None
+    loss: float | None
+
+
+class StepRecord(TypedDict):
+    """A line of steps.jsonl."""
+
+    index: Count
+    chosen: str
+    proposals: Count
+    trained: Count
+    target: Number
+    price: _Price
+    loss: Number
+    accuracy: Number
+    seconds: Number
+    uncut: _ConsideredRecord
+    considered: list[_ConsideredRecord]
+    arch: dict[str, Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +86,13 @@ class Step:
     @classmethod
     def from_json(cls, record: dict[str, Any], checkpoint: Checkpoint) -> Step:
         """The inverse of `to_json`."""
-        plain = {key: value for key, value in record.items() if key != "arch"}
-        considered = tuple(Considered(**one) for one in record["considered"])
-        told = {"uncut": Considered(**record["uncut"]), "considered": considered}
-        return cls(**plain | told | {"checkpoint": checkpoint})
+        plain = {one.name: record[one.name] for one in fields(cls) if one.name in record}
+        uncut, *considered = (
+            Considered(**{name: one[name] for name in Considered._fields})
+            for one in (record["uncut"], *record["considered"])
+        )
+        told = {"uncut": uncut, "considered": tuple(considered), "checkpoint": checkpoint}
+        return cls(**plain | told)
 
 
 def ranked(

@@ -4,10 +4,9 @@ of numbers."""
 from __future__ import annotations
 
 import logging
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import onnx
@@ -16,7 +15,15 @@ from torch import Tensor
 
 from mobilenets.data import Images, Preprocess, decode
 from mobilenets.deliver.predictor import load
-from mobilenets.files import read_json, write_bytes, write_json
+from mobilenets.files import (
+    broken,
+    make_folder,
+    read_bytes,
+    read_json,
+    scratch,
+    write_bytes,
+    write_json,
+)
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.schemes import quantised
 from mobilenets.runs.layout import SCHEMES
@@ -38,7 +45,26 @@ def both(runtime: str) -> Stage[dict[str, Any]]:
     """The stage of `write_both`; its value is what schemes.json tells."""
     paths = (Path(part, artefact_name(runtime)) for part in ("int8", "fp32"))
     files = [str(file) for path in paths for file in files_of(path)]
-    return Stage("quantised", (SCHEMES, *files), lambda folder: read_json(folder / SCHEMES))
+    return Stage("quantised", (SCHEMES, *files), read_schemes)
+
+
+class _Schemes(TypedDict):
+    metric: str
+    float: dict[str, Any]
+    int8: dict[str, Any]
+    schemes: list[Any]
+
+
+def read_schemes(folder: Path) -> dict[str, Any]:
+    """What schemes.json tells; raises `FileError`."""
+    path = folder / SCHEMES
+    record: dict[str, Any] = read_json(path, _Schemes)
+    for part in ("float", "int8"):
+        for key in ("loss", record["metric"]):
+            value = record[part].get(key, "")
+            if not (value is None or isinstance(value, float | int)):
+                raise broken(path, f"its {part} has no {key}")
+    return record
 
 
 def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> None:
@@ -53,15 +79,14 @@ def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> Non
     model, pixels = _onnx_model(float_file, trained), _training_pixels(checkpoint, images)
     schemes = quantised(model, pixels, hswish=runtime in HSWISH_APART)
     found = []
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".schemes-") as drafts:
+    with scratch(folder, prefix=".schemes-") as drafts:
         for at, (scheme, integers) in enumerate(schemes):
-            draft = Path(drafts, str(at), float_file.name)
+            draft = drafts / str(at) / float_file.name
             export_int8(integers, checkpoint.about() | {"scheme": asdict(scheme)}, runtime, draft)
             found.append(asdict(scheme) | held_out.score(draft))
             log.info(f"{scheme.words()}: holdout loss {found[-1]['loss']:.4f}")
         best = min(range(len(found)), key=lambda at: found[at]["loss"])
-        (folder / "int8").mkdir(exist_ok=True)
-        move(Path(drafts, str(best), float_file.name), folder / "int8")
+        move(drafts / str(best) / float_file.name, make_folder(folder / "int8"))
     record = {"metric": held_out.task.metric, "float": float_score, "schemes": found}
     write_json(folder / SCHEMES, record | {"int8": found[best]})
 
@@ -69,15 +94,15 @@ def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> Non
 def hand_over(folder: Path, part: str, runtime: str) -> None:
     """Put the artefact in `folder`/`part` ("fp32" or "int8") into `folder` too."""
     for file in files_of(folder / part / artefact_name(runtime)):
-        write_bytes(folder / file.name, file.read_bytes())
+        write_bytes(folder / file.name, read_bytes(file))
 
 
 def _onnx_model(float_file: Path, trained: Path) -> Any:
     """The checkpoint as an ONNX model; the float file is one, or it is converted to one."""
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch() as folder:
         path = float_file
         if path.suffix != ".onnx":
-            path = Path(folder, artefact_name("onnxruntime"))
+            path = folder / artefact_name("onnxruntime")
             export_isolated([Job(trained, path)], "onnxruntime")
         model = onnx.load(path)
     del model.metadata_props[:]  # the float file's description and seal

@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mobilenets.errors import FileError, MobileNetsError
-from mobilenets.files import read_json, write_json
+from mobilenets.errors import MobileNetsError
+from mobilenets.files import read_json, remove, write_json
 from mobilenets.runs.layout import STAGES, TRAINED, TRAINING
 
 # First stages of the commands that go on with a training of which no record tells.
@@ -32,9 +32,7 @@ def check_owner(folder: Path, *, first: str) -> dict[str, str]:
         if left and first not in _TRAINING:
             raise _another_run(folder)
         return {}
-    done = read_json(path)
-    if not isinstance(done, dict):
-        raise FileError(f"{path} is not the record of a run; remove it to start anew")
+    done: dict[str, str] = read_json(path, dict[str, str])
     if next(iter(done), first) != first:
         raise _another_run(folder)
     return done
@@ -61,11 +59,10 @@ def claim(
     other = [name for name in asked if known.get(name) != asked[name]]
     if dear and other and there is not None:
         raise MobileNetsError(
-            f"{folder} holds another {dear}, of other {', '.join(other)}; give another --out, "
-            "or remove it"
+            f"{folder} holds another {dear}, of other {', '.join(other)}; give another --out"
         )
     for name in states:
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)
     write_json(path, asked)
 
 

@@ -6,7 +6,6 @@ a network is chosen, converted and measured for is a runtime and a precision: an
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -15,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mobilenets.description import outputs_in
 from mobilenets.errors import DataError, RuntimeMissing
 
 if TYPE_CHECKING:
@@ -220,10 +220,7 @@ def check_images(path: Path, shape: tuple[int, ...], images: Floats) -> None:
 def output_names(metadata: Mapping[str, str], count: int) -> list[str]:
     """The names of a file's outputs in their order, by its description; of a file without one
     "logits", or numbers. For formats that keep no names, or others."""
-    try:
-        names = list(json.loads(metadata["mobilenets"])["outputs"])
-    except (KeyError, ValueError, TypeError):
-        names = []
+    names = outputs_in(metadata.get("mobilenets", ""))
     if len(names) == count:
         return names
     return ["logits"] if count == 1 else [f"output{number}" for number in range(count)]

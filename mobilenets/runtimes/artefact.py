@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mobilenets.archs import from_json
-from mobilenets.errors import ArchError, ConversionError, FileError
+from mobilenets.archs import Arch, from_json
+from mobilenets.description import precision_in, read_description
+from mobilenets.errors import ConversionError, FileError
+from mobilenets.files import cannot, scratch
 from mobilenets.runtimes import RUNTIMES, OnnxReader, get_runtime
 
 if TYPE_CHECKING:
@@ -69,9 +70,8 @@ def export_int8(model: Any, about: Mapping[str, Any], runtime: str, path: Path) 
 
 
 def _write(convert: Callable[[Path], None], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        draft = Path(folder, path.name)
+    with scratch(path.parent, prefix=".export-") as folder:
+        draft = folder / path.name
         convert(draft)
         _seal(draft)
         move(draft, path.parent)
@@ -80,31 +80,29 @@ def _write(convert: Callable[[Path], None], path: Path) -> None:
 def move(path: Path, folder: Path) -> None:
     """Put the artefact's files into `folder`, on the same disk; what was there is replaced."""
     for file in files_of(path):
-        file.replace(folder / file.name)
+        try:
+            file.replace(folder / file.name)
+        except OSError as error:
+            raise cannot("write", folder / file.name, error) from error
 
 
-def describe_file(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
-    """What an artefact says of itself (`Checkpoint.about` and more), its arch checked.
+def describe_file(path: Path, metadata: Mapping[str, str]) -> tuple[Arch, dict[str, Any]]:
+    """An artefact's network, and what it says of itself (`Checkpoint.about` and more).
 
     Raises `FileError` for a file that `export` did not write.
     """
     try:
-        about = json.loads(metadata["mobilenets"])
-        from_json(about["arch"])
-    except (KeyError, ValueError, ArchError) as error:
+        return read_description(metadata.get("mobilenets", ""))
+    except ValueError as error:
         raise FileError(
-            f"{path} carries no description by mobilenets ({type(error).__name__}: {error}); "
+            f"{path} carries no description by mobilenets ({error}); "
             "give an artefact or checkpoint that mobilenets wrote"
         ) from error
-    return about
 
 
 def precision_of(metadata: Mapping[str, str]) -> str:
     """What the file says its numbers are; fp32 where it says nothing."""
-    try:
-        return json.loads(metadata["mobilenets"])["precision"]
-    except (KeyError, ValueError, TypeError):
-        return "fp32"
+    return precision_in(metadata.get("mobilenets", ""))
 
 
 def is_intact(path: Path) -> bool:

@@ -3,7 +3,6 @@ warnings, the compiler's state), take gigabytes, and some crash."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
@@ -12,6 +11,7 @@ from typing import NamedTuple
 
 from mobilenets.archs import Arch, from_json, to_json
 from mobilenets.errors import ConversionError
+from mobilenets.files import scratch
 from mobilenets.processes.child import Child, ChildDied, Request, serve, usable_cores
 from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.runtimes.artefact import export, export_int8, move
@@ -119,11 +119,10 @@ def _ask(child: Child, job: Job, engine: Engine) -> ConversionError | None:
         {"checkpoint": str(network)} if isinstance(network, Path) else {"arch": to_json(network)}
     )
     folder = job.path.parent
-    folder.mkdir(parents=True, exist_ok=True)
     try:
         # Ours, so that a child that crashes leaves nothing behind.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as drafts:
-            draft = Path(drafts, job.path.name)
+        with scratch(folder, prefix=".export-") as drafts:
+            draft = drafts / job.path.name
             child.ask({**source, "engine": str(engine), "path": str(draft)}, timeout=TIMEOUT)
             move(draft, folder)
     except (ChildDied, ConversionError) as error:

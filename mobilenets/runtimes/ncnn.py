@@ -3,9 +3,7 @@ for which ncnn's format has no place."""
 
 from __future__ import annotations
 
-import json
 import subprocess
-import tempfile
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -13,8 +11,9 @@ from typing import TYPE_CHECKING, Any, final
 import ncnn
 import numpy as np
 
-from mobilenets.archs import from_json
-from mobilenets.errors import ArchError, ConversionError, FileError
+from mobilenets.description import read_description
+from mobilenets.errors import ConversionError, FileError
+from mobilenets.files import scratch
 from mobilenets.processes.child import usable_cores
 from mobilenets.runtimes import check_images, output_names
 
@@ -64,9 +63,9 @@ class Ncnn:
 
         arch = checkpoint.arch
         image = torch.zeros(1, arch.in_channels, *arch.size)
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        with scratch() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # tracing is deprecated, and what pnnx reads
-            script = Path(folder, "network.pt")
+            script = folder / "network.pt"
             torch.jit.trace(Positional(Deployed(checkpoint)), image).save(script)  # type: ignore[no-untyped-call]
             _pnnx(script, tuple(image.shape))
             path.write_bytes(script.with_suffix(".ncnn.param").read_bytes())
@@ -119,9 +118,10 @@ def _metadata(path: Path) -> dict[str, str]:
 def _input_shape(path: Path, metadata: dict[str, str]) -> tuple[int, int, int, int]:
     """From the description: ncnn's files leave the image's size open."""
     try:
-        arch = from_json(json.loads(metadata["mobilenets"])["arch"])
-        return 1, arch.in_channels, *arch.size
-    except (KeyError, ValueError, TypeError, ArchError) as error:
+        arch, _ = read_description(metadata.get("mobilenets", ""))
+    except ValueError as error:
         raise FileError(
-            f"{path} needs its description, {path.with_suffix('.json')}, to tell the image's size"
+            f"{path} needs its description, {path.with_suffix('.json')}, to tell the image's size "
+            f"({error})"
         ) from error
+    return 1, arch.in_channels, *arch.size

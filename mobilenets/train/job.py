@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import csv
 import logging
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict
 
 from mobilenets.archs import Arch, to_json
 from mobilenets.data import Images, load_images
-from mobilenets.errors import MobileNetsError
-from mobilenets.files import read_json, sha256_of, write_json
+from mobilenets.errors import FileError, MobileNetsError
+from mobilenets.files import broken, read_bytes, read_json, remove, sha256_of, write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import BEST, IMAGES, LAST, METRICS, TRAINED
 from mobilenets.runs.stages import Stage
+from mobilenets.shapes import Number, Positive, shaped
 from mobilenets.train.distil import Teacher, teacher_in
 from mobilenets.train.group import check_leads
 from mobilenets.train.recipe import Limits, Recipe
@@ -25,34 +27,53 @@ from mobilenets.train.trainer import train
 log = logging.getLogger(__name__)
 
 
+_COLUMNS = ("holdout_loss", "seconds")
+
+
 @dataclass(frozen=True, eq=False)
 class Trained:
     """What a training came to: the network, and the rows of metrics.csv, one an epoch."""
 
     checkpoint: Checkpoint
-    metrics: tuple[dict[str, str], ...]
+    metrics: tuple[dict[str, float], ...]
 
     @classmethod
     def read(cls, folder: Path) -> Trained:
         """From a run's folder; raises `FileError` where there is no network."""
-        checkpoint = Checkpoint.load(folder / TRAINED)
-        with (folder / METRICS).open(newline="") as file:
-            return cls(checkpoint, tuple(csv.DictReader(file)))
+        checkpoint, path = Checkpoint.load(folder / TRAINED), folder / METRICS
+        try:
+            return cls(checkpoint, tuple(read_metrics(read_bytes(path), _COLUMNS)))
+        except ValueError as error:
+            raise broken(path, error) from error
 
     @property
     def epochs(self) -> float:
         """How often the images were seen."""
-        return self.checkpoint.training["epochs"]
+        return self.checkpoint.training.get("epochs", len(self.metrics))
 
     @property
     def seconds(self) -> float:
         """What all epochs took, with their evaluations, of broken runs too."""
-        return sum(float(row["seconds"]) for row in self.metrics)
+        return sum(row["seconds"] for row in self.metrics)
 
     @property
-    def best(self) -> dict[str, str]:
+    def best(self) -> dict[str, float]:
         """The epoch of the lowest holdout loss, which was kept."""
-        return min(self.metrics, key=lambda row: float(row["holdout_loss"]))
+        return min(self.metrics, key=lambda row: row["holdout_loss"])
+
+
+def read_metrics(data: bytes, columns: Sequence[str]) -> list[dict[str, float]]:
+    """The rows of a metrics.csv, an epoch each, which have these columns at least; raises
+    ValueError."""
+    try:
+        rows = list(csv.DictReader(data.decode().splitlines()))
+        found = [{str(name): float(text) for name, text in row.items()} for row in rows]
+    except (csv.Error, TypeError) as error:  # TypeError: a row with more or fewer cells
+        raise ValueError(str(error)) from error
+    missing = [name for name in columns if not found or name not in found[0]]
+    if missing:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    return shaped(found, list[dict[str, Number]])
 
 
 TRAINING_STAGE = Stage("trained", (TRAINED, METRICS), Trained.read)
@@ -154,7 +175,7 @@ def save_trained(checkpoint: Checkpoint, folder: Path) -> None:
     """Write what a run came to; the states that it could have gone on from are removed."""
     checkpoint.save(folder / TRAINED)
     for name in (LAST, BEST):
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)
 
 
 def read_images(data: str | Path, folder: Path, *, seed: int, task: str | None = None) -> Images:
@@ -162,10 +183,25 @@ def read_images(data: str | Path, folder: Path, *, seed: int, task: str | None =
     process does it (`group.led`)."""
     check_leads()
     path = folder / IMAGES
-    known = read_json(path) if path.exists() else None
+    known = _known(path)
     log.info(f"reading {data}")
     images = load_images(data, seed=seed, known=known, task=task)
     write_json(path, images.to_json())
     for note in images.notes:
         log.warning(note)
     return images
+
+
+class _Known(TypedDict):
+    fingerprint: str
+    native_size: Positive
+    skipped: list[dict[Literal["name", "reason"], str]]
+
+
+def _known(path: Path) -> Any:
+    """The record of what was read before; one that is broken is written anew."""
+    try:
+        return read_json(path, _Known) if path.exists() else None
+    except FileError as error:
+        log.warning(f"{path} is broken ({error.__cause__}): the images are read anew")
+        return None

@@ -9,15 +9,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mobilenets.files import read_json, write_json
+from mobilenets.files import broken, read_json, write_json
 from mobilenets.runs.layout import PLAN
+from mobilenets.shapes import Positive
 from mobilenets.train import group
 from mobilenets.train.hardware import accelerator, autocast, precision
 from mobilenets.train.loaders import EVAL_BATCH, Loaders
@@ -26,6 +27,11 @@ from mobilenets.train.norm import IMAGES
 from mobilenets.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
+
+
+class _Plan(TypedDict):
+    epochs: Positive
+    steps: NotRequired[Positive]
 
 
 def planned(
@@ -37,7 +43,7 @@ def planned(
     if recipe.minutes is None:
         return recipe, whole
     path = folder / PLAN
-    plan = group.decided(lambda: read_json(path) if path.exists() else None)
+    plan = group.decided(lambda: read_json(path, _Plan) if path.exists() else None)
     if plan is None:
         step, evaluation = _seconds(copy.deepcopy(module(recipe, whole)), loaders)
         epoch, given = whole * step + evaluation, 60 * recipe.minutes
@@ -51,7 +57,10 @@ def planned(
                 f"{fitting} of the recipe's {recipe.epochs} epochs fit into {recipe.minutes:g} "
                 f"minutes; all of them take {math.ceil(recipe.epochs * epoch / 60)}"
             )
-    return replace(recipe, epochs=plan["epochs"]), plan.get("steps", whole)  # older plans: all
+    epochs, steps = plan["epochs"], plan.get("steps", whole)  # older plans: all
+    if epochs > recipe.epochs or steps > whole:
+        raise broken(path, f"it has {epochs} epochs of {steps} steps")
+    return replace(recipe, epochs=epochs), steps
 
 
 def _kept(plan: dict[str, Any], path: Path) -> dict[str, Any]:

@@ -2,22 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, final
+from collections.abc import Mapping
+from typing import Any, ClassVar, TypedDict, final
 
 from mobilenets.data import Images
 from mobilenets.deliver.html_page import Share, paragraph, section, table
+from mobilenets.shapes import Count, Percent
 from mobilenets.tasks import Arrays, percent
 
 _SHOWN = 100  # in the card
+
+
+class _Found(TypedDict):
+    """Of one attribute."""
+
+    attribute: str
+    average_precision: Percent | None
+    accuracy: Percent | None
+    present: Count
+    known: Count
 
 
 @final
 class AttributePresenter:
     """The verdict has it all: the average precision of each attribute."""
 
-    in_verdict: ClassVar[tuple[str, ...]] = ("map_checkpoint", "map_artefact", "attributes")
-    in_predictions: ClassVar[tuple[str, ...]] = ()
-    in_summary: ClassVar[tuple[str, ...]] = in_verdict
+    in_verdict: ClassVar[Mapping[str, Any]] = {
+        "map_checkpoint": Percent | None, "map_artefact": Percent | None,
+        "attributes": list[_Found],
+    }  # fmt: skip
+    in_predictions: ClassVar[Mapping[str, Any]] = {}
+    in_summary: ClassVar[tuple[str, ...]] = tuple(in_verdict)
     agreed_on: ClassVar[str] = "the attributes of "
     any_image: ClassVar[str] = "Any image gets a probability for each attribute"
     prints: ClassVar[str] = """for label, logit in zip(about["labels"], numpy.ravel(logits)):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Mapping
 from math import sqrt
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from mobilenets.data import Images, Preprocess
 from mobilenets.deliver import plots
 from mobilenets.deliver.html_page import Share, paragraph, picture, section, subtitle, table
+from mobilenets.shapes import Count, Number, Percent
 from mobilenets.tasks import Arrays
 from mobilenets.tasks.classification import softmax
 
@@ -24,13 +26,28 @@ _SHOWN = 12
 _SIDE = 96
 
 
+class _Example(TypedDict):
+    """An image, and what the network takes it for; `png` is a picture of it in base64."""
+
+    name: str
+    label: str
+    predicted: str
+    probability: Number
+    png: str
+
+
 @final
 class ClassPresenter:
     """The confusion matrix (row: true class, column: predicted) and example pictures: those the
     network is surest of and wrong, and some it gets right, drawn by the seed of the split."""
 
-    in_verdict: ClassVar[tuple[str, ...]] = ("top1_checkpoint", "top1_artefact", "top5_artefact")
-    in_predictions: ClassVar[tuple[str, ...]] = ("classes", "confusion", "wrong", "right")
+    in_verdict: ClassVar[Mapping[str, Any]] = {
+        "top1_checkpoint": Percent, "top1_artefact": Percent, "top5_artefact": Percent,
+    }  # fmt: skip
+    in_predictions: ClassVar[Mapping[str, Any]] = {
+        "classes": list[str], "confusion": list[list[Count]],
+        "wrong": list[_Example], "right": list[_Example],
+    }  # fmt: skip
     in_summary: ClassVar[tuple[str, ...]] = ("top1_checkpoint", "top1_artefact")
     agreed_on: ClassVar[str] = ""
     any_image: ClassVar[str] = (

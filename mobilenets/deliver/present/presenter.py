@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from mobilenets.data import Images
@@ -12,12 +13,12 @@ class Presenter(Protocol):
     """Of one task. `verdict` and `predictions` are the records in the run's files of that name."""
 
     @property
-    def in_verdict(self) -> tuple[str, ...]:
-        """The keys of a verdict that the task adds and the pages read."""
+    def in_verdict(self) -> Mapping[str, Any]:
+        """The keys of a verdict that the task adds and the pages read, with their types."""
 
     @property
-    def in_predictions(self) -> tuple[str, ...]:
-        """The keys of `predictions`."""
+    def in_predictions(self) -> Mapping[str, Any]:
+        """The keys of `predictions`, with their types."""
 
     @property
     def in_summary(self) -> tuple[str, ...]:

@@ -9,14 +9,21 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from mobilenets.errors import FileError
-from mobilenets.files import read_json, sha256_of, write_json
+from mobilenets.files import (
+    make_folder,
+    read_bytes,
+    read_json,
+    scratch,
+    sha256_of,
+    write_json,
+    write_text,
+)
 from mobilenets.nn.checkpoint import Checkpoint
 from mobilenets.nn.pretrained.download import cache_folder
 from mobilenets.runs.layout import ARCH, CARD, REPORT, TRAINED, VERDICT
@@ -36,8 +43,8 @@ def push(source: Path | str | Checkpoint, repo: str, *, private: bool = True) ->
     A run's page shows images of yours: repositories are private unless you say otherwise. Raises
     `FileError` for what is neither, and where the Hub refuses or cannot be reached.
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        files = _bundle(source, Path(temporary))
+    with scratch() as temporary:
+        files = _bundle(source, temporary)
         with _said(f"the network could not be pushed to {repo}"):
             return _upload(files, repo, private)
 
@@ -87,13 +94,13 @@ def _card(checkpoint: Checkpoint, folder: Path) -> Path:
     """A card for a checkpoint that has none."""
     path = folder / CARD
     arch = checkpoint.arch
-    path.write_text(
+    write_text(
+        path,
         "---\nlibrary_name: mobilenets\npipeline_tag: image-classification\n"
         "tags: [mobilenet, image-classification]\n---\n\n"
         f"# {arch.full_name}\n\nA MobileNet for {checkpoint.task} ({arch.classes:,} outputs), "
         f"{arch.size.height} x {arch.size.width} pixels. The architecture, labels and "
         "preprocessing are in the file.\n",
-        encoding="utf-8",
     )
     return path
 
@@ -118,16 +125,15 @@ def _download(repo: str, folder: Path) -> Path:
     shared = [one for one in info.siblings or () if _is_shared(one.rfilename)]
     if not shared:
         raise FileError(f"{repo} holds nothing of ours; is it the repository you meant?")
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+    with scratch(make_folder(folder)) as temporary:
         for one in shared:
             log.info(f"downloading {one.rfilename}")
             path = hub.hf_hub_download(
                 repo, one.rfilename, revision=info.sha, local_dir=temporary, endpoint=_endpoint()
             )
-            _check(Path(path).read_bytes(), one, repo)
+            _check(read_bytes(Path(path)), one, repo)
         for one in shared:
-            (Path(temporary) / one.rfilename).replace(folder / one.rfilename)
+            (temporary / one.rfilename).replace(folder / one.rfilename)
     hashes = {one.rfilename: sha256_of(folder / one.rfilename) for one in shared}
     write_json(folder / _RECORD, {"repo": repo, "revision": info.sha, "sha256": hashes})
     return folder
@@ -147,8 +153,12 @@ def _check(data: bytes, file: Any, repo: str) -> None:
         )
 
 
+class _Pulled(TypedDict):
+    sha256: dict[str, str]
+
+
 def _verify(folder: Path) -> None:
-    for name, expected in read_json(folder / _RECORD)["sha256"].items():
+    for name, expected in read_json(folder / _RECORD, _Pulled)["sha256"].items():
         if sha256_of(folder / name) != expected:
             raise FileError(f"{folder / name} has changed since it was pulled; pull it again")
 

@@ -61,6 +61,9 @@ def test_a_canonical_name_gives_the_papers_network(name: str):
         ("mobilenet_v3_large", "mobilenet_v3_large_1.0_224"),  # torchvision
         (" Mobilenet-V3-Large ", "mobilenet_v3_large_1.0_224"),
         ("v2", "mobilenet_v2_1.0_224"),
+        ("tf_efficientnet_lite0.in1k", "efficientnet_lite0_1.0_224"),  # timm
+        ("EfficientNet-Lite4", "efficientnet_lite4_1.0_300"),  # TensorFlow
+        ("efficientnet_lite0_0.5_160", "efficientnet_lite0_0.5_160"),
         ("v3_small_0.75_160_timm", "mobilenet_v3_small_0.75_160_timm"),
         ("mobilenet_v2_050_96_os16", "mobilenet_v2_0.5_96_os16"),
     ],
@@ -302,7 +305,7 @@ def test_equal_networks_are_one_key_and_other_networks_are_not():
 
     assert latency[get_arch("mobilenetv2_050")] == 3.1
     assert get_arch("mobilenet_v2_0.5_192") not in latency
-    assert len(set(ARCHS.values())) == 11
+    assert len(set(ARCHS.values())) == 16
 
 
 def test_an_architecture_cannot_be_edited_in_place():

@@ -41,7 +41,7 @@ def test_words_tell_which_networks_they_are_of(tmp_path: Path):
     assert families("torchvision") == ("mobilenet_v2", *v3)
     assert families("timm:lamb_in1k") == ("mobilenet_v2", "mobilenet_v3_small")
     assert families(weights(tmp_path, "mobilenet_v1")) == ("mobilenet_v1",)
-    assert families(tmp_path / "theirs.safetensors") is None
+    assert families(tmp_path / "theirs.safetensors") == ("mobilenet_v2",)
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def test_the_list_of_weights_has_a_line_for_each():
     header, *lines = run("list", "--weights").stdout.splitlines()
 
     assert header.split() == ["weights", "network", "width", "pixels", "top-1", "%", "file"]
-    assert len(lines) == 84
+    assert len(lines) == 93
     assert lines[0].split() == [
         "torchvision:mobilenet_v2.IMAGENET1K_V1", "mobilenet_v2", "1", "224", "71.88",
         "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",

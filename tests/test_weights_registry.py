@@ -52,12 +52,13 @@ def test_torchvisions_checkpoints_are_as_torchvision_says(name: str):
 TIMM = [
     *timm.list_pretrained("*mobilenetv[123]*"),
     *timm.list_pretrained("mobilenetv4_conv_[sml]*"),  # not its hybrids, nor the anti-aliased
+    *timm.list_pretrained("*efficientnet_lite*"),
 ]
 
 
 def test_every_classifier_of_timm_is_there():
     assert of("timm").keys() == set(TIMM)
-    assert len(TIMM) == 35
+    assert len(TIMM) == 41
 
 
 @pytest.mark.parametrize("name", TIMM)
@@ -119,7 +120,7 @@ def test_every_name_and_every_file_is_one_checkpoints():
     names = [one.name for one in PUBLISHED_WEIGHTS]
     files = [file.name for one in PUBLISHED_WEIGHTS for file in one.files]
 
-    assert len(set(names)) == len(names) == 84
+    assert len(set(names)) == len(names) == 93
     assert len(set(files)) == len(files)
     assert all(re.fullmatch(r"[\w.-]+", file) for file in files)
 
@@ -158,8 +159,18 @@ def test_words_and_a_network_find_a_checkpoint(words: str, network: str, asked: 
 @pytest.mark.parametrize(
     ("words", "network", "asked", "message"),
     [
-        ("jax", "v2", {}, "weights come from torchvision, timm, keras, hf:OWNER/NAME or a file"),
-        ("timm:ra9", "v2", {}, "no weights are published as timm:ra9, only for mobilenet_v1 1, "),
+        (
+            "jax",
+            "v2",
+            {},
+            "weights come from torchvision, timm, keras, package, hf:OWNER/NAME or a",
+        ),
+        (
+            "timm:ra9",
+            "v2",
+            {},
+            "no weights are published as timm:ra9, only for efficientnet_lite0 1, ",
+        ),
         ("torchvision", "v1", {}, "published as torchvision for mobilenet_v1, only for mobilenet_"),
         ("timm", "v2", {"width": 0.35}, "of width 0.35, only for mobilenet_v2 0.5, mobilenet_v2 1"),
         ("timm:lamb_in1k", None, {}, "is published for several networks .*: name the network"),
@@ -180,4 +191,4 @@ def test_the_registry_loads_none_of_its_sources():
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
 
     assert run.stderr == ""
-    assert run.stdout == "[84]\nset()\n"
+    assert run.stdout == "[93]\nset()\n"

@@ -26,6 +26,7 @@ from mobilenets.archs.edits import with_kernel as with_kernel
 from mobilenets.archs.edits import with_width as with_width
 from mobilenets.archs.edits import without_row as without_row
 from mobilenets.archs.edits import without_se as without_se
+from mobilenets.archs.efficientnet_lite import EFFICIENTNET_LITE
 from mobilenets.archs.heads import Classify as Classify
 from mobilenets.archs.heads import Head as Head
 from mobilenets.archs.op import Op as Op
@@ -65,15 +66,16 @@ ARCHS: dict[str, Arch] = {
         MOBILENET_V4_CONV_SMALL,
         MOBILENET_V4_CONV_MEDIUM,
         MOBILENET_V4_CONV_LARGE,
+        *EFFICIENTNET_LITE,
     )
 }
 
 # Three dialects: ours and TF's, mobilenet_v2_1.0_224; timm's, mobilenetv3_small_050 (tf_: with
 # TensorFlow's padding); Keras', MobileNetV3Small. The width follows the family, then the size.
 _NAME = re.compile(
-    r"(?P<tf>tf_)?(?:mobilenet_?)?v(?P<generation>[1-4])_?"
+    r"(?P<tf>tf_)?(?:efficientnet_?lite_?(?P<lite>[0-4])|(?:mobilenet_?)?v(?P<generation>[1-4])_?"
     r"(?P<size>(?:conv_)?(?:large|medium|small))?"
-    r"(?:_?(?P<variant>minimal|minimalistic|conv|shallow))?"
+    r"(?:_?(?P<variant>minimal|minimalistic|conv|shallow))?)"
     r"(?:_(?P<percent>(?!096|128)[01][0-9][0-9])|_(?P<width>\d+\.\d*(?:e-?\d+)?))?"
     r"(?:_(?P<resolution>\d+(?:x\d+)?))?"
     r"(?:_(?P<rule>paper|timm|keras|torchvision))?(?:_os(?P<stride>\d+))?"
@@ -122,6 +124,8 @@ def at_width(arch: Arch, width: float) -> Arch:
 
 
 def _family(match: re.Match[str]) -> str:
+    if match["lite"]:
+        return f"efficientnet_lite{match['lite']}"
     variant = "minimalistic" if match["variant"] == "minimal" else match["variant"]
     words = ("mobilenet", f"v{match['generation']}", match["size"], variant)
     return "_".join(word for word in words if word)

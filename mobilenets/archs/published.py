@@ -19,6 +19,7 @@ from mobilenets.archs.arch import Arch
 # V4: timm's weights at the size they were trained at (huggingface/pytorch-image-models, results-
 # imagenet.csv), which come within 0.1 of arXiv:2404.10518, Table 6: 73.8, 79.9, 82.9. Both trained
 # for longer than V1 to V3 were: by V4's recipes V1 comes to 74.0, V2 to 73.4, V3-Large to 75.5.
+# EfficientNet-Lite: tensorflow/tpu, models/official/efficientnet/lite/README.md; for longer, too.
 # fmt: off
 PUBLISHED_TOP1: dict[str, dict[tuple[float, int], float]] = {
     "mobilenet_v1": {
@@ -47,9 +48,21 @@ PUBLISHED_TOP1: dict[str, dict[tuple[float, int], float]] = {
     "mobilenet_v4_conv_small": {(0.5, 224): 64.8, (1.0, 224): 73.8, (1.0, 256): 74.5},
     "mobilenet_v4_conv_medium": {(1.0, 224): 79.1, (1.0, 256): 79.9},
     "mobilenet_v4_conv_large": {(1.0, 256): 81.9, (1.0, 384): 83.0},
+    "efficientnet_lite0": {(1.0, 224): 75.1},
+    "efficientnet_lite1": {(1.0, 240): 76.7},
+    "efficientnet_lite2": {(1.0, 260): 77.6},
+    "efficientnet_lite3": {(1.0, 280): 79.8},
+    "efficientnet_lite4": {(1.0, 300): 81.5},
 }
 # fmt: on
 FAMILIES = tuple(PUBLISHED_TOP1)
+
+
+def kin(name: str) -> str:
+    """What a network's latency is like: itself, or for the EfficientNet-Lites all of them."""
+    return name[:-1] if name.startswith("efficientnet_lite") else name
+
+
 # Hundredths of the width, over the range each paper publishes. V1's channels are not rounded to a
 # multiple of 8, and run up to five times slower where they are none: only the widths that are.
 WIDTHS = {
@@ -60,12 +73,17 @@ WIDTHS = {
     "mobilenet_v4_conv_small": range(35, 101, 5),
     "mobilenet_v4_conv_medium": range(100, 101),
     "mobilenet_v4_conv_large": range(100, 101),
+    "efficientnet_lite0": range(35, 101, 5),
+    "efficientnet_lite1": range(100, 101),
+    "efficientnet_lite2": range(100, 101),
+    "efficientnet_lite3": range(100, 101),
+    "efficientnet_lite4": range(100, 101),
 }
 # ImageNet top-1 that 8-bit integers cost without training: V2's, V3-Large's and V3-Small's by NNCF
 # and PyTorch's PT2E (71.87 to 71.38, 74.05 to 73.5, 67.66 to 66.8), V1's by training in integers
 # (70.9 to 70.0). Of V4 there is one word: "~10% drop", of the small one in onnxruntime's own scheme
-# (the card of STMicroelectronics/mobilenetv4_pt). A prior as the accuracies are: what it costs is
-# measured on the images.
+# (the card of STMicroelectronics/mobilenetv4_pt). EfficientNet-Lite's are its README's, of post-
+# training quantization. A prior as the accuracies are: what it costs is measured on the images.
 INT8_LOSS = {
     "mobilenet_v1": 0.9,
     "mobilenet_v2": 0.49,
@@ -74,6 +92,11 @@ INT8_LOSS = {
     "mobilenet_v4_conv_small": 10.0,
     "mobilenet_v4_conv_medium": 10.0,
     "mobilenet_v4_conv_large": 10.0,
+    "efficientnet_lite0": 0.7,
+    "efficientnet_lite1": 0.8,
+    "efficientnet_lite2": 0.6,
+    "efficientnet_lite3": 0.8,
+    "efficientnet_lite4": 1.3,
 }
 
 
@@ -87,6 +110,7 @@ _LIKE = {
     "mobilenet_v4_conv_small": "mobilenet_v3_large",
     "mobilenet_v4_conv_medium": "mobilenet_v3_large",
     "mobilenet_v4_conv_large": "mobilenet_v3_large",
+    **{f"efficientnet_lite{number}": "mobilenet_v2" for number in range(5)},
 }
 _Grid = dict[tuple[float, int], float]
 
@@ -104,10 +128,10 @@ def expected_top1(arch: Arch) -> Expected | None:
 
     Between published points, and beyond them, the logit of the accuracy is bilinear in log width
     and log resolution. A cell of the grid that nobody published is filled by adding the two curves
-    that everybody did: over width at 224 pixels, over resolution at width 1.0. Where those of a V4,
-    which are short, end, V3-Large's go on. Below the smallest published resolution the curve bends
-    down as it does above (`_CURVATURE`). A network whose first strides are 1 computes the feature
-    maps of a larger image: it counts as that resolution.
+    that everybody did: over width at 224 pixels, over resolution at width 1.0. Where those of a V4
+    or an EfficientNet-Lite, which are short, end, V3-Large's or V2's go on. Below the smallest
+    published resolution the curve bends down as it does above (`_CURVATURE`). A network whose first
+    strides are 1 computes the feature maps of a larger image: it counts as that resolution.
     """
     grid = PUBLISHED_TOP1.get(arch.name)
     if grid is None:
@@ -151,13 +175,16 @@ def _beyond(grid: _Grid, like: _Grid, usual: int) -> _Grid:
     """The points of another family beyond the widths at `usual` pixels of `grid`, and below `usual`
     at width 1.0, moved so that the two agree at its ends."""
     widths = [width for width, side in grid if side == usual]
+    sides = sorted(side for width, side in like if width == 1.0)
+    curve = [like[1.0, side] for side in sides]
+    like_usual = _piecewise([log(side) for side in sides], curve, log(usual))
     found = {}
     for width, side in like:
         end = min(max(width, min(widths)), max(widths))
         if side == 224 and width != end and width not in widths:
             found[width, usual] = grid[end, usual] + like[width, 224] - like[end, 224]
         if width == 1.0 and side < usual:
-            found[1.0, side] = grid[1.0, usual] + like[1.0, side] - like[1.0, usual]
+            found[1.0, side] = grid[1.0, usual] + like[1.0, side] - like_usual
     return found
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from mobilenets.archs import Arch, Budget
 from mobilenets.archs.budget import LIMIT_NAMES, describe
+from mobilenets.archs.published import kin
 from mobilenets.choosing.candidate import Candidate, candidates
 from mobilenets.choosing.latency_table import Table
 from mobilenets.choosing.regress import fit
@@ -34,7 +35,7 @@ from mobilenets.runtimes.isolated import Exporter, export_isolated
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
 # percent on a quiet machine and up to 8 on a busy one, and the finished artefact is measured again.
 HEADROOM = 0.08
-MAX_MEASURED = 24
+MAX_MEASURED = 26
 _ROUND = 3
 log = logging.getLogger(__name__)
 
@@ -287,8 +288,8 @@ class _Search:
         """What the first predictions stand on: two of each family, a small and a large one; with
         a base, which needs a factor only, the one nearest to the limit, or of middling size."""
         seeds = {}
-        for name in sorted({one.arch.name for one in self._pool}):
-            family = [one for one in self._pool if one.arch.name == name]
+        for name in sorted({kin(one.arch.name) for one in self._pool}):
+            family = [one for one in self._pool if kin(one.arch.name) == name]
             for one in self._family_seeds(family):
                 seeds[one.arch] = one
         return list(seeds.values())
@@ -376,14 +377,14 @@ def _predict(pool: list[Candidate], features: NDArray[np.float64]) -> list[Candi
     prices = fit(features[at], times)
     factors = _family_factors(known, times / np.maximum(features[at] @ prices, 1e-9))
     return [
-        replace(one, predicted_ms=float(guess * factors.get(one.arch.name, 1.0)))
+        replace(one, predicted_ms=float(guess * factors.get(kin(one.arch.name), 1.0)))
         for one, guess in zip(pool, features @ prices, strict=True)
     ]
 
 
 def _family_factors(known: list[Candidate], ratios: NDArray[np.float64]) -> dict[str, float]:
     """How much slower than predicted each family is: the geometric mean of its ratios."""
-    names = np.array([one.arch.name for one in known])
+    names = np.array([kin(one.arch.name) for one in known])
     return {name: float(np.exp(np.log(ratios[names == name]).mean())) for name in set(names)}
 
 

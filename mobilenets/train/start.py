@@ -13,7 +13,7 @@ from mobilenets.archs.published_weights import (
     find_weights,
     published_as,
 )
-from mobilenets.errors import ArchError, FileError
+from mobilenets.errors import ArchError
 from mobilenets.nn import Checkpoint, surgery
 from mobilenets.nn.pretrained import load_weights
 
@@ -40,18 +40,13 @@ def starting_point(words: str | Path, arch: Arch) -> Checkpoint:
     return surgery(found, to, same_additions=False)
 
 
-def families(words: str | Path) -> tuple[str, ...] | None:
-    """The networks that `words` hold weights of; None for another library's file, which does not
-    say. Raises `ArchError` and `FileError` as `load_weights` does."""
+def families(words: str | Path) -> tuple[str, ...]:
+    """The networks that `words` hold weights of. Raises `ArchError` and `FileError` as
+    `load_weights` does."""
     text = str(words)
     if text.partition(":")[0].lower() in SOURCES:
         return tuple(sorted({one.network for one in published_as(text)}))
-    try:
-        return (load_weights(words).arch.name,)
-    except FileError:
-        if Path(words).is_file():
-            return None
-        raise
+    return (load_weights(words).arch.name,)
 
 
 def _seen_as(checkpoint: Checkpoint, arch: Arch) -> Checkpoint:
@@ -76,10 +71,7 @@ def _load(words: str | Path, arch: Arch) -> Checkpoint:
     if text.partition(":")[0].lower() in SOURCES:
         origin = _published(text, arch)
         return load_weights(text, origin)
-    try:
-        return load_weights(words)
-    except FileError as error:  # not ours: another library's file, whose width only trying tells
-        return _foreign(words, arch, error)
+    return load_weights(words)
 
 
 def _published(text: str, arch: Arch) -> Arch:
@@ -90,17 +82,6 @@ def _published(text: str, arch: Arch) -> Arch:
         except ArchError:
             continue
     return arch.with_classes(find_weights(text, arch).classes)
-
-
-def _foreign(words: str | Path, arch: Arch, error: FileError) -> Checkpoint:
-    for origin in _of_other_widths(arch):
-        try:
-            return load_weights(words, origin)
-        except ArchError:
-            continue
-        except FileError as latest:
-            error = latest
-    raise error
 
 
 def _of_other_widths(arch: Arch) -> Iterator[Arch]:

@@ -1,4 +1,5 @@
-"""A published file: downloaded once into the cache, and its checksum verified each time.
+"""A published file: in the cache, in an installed package, or downloaded once into the cache. Its
+checksum is verified each time.
 
 $MOBILENETS_CACHE is the cache, ~/.cache/mobilenets where it is not set. $HF_ENDPOINT takes the
 place of https://huggingface.co, as everywhere.
@@ -10,19 +11,36 @@ import hashlib
 import logging
 import os
 import re
+import threading
+import time
+from collections.abc import Callable
 from contextlib import suppress
-from http.client import HTTPException, HTTPMessage
+from functools import cache
+from http.client import HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from mobilenets.archs.package_weights import EXTRA
 from mobilenets.archs.published_weights import Published, WeightsFile
 from mobilenets.errors import FileError
 from mobilenets.files import write_bytes, write_text
+from mobilenets.nn.pretrained.progress import Progress
 
-_TIMEOUT_S = 60
 _HUB = "https://huggingface.co"
+_AGENT = {"User-Agent": "mobilenets"}
 log = logging.getLogger(__name__)
+
+
+class Patience(NamedTuple):
+    """How many seconds to wait for a connection or for the next bytes; and for `pace` bytes a
+    second on the average of so long."""
+
+    seconds: float = 20.0
+    pace: float = 1000.0
 
 
 def cache_folder() -> Path:
@@ -30,29 +48,52 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MOBILENETS_CACHE") or "~/.cache/mobilenets").expanduser()
 
 
-def fetch(published: Published) -> Path:
+def fetch(published: Published, patience: Patience = Patience()) -> Path:  # noqa: B008
     """The file of a published checkpoint, downloaded unless it is there.
 
-    Raises `FileError` for a download that fails or a file whose checksum is not the published one
-    (or, where none is published, not that of the first time); the message says where to put it by
-    hand.
+    One address after another is tried. Raises `FileError` for a download that fails or stalls, a
+    package that is not installed, or a file whose checksum is not the published one (or, where none
+    is published, not that of the first time); the message says what to install, or where to put the
+    file by hand.
     """
-    folder = cache_folder() / "weights" / published.source
+    here = local(published)
+    if here is not None:
+        return verified(*here)
+    failures, folder = [], _folder(published)
     for file in published.files:
-        if (folder / file.name).exists():
-            return verified(file, folder / file.name)
-    failures = []
-    for file in published.files:
+        if file.package:
+            raise FileError(
+                f"{published.name} is in the package {file.package}, which is missing: {EXTRA}"
+            )
         try:
-            return _download(file, folder / file.name)
+            return _download(file, folder / file.name, patience)
         except (OSError, HTTPException) as error:
             reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
             failures.append(f"{file.url} ({reason})")
+            if file is not published.files[-1]:
+                log.warning(f"{failures[-1]} failed; trying the next address")
     places = " or ".join(f"{file.url} to {folder / file.name}" for file in published.files)
     raise FileError(
         f"{published.name} could not be downloaded from {' nor '.join(failures)}; download "
         f"{places} by hand and run the same command again"
     )
+
+
+def local(published: Published) -> tuple[WeightsFile, Path] | None:
+    """One of its files that is on this machine, in the cache or in an installed package."""
+    for file in published.files:
+        path = _in_package(file) if file.package else _folder(published) / file.name
+        if path is not None and path.exists():
+            return file, path
+    return None
+
+
+def reachable(published: Published, *, seconds: float = 4.0) -> bool:
+    """Whether one of its addresses answers, asked once a process and host. $MOBILENETS_OFFLINE says
+    no."""
+    if os.environ.get("MOBILENETS_OFFLINE"):
+        return False
+    return any(_answers(_host(file), seconds) for file in published.files if not file.package)
 
 
 def verified(file: WeightsFile, path: Path) -> Path:
@@ -64,22 +105,67 @@ def verified(file: WeightsFile, path: Path) -> Path:
         got = _mismatch(expected, data)
         if got:
             raise FileError(
-                f"{path} is broken: its checksum is {got}, not {expected}; remove it and run the "
-                f"same command again, or download {file.url} to it by hand"
+                f"{path} is broken: its checksum is {got}, not {expected}; put that of {file.url} "
+                "in its place"
             )
-    if not record.exists():
+    if not record.exists() and not file.package:
         with suppress(FileError):  # a cache that cannot be written is still a cache
             _remember(path, data)
     return path
 
 
-def _download(file: WeightsFile, path: Path) -> Path:
-    url = file.url.replace(_HUB, os.environ.get("HF_ENDPOINT", "").rstrip("/") or _HUB, 1)
-    log.info(f"downloading {url}")
+def _folder(published: Published) -> Path:
+    return cache_folder() / "weights" / published.source
+
+
+def _in_package(file: WeightsFile) -> Path | None:
+    """Where an installed package has the file. Nothing of the package is run."""
+    try:
+        found = distribution(file.package).files or ()
+    except PackageNotFoundError:
+        return None
+    return next((Path(str(one.locate())) for one in found if one.name == file.name), None)
+
+
+def _host(file: WeightsFile) -> str:
+    parts = urlsplit(_address(file))
+    return f"{parts.scheme}://{parts.netloc}/"
+
+
+def _address(file: WeightsFile) -> str:
+    return file.url.replace(_HUB, os.environ.get("HF_ENDPOINT", "").rstrip("/") or _HUB, 1)
+
+
+@cache
+def _answers(host: str, seconds: float) -> bool:
+    """Whether anything comes back within `seconds`; looking up a name may take longer, and goes on
+    alone."""
+    found = threading.Event()
+
+    def ask() -> None:
+        request = Request(host, headers=_AGENT, method="HEAD")
+        try:
+            build_opener().open(request, timeout=seconds).close()
+        except HTTPError:
+            pass  # an answer, too
+        except (OSError, HTTPException, AssertionError):
+            return
+        found.set()
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    return found.is_set()
+
+
+def _download(file: WeightsFile, path: Path, patience: Patience) -> Path:
+    url = _address(file)
     redirects = _Redirects()
-    request = Request(url, headers={"User-Agent": "mobilenets"})
-    with build_opener(redirects).open(request, timeout=_TIMEOUT_S) as response:
-        data = response.read()
+    request = Request(url, headers=_AGENT)
+    with build_opener(redirects).open(request, timeout=patience.seconds) as response:
+        length = int(response.headers.get("Content-Length") or 0)
+        with Progress(f"downloading {url}", length) as progress:
+            data = _read(response, length, patience, progress.advance)
         told = redirects.told or _told(response.headers)
     for expected in (file.checksum, told):
         got = _mismatch(expected, data)
@@ -88,6 +174,24 @@ def _download(file: WeightsFile, path: Path) -> Path:
     write_bytes(path, data)
     _remember(path, data)
     return path
+
+
+def _read(
+    response: HTTPResponse, length: int, patience: Patience, advance: Callable[[int], None]
+) -> bytes:
+    """All of the body; raises `OSError` where it comes too slowly, or ends too soon."""
+    data, seen, since = bytearray(), 0, time.monotonic()
+    while chunk := response.read1(1 << 16):
+        data += chunk
+        advance(len(chunk))
+        now = time.monotonic()
+        if now - since > patience.seconds:
+            if len(data) - seen < patience.pace * (now - since):
+                raise OSError(f"stalled after {len(data):,} bytes")
+            seen, since = len(data), now
+    if len(data) < length:
+        raise IncompleteRead(bytes(data), length - len(data))
+    return bytes(data)
 
 
 class _Redirects(HTTPRedirectHandler):

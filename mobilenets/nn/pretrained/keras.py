@@ -47,7 +47,7 @@ def read_layers(path: Path) -> Layers:
             layers = [_variables(group) for group in groups]
     except (OSError, KeyError, ValueError) as error:
         raise FileError(
-            f"{path} is not a weights file of Keras ({error}); remove it and download it again"
+            f"{path} is not a weights file of Keras ({error}); give one that Keras saved"
         ) from error
     return [layer for layer in layers if layer]
 

@@ -4,33 +4,36 @@ timm                       the best published weights of timm for the network as
 timm:lamb_in1k             those of one tag
 timm:mobilenetv2_110d.ra_in1k     one checkpoint by its whole name
 hf:owner/name              a Hub repository of ours (`mobilenets push`)
-trained.safetensors        a checkpoint of ours, or a weights file of one of the three sources
+package:efficientnet_lite0        those in an installed PyPI package
+trained.safetensors        a checkpoint of ours, or another tool's file of such a network
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
 
 from mobilenets.archs import Arch, Resolution, at_resolution, get_arch, keep_resolution
 from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, SOURCES, Published, find_weights
+from mobilenets.archs.variants import VARIANTS
 from mobilenets.errors import ArchError, FileError
 from mobilenets.files import sha256_of
 from mobilenets.nn.checkpoint import Checkpoint
 from mobilenets.nn.model import MobileNet
 from mobilenets.nn.pretrained.download import fetch, verified
+from mobilenets.nn.pretrained.efficientnet_pytorch import from_efficientnet_pytorch
+from mobilenets.nn.pretrained.foreign import read_state, unreadable
 from mobilenets.nn.pretrained.hub import pull_checkpoint
-from mobilenets.nn.pretrained.keras import Layers, from_keras, read_layers
+from mobilenets.nn.pretrained.identify import identified
+from mobilenets.nn.pretrained.keras import from_keras, read_layers
 from mobilenets.nn.pretrained.timm import from_timm
 from mobilenets.nn.pretrained.torchvision import from_torchvision
 
-_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".h5")
+_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar", ".h5")
 
 
 def load_weights(
@@ -64,7 +67,8 @@ def load_weights(
 
 def read_published(published: Published, path: Path) -> Checkpoint:
     """The checkpoint in a published file; raises `FileError` for a file of something else."""
-    return _convert(published, _read(path), path)
+    state = read_layers(path) if published.source == "keras" else read_state(path)[1]
+    return _convert(published, state, path)
 
 
 def imagenet_labels() -> tuple[str, ...]:
@@ -79,6 +83,7 @@ def _convert(published: Published, state: Any, path: Path) -> Checkpoint:
         "torchvision": from_torchvision,
         "timm": from_timm,
         "keras": from_keras,
+        "package": from_efficientnet_pytorch,
     }[published.source]
     weights = convert(published.arch, state)  # type: ignore[operator]
     return Checkpoint(
@@ -163,40 +168,29 @@ def _from_file(
         for file in published.files:
             if file.name == path.name:
                 return read_published(published, verified(file, path))
-    return _from_foreign(path, network, width, resolution)
+    checkpoint = _from_foreign(path, network)
+    _check_is(checkpoint, network, width, str(path))
+    return checkpoint
 
 
-def _from_foreign(
-    path: Path, network: str | Arch | None, width: float | None, resolution: Resolution | None
-) -> Checkpoint:
-    """A file in the format of a source, of weights that need not be its published ones: the network
-    and the conventions are those of what the source publishes for this network."""
-    state = _read(path)
-    source = _source(state)
-    if network is None or source is None:
-        raise FileError(
-            f"{path} is no checkpoint of ours, and "
-            + ("of none of our sources" if source is None else f"looks like {source}'s")
-            + "; name the network it is of, as its publisher does"
-        )
-    published = find_weights(source, network, width=width, resolution=resolution)
-    published = replace(published, classes=_classes(state))
-    checkpoint = _convert(published, state, path)
-    return replace(checkpoint, labels=_numbers(published.classes), training={"file": path.name})
-
-
-def _source(state: Mapping[str, Tensor] | Layers) -> str | None:
-    if not isinstance(state, Mapping):
-        return "keras"
-    marks = {"features.0.0.weight": "torchvision", "conv_stem.weight": "timm"}
-    return next((source for name, source in marks.items() if name in state), None)
-
-
-def _classes(state: Mapping[str, Tensor] | Layers) -> int:
-    """The length of the last bias."""
-    if not isinstance(state, Mapping):
-        return len(state[-1].get("bias", ())) or 1
-    return len([tensor for name, tensor in state.items() if name.endswith(".bias")][-1])
+def _from_foreign(path: Path, network: str | Arch | None) -> Checkpoint:
+    """A file in the format of a source, of weights that need not be its published ones: width and
+    classes are found from its shapes, the conventions are those of what the source publishes."""
+    source, state = ("keras", read_layers(path)) if path.suffix == ".h5" else read_state(path)
+    tensorflow = any(str(word).startswith("tf_") for word in (path.name, network))
+    error: FileError | None = None
+    for published in identified(source, state, tensorflow=tensorflow):
+        try:
+            checkpoint = _convert(published, state, path)
+        except FileError as latest:
+            error = error or latest
+            continue
+        labels = _numbers(published.classes)
+        return replace(checkpoint, labels=labels, training={"file": path.name})
+    raise error or FileError(
+        f"{path} has {source}'s names, and the shapes of none of our networks at any width; "
+        "`mobilenets list --weights` shows them"
+    )
 
 
 def _check_is(
@@ -205,13 +199,24 @@ def _check_is(
     """Raise `ArchError` where the file's network is not the one asked for."""
     if network is None:
         return
-    asked = get_arch(network, width=width) if isinstance(network, str) else network
+    name, wide = _asked(network, width)
     got = checkpoint.arch
-    if (got.name, got.width) != (asked.name, asked.width):
+    if (got.name, got.width) != (name, wide):
         raise ArchError(
-            f"{where} holds weights of {got.name} of width {got.width:g}, not of {asked.name} of "
-            f"width {asked.width:g}; ask for that network or give other weights"
+            f"{where} holds weights of {got.name} of width {got.width:g}, not of {name} of "
+            f"width {wide:g}; ask for that network or give other weights"
         )
+
+
+def _asked(network: str | Arch, width: float | None) -> tuple[str, float]:
+    """Name and width in our words; timm has names of its own for its variants."""
+    if not isinstance(network, str):
+        return network.name, network.width
+    for one in PUBLISHED_WEIGHTS:
+        if one.network in VARIANTS and network in (one.network, one.model):
+            return one.network, one.width
+    arch = get_arch(network, width=width)
+    return arch.name, arch.width
 
 
 def _is_ours(path: Path) -> bool:
@@ -221,27 +226,4 @@ def _is_ours(path: Path) -> bool:
         with safe_open(path, "pt") as file:
             return "mobilenets" in (file.metadata() or {})
     except (OSError, SafetensorError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _read(path: Path) -> Any:
-    """The tensors in a file by name, or Keras' list of layers. Nothing pickled but tensors is
-    loaded."""
-    if path.suffix == ".h5":
-        return read_layers(path)
-    try:
-        if path.suffix == ".safetensors":
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file makes torch raise nearly anything
-        raise _unreadable(path, error) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
-        raise _unreadable(path, "it holds no dictionary of tensors")
-    return state
-
-
-def _unreadable(path: Path, why: object) -> FileError:
-    reason = " ".join(str(why).split())[:200]
-    return FileError(f"{path} cannot be read as weights ({reason}); remove it and get it again")
+        raise unreadable(path, error) from error

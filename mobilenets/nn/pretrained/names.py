@@ -10,7 +10,7 @@ from mobilenets.archs import Arch
 from mobilenets.errors import FileError
 from mobilenets.nn.model import MobileNet
 
-_LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+LEAVES = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
 
 
 def rename(
@@ -25,7 +25,7 @@ def rename(
     weights = {
         f"{ours}.{leaf}": foreign[f"{theirs}.{leaf}"]
         for ours, theirs in pairs
-        for leaf in _LEAVES
+        for leaf in LEAVES
         if f"{theirs}.{leaf}" in foreign
     }
     weights = {

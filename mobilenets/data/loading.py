@@ -19,7 +19,7 @@ from mobilenets.data.formats.csv_table import (
 )
 from mobilenets.data.formats.folders import list_folder
 from mobilenets.data.formats.idx import holds_idx, list_idx
-from mobilenets.data.formats.listing import Listing
+from mobilenets.data.formats.listing import Listing, skipped_note
 from mobilenets.data.formats.shards import holds_shards, list_shards
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress, each
@@ -66,7 +66,8 @@ def load_images(
     _check_task(task)
     listing = _list(data, task)
     _check_listing(listing, data)
-    size, skipped = _known_check(listing, known) or _check(listing, progress)
+    size, found = _known_check(listing, known) or _check(listing, progress)
+    skipped = tuple(sorted({**dict(listing.skipped), **dict(found)}.items()))
     usable = _usable(listing, skipped)
     split = divide(listing.targets, listing.given, usable, rule, listing.task.labels)
     return Images(
@@ -85,7 +86,7 @@ def load_images(
         flip=listing.flip,
         rule=rule,
         origin=split.origin,
-        notes=listing.notes,
+        notes=listing.notes + skipped_note(skipped),
     )
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -14,6 +15,9 @@ from mobilenets.data.source import Arrays, Files, Source
 from mobilenets.errors import DataError
 from mobilenets.tasks import Targets, Task
 from mobilenets.tasks.classification import Classification, ClassNumbers
+from mobilenets.text import counted
+
+_KINDS_SHOWN, _NAME_SHOWN = 8, 100
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,7 +26,8 @@ class Listing:
     their classes or attributes; `given` is "train", "val" or "test" per image, "" where undecided.
 
     `ignored` counts files that are no images; `fingerprint` changes with any name, size, time,
-    pixel or label. `notes` say, a sentence each, how the data was read and what was left out.
+    pixel or label. `notes` say, a sentence each, how the data was read and what was left out;
+    `skipped` are (name, reason) of what cannot be used, found so before any file was opened.
     """
 
     name: str
@@ -34,6 +39,7 @@ class Listing:
     flip: bool
     ignored: int = 0
     notes: tuple[str, ...] = ()
+    skipped: tuple[tuple[str, str], ...] = ()
 
 
 class Entry(NamedTuple):
@@ -46,11 +52,20 @@ class Entry(NamedTuple):
     time_ns: int
 
 
-def list_files(name: str, root: str, entries: list[Entry], *, ignored: int) -> Listing:
+def list_files(
+    name: str,
+    root: str,
+    entries: list[Entry],
+    *,
+    ignored: int = 0,
+    notes: Iterable[str] = (),
+    skipped: Iterable[tuple[str, str]] = (),
+) -> Listing:
     """The listing of image files; classes are those of the images that may train, sorted."""
     classes = tuple(sorted({e.label for e in entries if e.split in ("train", "")}))
     source = Files(tuple(e.path for e in entries), root)
-    return list_entries(name, source, entries, classes=classes, ignored=ignored)
+    listing = list_entries(name, source, entries, classes=classes, ignored=ignored)
+    return replace(listing, notes=tuple(notes), skipped=tuple(skipped))
 
 
 def list_entries(
@@ -98,6 +113,45 @@ def list_arrays(
     parts = (source.array.tobytes(), labels.tobytes(), repr((classes, given.tolist())).encode())
     task, targets = Classification(classes), ClassNumbers(labels)
     return Listing(source.title, task, source, targets, given, fingerprint(parts), flip)
+
+
+def left_out(files: Counter[str], folders: Sequence[str] = ()) -> tuple[str, ...]:
+    """A note on the files that are no images, counted by suffix, and one on folders that are no
+    data; none where there are none."""
+    notes = []
+    if files.total():
+        kinds = [f"{count:,} {kind}" for kind, count in files.most_common(_KINDS_SHOWN)]
+        more = len(files) - len(kinds)
+        kinds += [f"others of {counted(more, 'kind')}"] * (more > 0)
+        total = counted(files.total(), "file")
+        notes.append(f"{total} left out, no images by name: {', '.join(kinds)}")
+    if folders:
+        notes.append(f"{counted(len(folders), 'folder')} left out, no data: {few(folders)}")
+    return tuple(notes)
+
+
+def skipped_note(skipped: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """A note that names what was skipped, by reason; none where nothing was."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in skipped:
+        by_reason.setdefault(reason, []).append(name)
+    kinds = [f"{few(names)} ({reason})" for reason, names in by_reason.items()]
+    found = few(kinds, shown=_KINDS_SHOWN, end="; ")
+    return (f"{counted(len(skipped), 'image')} skipped: {found}",) if skipped else ()
+
+
+def few(names: Sequence[str], *, shown: int = 3, end: str = ", ") -> str:
+    """The first of these names, shortened, and how many more there are."""
+    short = [
+        printable(n if len(n) <= _NAME_SHOWN else f"{n[:_NAME_SHOWN]}...") for n in names[:shown]
+    ]
+    more = len(names) - len(short)
+    return end.join(short) + (f" and {more:,} more" if more else "")
+
+
+def printable(text: str) -> str:
+    """`text` as any file and screen takes it: bytes of a name that are not UTF-8 become \\udcXX."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def fingerprint(parts: Iterable[bytes]) -> str:

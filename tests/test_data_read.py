@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import os
+import tracemalloc
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -16,8 +21,8 @@ from torch.testing import assert_close
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as pil_transforms
 
-from mobilenets.data import Arrays, Files, Preprocess, read_image
-from mobilenets.data.read import probe
+from mobilenets.data import Arrays, Files, Preprocess, read, read_image
+from mobilenets.data.read import is_image_name, probe, readable_suffixes, unreadable_suffixes
 from mobilenets.errors import DataError
 
 RED, GREEN, BLUE, WHITE = [255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 255]
@@ -133,13 +138,13 @@ def test_16_bit_grey_is_divided_by_257(tmp_path: Path, suffix: str):
     assert grey(read_image(path)) == [[0, 1], [254, 255]]
 
 
-def test_bytes_in_a_16_bit_file_stay_as_they_are(tmp_path: Path):
-    deep = np.array([[0, 100], [200, 255]], np.uint16)
+@pytest.mark.parametrize("brightest", [1, 200, 300, 65535])
+def test_the_scale_of_deep_grey_does_not_depend_on_the_image(tmp_path: Path, brightest: int):
+    deep = np.array([[0, 25700 * (brightest > 25700), brightest]], np.uint16)
 
-    assert grey(read_image(save(Image.fromarray(deep), tmp_path / "a.png"))) == [
-        [0, 100],
-        [200, 255],
-    ]
+    image = read_image(save(Image.fromarray(deep), tmp_path / "a.png"))
+
+    assert grey(image) == [[0, 100 * (brightest > 25700), round(brightest / 257)]]
 
 
 def test_32_bit_integers_are_16_bit_values_within_their_range(tmp_path: Path):
@@ -160,19 +165,46 @@ def test_float_grey_up_to_one_is_multiplied_by_255(tmp_path: Path):
     ]
 
 
-def test_float_grey_of_bytes_stays(tmp_path: Path):
-    values = np.array([[0.0, 99.6], [2.0, 255.0]], np.float32)
+@pytest.mark.parametrize("kind", [np.uint16, np.int32, np.float32, ">u2"])
+def test_the_values_of_a_range_are_black_to_white(tmp_path: Path, kind: Any):
+    values = np.array([[0, 100, 110, 151, 200, 4000]]).astype(kind)
+    path = save(Image.fromarray(values), tmp_path / "a.tiff")
 
-    assert grey(read_image(save(Image.fromarray(values), tmp_path / "a.tiff"))) == [
-        [0, 100],
-        [2, 255],
-    ]
+    assert grey(read_image(path, grey_range=(100, 200))) == [[0, 0, 26, 130, 255, 255]]
 
 
-def test_a_16_bit_mask_of_zeros_and_ones_stays(tmp_path: Path):
-    mask = np.array([[0, 1]], np.uint16)
+def test_a_range_may_be_negative_and_no_number_is_black(tmp_path: Path):
+    values = np.array([[-1024, -600, -100, 400, np.nan, np.inf, -np.inf]], np.float32)
+    path = save(Image.fromarray(values), tmp_path / "a.tiff")
 
-    assert grey(read_image(save(Image.fromarray(mask), tmp_path / "a.png"))) == [[0, 1]]
+    assert grey(read_image(path, grey_range=(-600, 400))) == [[0, 0, 128, 255, 0, 255, 0]]
+
+
+def test_big_endian_16_bit_grey_is_the_same(tmp_path: Path):
+    path = tmp_path / "a.pgm"
+    path.write_bytes(b"P5 2 1 65535\n" + np.array([257, 65535], ">u2").tobytes())
+
+    assert grey(read_image(path)) == [[1, 255]]
+
+
+def test_16_bit_grey_is_white_where_it_is_transparent(tmp_path: Path):
+    deep = Image.fromarray(np.array([[0, 500, 1000]], np.uint16))
+    path = save(deep, tmp_path / "a.png", transparency=500)
+
+    assert grey(read_image(path, grey_range=(0, 1000))) == [[0, 255, 255]]
+
+
+def test_a_range_leaves_8_bits_alone(tmp_path: Path):
+    path = save(Image.fromarray(np.array([[0, 100, 255]], np.uint8)), tmp_path / "a.png")
+
+    assert grey(read_image(path, grey_range=(100, 200))) == [[0, 100, 255]]
+
+
+def test_the_first_of_several_frames_is_read(tmp_path: Path):
+    first, second = Image.new("RGB", (2, 1), "red"), Image.new("RGB", (2, 1), "blue")
+    path = save(first, tmp_path / "a.gif", save_all=True, append_images=[second])
+
+    assert rows(read_image(path)) == [[RED, RED]]
 
 
 def test_a_cmyk_jpeg_as_adobe_writes_it_keeps_its_colours(tmp_path: Path):
@@ -218,7 +250,7 @@ def test_a_truncated_png_is_refused(tmp_path: Path):
 def test_an_empty_file_is_refused(tmp_path: Path):
     (tmp_path / "none.png").touch()
 
-    with pytest.raises(DataError, match=r"none\.png .*: the file is empty; replace or remove it"):
+    with pytest.raises(DataError, match=r"none\.png .*: the file is empty; replace it or leave"):
         read_image(tmp_path / "none.png")
 
 
@@ -250,8 +282,128 @@ def test_a_picture_beyond_pils_limit_is_refused(tmp_path: Path, monkeypatch: pyt
     path = save(Image.new("RGB", (5, 5)), tmp_path / "a.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
 
-    with pytest.raises(DataError, match="exceeds limit of 20 pixels"):
+    with pytest.raises(DataError, match="more than the 20 pixels that are read; replace it"):
         read_image(path)
+
+
+@pytest.mark.parametrize("size", [(1, 60000), (60000, 1), (20, 2001)])
+def test_an_image_whose_centre_shows_nothing_is_refused(tmp_path: Path, size: tuple[int, int]):
+    path = save(Image.new("L", size), tmp_path / "line.png")
+
+    with pytest.raises(DataError, match=r"line\.png .*: [\d,]+ x [\d,]+ pixels: one side is over"):
+        read_image(path)
+    assert "one side is over 100 times the other" in str(probe(path, header_only=True))
+
+
+def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path):
+    header = save(Image.new("1", (1, 1)), tmp_path / "a.png").read_bytes()
+    sides = (30000).to_bytes(4) + (30000).to_bytes(4)
+    chunk = b"IHDR" + sides + header[24:29]
+    (tmp_path / "bomb.png").write_bytes(
+        header[:12] + chunk + crc32(chunk).to_bytes(4) + header[33:]
+    )
+
+    for header_only in (True, False):
+        assert "more than the 178,956,970 pixels" in str(
+            probe(tmp_path / "bomb.png", header_only=header_only)
+        )
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for a writer
+    (tmp_path / "link.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "loop.png").symlink_to("loop.png")
+
+    for name in ("pipe.png", "link.png", "folder.png"):
+        for header_only in (True, False):
+            assert probe(tmp_path / name, header_only=header_only) == "not a regular file"
+        with pytest.raises(DataError, match=f"{name} cannot .* not a regular file"):
+            read_image(tmp_path / name)
+    assert "symbolic links" in str(probe(tmp_path / "loop.png", header_only=False))
+
+
+def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path):
+    path = save(photo(40, 30), tmp_path / "a.jpg")
+    with path.open("ab") as file:
+        file.truncate(3 * 10**9)  # a hole, no bytes on the disk
+
+    assert probe(path, header_only=False) == "the file has 3.0 GB, over the 2 that are read"
+
+
+def test_the_header_of_a_large_file_is_looked_at_before_the_rest_is_read(tmp_path: Path):
+    path = tmp_path / "a.png"
+    with path.open("wb") as file:
+        file.truncate(10**8)
+    tracemalloc.start()
+    reason = probe(path, header_only=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+
+    assert reason == "not an image of a known format"
+    assert peak < 1e7
+
+
+def test_too_little_memory_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def load(image: Image.Image) -> None:
+        raise MemoryError
+
+    path = save(photo(7, 5), tmp_path / "a.png")
+    monkeypatch.setattr("PIL.ImageFile.ImageFile.load", load)
+
+    with pytest.raises(DataError, match=r"a\.png .*: there is not enough memory to decode it"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("suffix", ["heic", "heif", "avif"])
+def test_what_phones_write_is_read(tmp_path: Path, suffix: str):
+    if f".{suffix}" not in readable_suffixes():
+        pytest.skip(f"no library that reads .{suffix} is installed")
+    read._register_plugins()  # to save, too
+    path = save(Image.new("RGB", (64, 32), "red"), tmp_path / f"a.{suffix}", quality=95)
+
+    assert is_image_name(path.name.upper())
+    assert probe(path, header_only=True) == 32
+    assert tuple(read_image(path).shape) == (3, 32, 64)
+    assert_close(
+        read_image(path.read_bytes())[:, 16, 32],
+        torch.tensor(RED, dtype=torch.uint8),
+        atol=8,
+        rtol=0,
+    )
+
+
+@pytest.fixture
+def without_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """As where PIL has none of the helpers."""
+    caches = (readable_suffixes, unreadable_suffixes)
+    monkeypatch.setattr(read, "find_spec", lambda name: None)
+    monkeypatch.setattr(read.features, "check", lambda name: False)
+    monkeypatch.setattr(read, "_register_plugins", lambda: None)
+    monkeypatch.setattr(Image, "ID", ["PNG"])
+    for cached in caches:
+        cached.cache_clear()
+    yield
+    for cached in caches:
+        cached.cache_clear()
+
+
+@pytest.mark.usefixtures("without_plugins")
+@pytest.mark.parametrize("suffix", [".heic", ".hif", ".avif"])
+def test_an_image_that_needs_a_plugin_says_which(tmp_path: Path, suffix: str):
+    path = tmp_path / f"a{suffix}"
+    path.write_bytes(b"\x00\x00\x00\x18ftypheic")
+
+    assert not is_image_name(path.name)
+    assert unreadable_suffixes()[suffix] == "pip install 'mobilenets[heif]'"
+    assert probe(path, header_only=False) == (
+        f"{suffix} files cannot be read here, pip install 'mobilenets[heif]'"
+    )
+
+
+def test_no_suffix_is_both_readable_and_not():
+    assert not readable_suffixes() & unreadable_suffixes().keys()
+    assert unreadable_suffixes()[".nef"] == "convert them to PNG, JPEG or TIFF"
 
 
 def test_reading_in_threads_leaves_the_warning_filters_alone(tmp_path: Path):
@@ -328,7 +480,7 @@ def test_preprocessing_agrees_with_pil(
     theirs = pil_transforms.center_crop(resized, [resolution])
 
     expected = torch.from_numpy(np.array(theirs)).permute(2, 0, 1)
-    assert_close(ours, expected, atol=2, rtol=0)  # both round after each of two passes
+    assert_close(ours, expected, atol=0, rtol=0)
 
 
 def test_preprocessing_leaves_an_image_of_the_right_size():
@@ -354,16 +506,24 @@ def test_a_preprocessing_record_describes_the_whole_rule():
         "resolution": 224,
         "crop": 0.875,
         "interpolation": "bilinear",
+        "grey_range": None,
         "antialias": True,
+        "resized_as_by": "Pillow",
         "value_range": [0, 1],
         "colour": "RGB",
+        "reading": {
+            "frame": "first",
+            "orientation": "EXIF",
+            "transparency": "on white",
+            "colour_profile": "ignored",
+        },
     }
 
 
 def test_a_preprocessing_record_reads_back():
-    rule = Preprocess(192, 0.9, "bicubic")
+    rule = Preprocess(192, 0.9, "bicubic", (-600, 400.5))
 
-    assert Preprocess.from_json(rule.to_json()) == rule
+    assert Preprocess.from_json(json.loads(json.dumps(rule.to_json()))) == rule
 
 
 def test_a_record_without_its_interpolation_is_bilinear():
@@ -381,6 +541,14 @@ def test_a_record_of_another_rule_is_refused():
 
     with pytest.raises(DataError, match="interpolation 'nearest' is not known, only bilinear and"):
         Preprocess.from_json(record)
+
+
+@pytest.mark.parametrize(
+    "grey_range", [5, "12", [1], [1, 2, 3], [2, 2], [3, 1], ["a", 1], [0, "nan"]]
+)
+def test_a_record_with_an_odd_range_is_refused(grey_range: Any):
+    with pytest.raises(DataError, match=r"a range of grey is two numbers, .* such as 0:4095, got"):
+        Preprocess.from_json({**Preprocess(8).to_json(), "grey_range": grey_range})
 
 
 @pytest.mark.parametrize("resolution", [0, -1, 96.0, "96", True])

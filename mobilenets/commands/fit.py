@@ -123,7 +123,9 @@ def _families(how: How) -> tuple[str, ...] | None:
 
 
 def _images(job: Fitting) -> Images:
-    images = read_images(job.data, job.folder, seed=job.seed, task=job.how.task)
+    images = read_images(
+        job.data, job.folder, seed=job.seed, task=job.how.task, grey_range=job.how.grey_range
+    )
     write_json(job.folder / BUDGET, job.budget.to_json())
     counts = ", ".join(
         f"{len(getattr(images, s))} {s}" for s in ("train", "holdout", "val", "test")

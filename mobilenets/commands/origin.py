@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mobilenets.archs import Budget
-from mobilenets.data import Images
+from mobilenets.data import Images, Preprocess
 from mobilenets.errors import FileError
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
@@ -37,5 +37,8 @@ def name_of(source: Path) -> str:
 
 
 def images_of(data: str | Path, start: Checkpoint, folder: Path) -> Images:
-    """Split as they were when the start was trained on them: what it has seen validates nothing."""
-    return read_images(data, folder, seed=start.training.get("seed", 0))
+    """Split as they were when the start was trained on them: what it has seen validates nothing;
+    and read as they were."""
+    seed = start.training.get("seed", 0)
+    grey_range = Preprocess.from_json(start.preprocess).grey_range
+    return read_images(data, folder, seed=seed, grey_range=grey_range)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Arch, Resolution, cost, get_arch
-from mobilenets.data import Images
+from mobilenets.data import Asked, Images
 from mobilenets.deliver.record import read_score
 from mobilenets.files import write_json
 from mobilenets.nn import Checkpoint
@@ -38,6 +38,7 @@ class Training:
     seed: int = 0
     out: Path | None = None
     task: str | None = None
+    grey_range: Asked = "auto"
 
     @property
     def arch(self) -> Arch:
@@ -52,7 +53,7 @@ class Training:
     @property
     def how(self) -> How:
         """The part that `fit` takes too."""
-        return How(self.weights, self.recipe, self.teacher, self.task)
+        return How(self.weights, self.recipe, self.teacher, self.task, grey_range=self.grey_range)
 
 
 _SCORED = Stage("scored", (SCORE,), read_score)
@@ -69,7 +70,7 @@ def train_named(job: Training) -> dict[str, Any]:
     how.check()
     stages = Stages(folder, first=TRAINING_STAGE.name)
     start = how.start(job.arch)
-    images = read_images(job.data, folder, seed=job.seed, task=job.task)
+    images = read_images(job.data, folder, seed=job.seed, task=job.task, grey_range=job.grey_range)
     training = how.job(job.arch, images, start, limits=job.limits, seed=job.seed)
     trained = stages.run(TRAINING_STAGE, training.inputs(), lambda: training.run(folder))
     scores = stages.run(_SCORED, [], lambda: _score(trained.checkpoint, images, folder))

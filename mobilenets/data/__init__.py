@@ -14,6 +14,7 @@ from mobilenets.data.batches import (
 )
 from mobilenets.data.formats.builtin import BUILT_IN
 from mobilenets.data.formats.shards import Members
+from mobilenets.data.grey import Asked, parse_range
 from mobilenets.data.images import Images
 from mobilenets.data.loading import load_images
 from mobilenets.data.pack import ShardSize, write_shards
@@ -25,6 +26,7 @@ from mobilenets.data.split import SplitRule
 __all__ = [
     "BUILT_IN",
     "Arrays",
+    "Asked",
     "Augment",
     "Batch",
     "EpochSampler",
@@ -40,6 +42,7 @@ __all__ = [
     "augment",
     "decode",
     "load_images",
+    "parse_range",
     "physical_bytes",
     "read_image",
     "train_pixels",

@@ -60,12 +60,13 @@ def _decode(
     progress: Progress | None = None,
 ) -> Tensor:
     """What cannot be read is noted in `broken`, by its place, where that is given."""
-    with torch.inference_mode(False):  # threads do not inherit it, and could not write to these
-        pixels = torch.empty((len(indices), 3, *preprocess.size), dtype=torch.uint8)
+    pixels = _room(len(indices), preprocess.size)
 
     def fill(at: int) -> None:
         try:
-            image = images.source.read(int(indices[at]), short_side=short_side)
+            image = images.source.read(
+                int(indices[at]), short_side=short_side, grey_range=preprocess.grey_range
+            )
         except DataError as error:
             if broken is None:
                 raise
@@ -75,6 +76,18 @@ def _decode(
 
     each(fill, len(indices), progress=progress)
     return pixels
+
+
+def _room(count: int, size: Size) -> Tensor:
+    """uint8 (N, 3, *size), to be filled; raises `DataError` where memory is lacking."""
+    try:
+        with torch.inference_mode(False):  # threads do not inherit it, and could not write to these
+            return torch.empty((count, 3, *size), dtype=torch.uint8)
+    except RuntimeError as error:
+        raise DataError(
+            f"{count:,} images of {size.height} x {size.width} pixels take "
+            f"{count * 3 * size.area / 1e9:.1f} GB, more memory than there is; lower --resolution"
+        ) from error
 
 
 def training_size(images: Images, size: Size) -> Size:
@@ -98,7 +111,7 @@ def train_pixels(
 
     By default a quarter of the machine's memory may be used.
     """
-    square = Preprocess(training_size(images, size).written)
+    square = images.preprocess(training_size(images, size).written)
     limit = memory_bytes if memory_bytes is not None else int(MEMORY_PART * physical_bytes())
     streamed = StreamedPixels(images, images.train, square)
     if len(streamed) * 3 * square.size.area > limit:

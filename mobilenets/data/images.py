@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from mobilenets.archs import Resolution
+from mobilenets.data.grey import Values
+from mobilenets.data.preprocess import Preprocess
+from mobilenets.data.read import GreyRange
 from mobilenets.data.source import Source
 from mobilenets.data.split import SPLITS, SplitRule
 from mobilenets.tasks import Targets, Task
@@ -22,7 +26,8 @@ class Images:
     report, and `test` may be empty. `skipped` holds (name, reason) of the images that cannot be
     read. `native_size` is the median short side in pixels. `flip` says whether a mirrored image
     means the same. `origin` says where val and test come from. `notes` are sentences for the user:
-    how the data was read, what was left out, what is odd about it.
+    how the data was read, what was left out, what is odd about it. `values` say which values of
+    deep grey are black and white.
     """
 
     name: str
@@ -41,11 +46,21 @@ class Images:
     rule: SplitRule
     origin: dict[str, str]
     notes: tuple[str, ...] = ()
+    values: Values = field(default_factory=Values)
 
     @property
     def seed(self) -> int:
         """The seed of the cuts that were made here."""
         return self.rule.seed
+
+    @property
+    def grey_range(self) -> GreyRange | None:
+        """The values of 16-bit, 32-bit and float grey that are black and white (`read_image`)."""
+        return self.values.grey_range
+
+    def preprocess(self, resolution: Resolution) -> Preprocess:
+        """The rule of a network that is trained on these images."""
+        return Preprocess(resolution, grey_range=self.grey_range)
 
     def to_json(self) -> dict[str, Any]:
         """The record of what was read, what was skipped and why, and how it was split."""
@@ -58,6 +73,7 @@ class Images:
             "skipped": [{"name": name, "reason": reason} for name, reason in self.skipped],
             "ignored": self.ignored,
             "notes": list(self.notes),
+            "values": self.values.to_json(),
             "split": self._split_record(),
             "native_size": self.native_size,
             "flip": self.flip,

@@ -21,6 +21,7 @@ from mobilenets.data.formats.folders import list_folder
 from mobilenets.data.formats.idx import holds_idx, list_idx
 from mobilenets.data.formats.listing import Listing, skipped_note
 from mobilenets.data.formats.shards import holds_shards, list_shards
+from mobilenets.data.grey import Asked, known_values, look
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress, each
 from mobilenets.data.read import probe
@@ -49,6 +50,7 @@ def load_images(
     holdout_fraction: float = 0.1,
     known: dict[str, Any] | None = None,
     task: str | None = None,
+    grey_range: Asked = "auto",
     progress: Progress | None = None,
 ) -> Images:
     """Labelled images with their split; every file is opened once to see whether it can be read.
@@ -61,6 +63,9 @@ def load_images(
     looks. The string "digits" is always the built-in; a folder of that name is "./digits" or a
     `Path`. `known` is an earlier record (`Images.to_json`): if nothing has changed since, its
     skipped list stands and no file is opened. Raises `DataError`.
+
+    `grey_range` are the values of 16-bit, 32-bit and float grey that are black and white, one range
+    for all images: "auto" is that of the training images, None that of `read_image`.
     """
     rule = SplitRule(seed, val_fraction, holdout_fraction)
     _check_task(task)
@@ -70,6 +75,9 @@ def load_images(
     skipped = tuple(sorted({**dict(listing.skipped), **dict(found)}.items()))
     usable = _usable(listing, skipped)
     split = divide(listing.targets, listing.given, usable, rule, listing.task.labels)
+    same = known is not None and known.get("fingerprint") == listing.fingerprint
+    values = known_values(known.get("values") if known and same else None, grey_range)
+    values = values or look(listing.source, split.train, usable, grey_range)
     return Images(
         name=listing.name,
         task=listing.task,
@@ -86,7 +94,8 @@ def load_images(
         flip=listing.flip,
         rule=rule,
         origin=split.origin,
-        notes=listing.notes + skipped_note(skipped),
+        notes=listing.notes + skipped_note(skipped) + values.notes,
+        values=values,
     )
 
 

@@ -14,7 +14,7 @@ from mobilenets.data.formats.shards import INDEX, UNFINISHED
 from mobilenets.data.formats.tars import Contents, Member, index_path, index_record, read_contents
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress
-from mobilenets.data.read import png, read_image
+from mobilenets.data.read import is_deep, png, read_image
 from mobilenets.errors import DataError
 from mobilenets.files import read_json, remove, write_bytes, write_json
 from mobilenets.shapes import Count
@@ -53,11 +53,11 @@ def write_shards(
 ) -> dict[str, Any]:
     """Write the images that can be read into `folder` and return its index, shards.json.
 
-    JPEG and PNG files are copied as they are, others become PNG. KEY is the image's number, so that
-    `load_images` splits the shards as it splits what they were made of; within a split the order is
-    shuffled, the same each time, for those who read in sequence. A finished shard is not written
-    again. Raises `DataError` where `folder` holds anything else, and for targets that are no
-    `ClassNumbers`.
+    JPEG and PNG files and deep grey are copied as they are, others become PNG. KEY is the image's
+    number, so that `load_images` splits the shards as it splits what they were made of; within a
+    split the order is shuffled, the same each time, for those who read in sequence. A finished
+    shard is not written again. Raises `DataError` where `folder` holds anything else, and for
+    targets that are no `ClassNumbers`.
     """
     if not isinstance(images.targets, ClassNumbers):
         raise DataError(
@@ -146,7 +146,7 @@ def _pack(images: Images, order: Indices, size: ShardSize) -> tuple[bytes, list[
 
 
 def _encoded(images: Images, index: int) -> tuple[str, bytes]:
-    """ "jpg" or "png" and the file."""
+    """The suffix and the file."""
     stored = images.source.stored(index)
     try:
         content = stored if isinstance(stored, bytes) else stored.read_bytes()
@@ -158,7 +158,12 @@ def _encoded(images: Images, index: int) -> tuple[str, bytes]:
     for magic, suffix in _MAGIC.items():
         if content.startswith(magic):
             return suffix, content
-    pixels = read_image(content, name=images.source.name(index))
+    name = images.source.name(index)
+    if is_deep(
+        content
+    ):  # all its values are kept: which are black and white is for training to say
+        return Path(name).suffix[1:].lower(), content
+    pixels = read_image(content, name=name)
     return "png", png(pixels.permute(1, 2, 0).numpy())
 
 

@@ -5,19 +5,24 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+import torch
+from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F  # noqa: N812  (its usual name)
 
 from mobilenets.archs import Resolution, Size
+from mobilenets.data.grey import checked_range
+from mobilenets.data.read import READING, GreyRange
 from mobilenets.errors import ArchError, DataError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 # What `Preprocess` does beside its fields, for whoever reads an artefact without this code.
 DESCRIPTION = {
     "antialias": True,
+    "resized_as_by": "Pillow",
     "value_range": [0, 1],
     "colour": "RGB",
+    "reading": READING,
 }
 
 
@@ -27,12 +32,14 @@ class Preprocess:
     `resolution` is (height, width), until the image covers both, and cut those.
 
     `crop` is the part of the short side that is kept: 0.875 is ImageNet's 256 to 224.
-    `interpolation` is bilinear or, as much of timm's weights want it, bicubic.
+    `interpolation` is bilinear or, as much of timm's weights want it, bicubic. `grey_range` is that
+    of `read_image`: the values of 16-bit, 32-bit and float grey that are black and white.
     """
 
     resolution: Resolution
     crop: float = 1.0
     interpolation: str = "bilinear"
+    grey_range: GreyRange | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.resolution, str):
@@ -50,6 +57,8 @@ class Preprocess:
                 f"preprocessing with interpolation {self.interpolation!r} is not known, only "
                 f"{' and '.join(INTERPOLATIONS)}; export the artefact again"
             )
+        if self.grey_range is not None:
+            object.__setattr__(self, "grey_range", checked_range(self.grey_range))
 
     @property
     def size(self) -> Size:
@@ -62,22 +71,32 @@ class Preprocess:
         return round(min(self.size) / self.crop)
 
     def __call__(self, image: Tensor) -> Tensor:
-        """uint8 (3, H, W) to uint8 (3, *size); leading dimensions are kept."""
-        mode = InterpolationMode(self.interpolation)
-        image = F.resize(image, self._resized(*image.shape[-2:]), mode, antialias=True)
-        return F.center_crop(image, list(self.size))
+        """uint8 (3, H, W) to uint8 (3, *size)."""
+        tall, wide = self._resized(*image.shape[-2:])
+        if (tall, wide) != image.shape[-2:]:
+            # Pillow, as its result is the same on any machine, and in a program without torch.
+            photo = Image.fromarray(image.permute(1, 2, 0).numpy())
+            mode = Image.Resampling[self.interpolation.upper()]
+            resized = np.array(photo.resize((wide, tall), mode))
+            image = torch.from_numpy(resized).permute(2, 0, 1)
+        rows, columns = self.size
+        top, left = round((tall - rows) / 2), round((wide - columns) / 2)
+        return image[..., top : top + rows, left : left + columns]
 
-    def _resized(self, height: int, width: int) -> list[int]:
-        """The short side for a square; for others both, the least of which the cut is a part."""
+    def _resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width before the centre is cut: as torchvision rounds for a square; for others
+        the least of which the cut is a part."""
         if self.size.height == self.size.width:
-            return [self.short_side]
+            short = min(height, width)
+            return self.short_side * height // short, self.short_side * width // short
         tall, wide = (round(side / self.crop) for side in self.size)
         scale = max(tall / height, wide / width)
-        return [max(tall, round(height * scale)), max(wide, round(width * scale))]
+        return max(tall, round(height * scale)), max(wide, round(width * scale))
 
     def to_json(self) -> dict[str, Any]:
         """The rule as a record, with the parts that never change spelt out."""
-        return {**asdict(self), **DESCRIPTION}
+        grey_range = None if self.grey_range is None else list(self.grey_range)
+        return {**asdict(self), "grey_range": grey_range, **DESCRIPTION}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Preprocess:
@@ -93,4 +112,5 @@ class Preprocess:
                     f"preprocessing with {key} {record[key]!r} is not known, only {ours!r}; "
                     "export the artefact again"
                 )
-        return cls(record["resolution"], record["crop"], record.get("interpolation", "bilinear"))
+        optional = {key: record[key] for key in ("interpolation", "grey_range") if key in record}
+        return cls(record["resolution"], record["crop"], **optional)

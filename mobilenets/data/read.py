@@ -1,10 +1,17 @@
-"""One image file to one uint8 RGB tensor, whatever the file's format, mode and orientation."""
+"""One image file to one uint8 RGB tensor, whatever the file's format, mode and orientation.
+
+The rule is `READING`: it stands in every artefact's metadata, and the program in a run's README.md
+(`deliver/usage.py`) follows it to the pixel.
+"""
 
 from __future__ import annotations
 
+import stat
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
+from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
@@ -13,38 +20,86 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
 from mobilenets.errors import DataError
 
 # fmt: off
-SUFFIXES = frozenset((
-    ".avif", ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png",
-    ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+_PILLOWS = frozenset((
+    ".bmp", ".gif", ".jfif", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm",
+    ".ppm", ".tga", ".tif", ".tiff", ".webp",
+))
+_HEIF = frozenset((".heic", ".heif", ".hif"))
+_NEVER = frozenset((  # cameras' raw files, medical and scientific images, drawings
+    ".3fr", ".arw", ".cr2", ".cr3", ".dcm", ".dng", ".exr", ".hdr", ".jxl", ".nef", ".nii", ".orf",
+    ".pef", ".raf", ".raw", ".rw2", ".srw", ".svg",
 ))
 # fmt: on
+_INSTALL = "pip install 'mobilenets[heif]'"
+_UNKNOWN = "not an image of a known format"
+
+# What becomes of a file's pixels, for whoever reads an artefact without this code.
+READING = {
+    "frame": "first",
+    "orientation": "EXIF",
+    "transparency": "on white",
+    "colour_profile": "ignored",
+}
+GreyRange = tuple[float, float]
+# Black and white where no range was chosen, by mode; all other deep grey is 16 bits.
+_FLOAT_RANGE, _DEEP_RANGE = (0.0, 1.0), (0.0, 65535.0)
+# Of an image whose long side is more times its short one the centre shows nothing; resized by its
+# short side, it would take any amount of memory.
+MAX_RATIO = 100
+MAX_FILE_BYTES = 2 * 10**9  # 16-bit RGBA of as many pixels as PIL decodes is 1.4 GB
+_LARGE_FILE = 2**26  # bytes; of such a file the header is looked at before the rest is read
+_LARGE = 2**25  # pixels; such images are decoded one at a time
+
+
+@cache
+def readable_suffixes() -> frozenset[str]:
+    """The suffixes of image files that can be read here."""
+    avif = frozenset((".avif",)) if features.check("avif") or find_spec("pillow_avif") else set()
+    heif = _HEIF if find_spec("pillow_heif") else frozenset()
+    return _PILLOWS | avif | heif
+
+
+@cache
+def unreadable_suffixes() -> dict[str, str]:
+    """The suffixes of image files that cannot be read here, and what to do about each."""
+    installable = dict.fromkeys((*sorted(_HEIF), ".avif"), _INSTALL)
+    never = dict.fromkeys(sorted(_NEVER), "convert them to PNG, JPEG or TIFF")
+    unknown = installable.keys() - readable_suffixes()
+    return {suffix: hint for suffix, hint in installable.items() if suffix in unknown} | never
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image: by its extension, hidden files never."""
-    return not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+    """Whether a file of this name is taken for an image that can be read: by its extension, hidden
+    files never."""
+    return not name.startswith(".") and Path(name).suffix.lower() in readable_suffixes()
 
 
 def read_image(
-    data: str | Path | bytes, *, short_side: int | None = None, name: str | None = None
+    data: str | Path | bytes,
+    *,
+    short_side: int | None = None,
+    grey_range: GreyRange | None = None,
+    name: str | None = None,
 ) -> Tensor:
     """The image as uint8 (3, H, W) RGB, upright, on white where it is transparent.
 
-    `data` is a path or a file's bytes. 16-bit grey is divided by 257, float grey in [0, 1] is
-    multiplied by 255. With `short_side`, a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size, its
-    short side never below that, which is many times faster for photos. Raises `DataError`, which
-    calls bytes `name`.
+    `data` is a path or a file's bytes. Of 16-bit, 32-bit and float grey the values of `grey_range`
+    become black and white, by default 0 and 65535, of floats 0 and 1. Of several frames the first
+    is read; colour profiles are ignored. With `short_side`, a JPEG may be decoded at 1/2, 1/4 or
+    1/8 of its size, its short side never below that, which is many times faster for photos. Raises
+    `DataError`, which calls bytes `name`.
     """
     with _opened(data, name or "an image given as bytes") as image:
         if short_side is not None:
             image.draft(None, (short_side, short_side))
-        pixels = _pixels(_upright(image))  # (H, W, 3)
+        with _turn(image):
+            pixels = _pixels(_upright(image), grey_range)  # (H, W, 3)
     # A view, channels last in memory as decoded: resizing is faster so.
     return torch.from_numpy(pixels).permute(2, 0, 1)
 
@@ -56,15 +111,30 @@ def probe(data: str | Path | bytes, *, header_only: bool) -> int | str:
     """
     try:
         # From the path, as reading all of a big file for its header would be a waste.
-        header = header_only and not isinstance(data, bytes)
-        with _quiet(), Image.open(data if header else BytesIO(_file_bytes(data))) as image:
+        with _image(data, header_only=header_only) as image:
             width, height = image.size
             if not header_only:
                 image.draft("L", (max(1, width // 8), max(1, height // 8)))
-                image.load()
+                with _turn(image):
+                    image.load()
             return min(width, height)
     except Exception as error:
-        return _reason(error)
+        return _reason(error, data)
+
+
+def is_deep(data: str | Path | bytes) -> bool:
+    """Whether this is grey of more than 8 bits, or of floats; false for what is no image."""
+    try:
+        with _image(data, header_only=True) as image:
+            return _deep(image)
+    except Exception:  # whoever reads it says why it cannot be read
+        return False
+
+
+def deep_values(data: str | Path | bytes) -> NDArray[Any]:
+    """The values of deep grey as they are in the file, (H, W). Raises `DataError`."""
+    with _opened(data, "an image given as bytes") as image:
+        return np.array(image)
 
 
 def png(pixels: NDArray[np.uint8]) -> bytes:
@@ -74,31 +144,107 @@ def png(pixels: NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
+def file_bytes(path: str | Path) -> bytes:
+    """The content of an image file.
+
+    Raises `OSError`, and `ValueError` for what is no regular file (which is not opened: a pipe
+    would never end), is empty, or is too large to be an image that is read.
+    """
+    size = _checked_size(path)
+    if size > MAX_FILE_BYTES:
+        raise ValueError(
+            f"the file has {size / 1e9:.1f} GB, over the {MAX_FILE_BYTES / 1e9:g} that are read"
+        )
+    if size > _LARGE_FILE:
+        with _image(path, header_only=True):
+            pass  # it refuses what must not be read
+    return Path(path).read_bytes()
+
+
+def _checked_size(path: str | Path) -> int:
+    """The bytes of a regular file that is not empty."""
+    found = Path(path).stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("not a regular file")
+    if not found.st_size:
+        raise ValueError("the file is empty")
+    return found.st_size
+
+
 @contextmanager
 def _opened(data: str | Path | bytes, name: str) -> Iterator[Image.Image]:
     try:
-        with _quiet(), Image.open(BytesIO(_file_bytes(data))) as image:
+        with _image(data, header_only=False) as image:
             yield image
     except Exception as error:  # PIL's plugins raise a dozen types on a broken file
         what = name if isinstance(data, bytes) else data
         raise DataError(
-            f"{what} cannot be read as an image: {_reason(error)}; replace or remove it"
+            f"{what} cannot be read as an image: {_reason(error, what)}; replace it or leave it out"
         ) from error
 
 
-def _file_bytes(data: str | Path | bytes) -> bytes:
-    content = data if isinstance(data, bytes) else Path(data).read_bytes()
-    if not content:
-        raise ValueError("the file is empty")
-    return content
+@contextmanager
+def _image(data: str | Path | bytes, *, header_only: bool) -> Iterator[Image.Image]:
+    """The image before its pixels are decoded; one that would take too much memory is refused."""
+    _register_plugins()
+    with _quiet(), Image.open(_content(data, header_only=header_only)) as image:
+        _check_sides(image)
+        yield image
 
 
-def _reason(error: Exception) -> str:
+def _content(data: str | Path | bytes, *, header_only: bool) -> str | Path | BytesIO:
+    if isinstance(data, bytes):
+        if not data:
+            raise ValueError("the file is empty")
+        return BytesIO(data)
+    if header_only:
+        _checked_size(data)
+        return data
+    return BytesIO(file_bytes(data))
+
+
+def _check_sides(image: Image.Image) -> None:
+    """Raise for what shows nothing; `Image.open` has refused what has too many pixels."""
+    width, height = image.size
+    if max(width, height) > MAX_RATIO * min(width, height):
+        raise ValueError(
+            f"{width:,} x {height:,} pixels: one side is over {MAX_RATIO} times the other"
+        )
+
+
+@cache
+def _register_plugins() -> None:
+    """Formats that PIL reads with the help of others, where these are installed."""
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    if not features.check("avif"):
+        with suppress(ImportError):
+            import pillow_avif  # noqa: F401
+
+
+def _reason(error: Exception, what: str | Path | bytes) -> str:
     if isinstance(error, UnidentifiedImageError):
-        return "not an image of a known format"
+        suffix = "" if isinstance(what, bytes) else Path(what).suffix.lower()
+        hint = unreadable_suffixes().get(suffix)
+        return f"{suffix} files cannot be read here, {hint}" if hint else _UNKNOWN
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than the {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels that are read"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory to decode it"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error) or type(error).__name__
+
+
+_ONE_AT_A_TIME = Lock()
+
+
+def _turn(image: Image.Image) -> AbstractContextManager[Any]:
+    """Threads decode small images at once, large ones one after another, to bound the memory."""
+    width, height = image.size
+    return _ONE_AT_A_TIME if width * height > _LARGE else nullcontext()
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -109,22 +255,28 @@ def _upright(image: Image.Image) -> Image.Image:
     return image
 
 
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+def _deep(image: Image.Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
+def _pixels(image: Image.Image, grey_range: GreyRange | None) -> NDArray[np.uint8]:
     """(H, W, 3) in RGB."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return np.repeat(_eight_bits(np.asarray(image))[..., None], 3, axis=2)
+    if _deep(image):
+        return np.repeat(_eight_bits(image, grey_range)[..., None], 3, axis=2)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return np.array(image.convert("RGB"))
 
 
-def _eight_bits(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Deep grey to 0..255: 16-bit values by 1/257, floats up to 1 by 255, others are bytes."""
-    fractions = values.dtype.kind == "f" and np.nanmax(values) <= 1
-    values = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    scale = 255 if fractions else 1 / 257 if values.max() > 255 else 1
-    return np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+def _eight_bits(image: Image.Image, grey_range: GreyRange | None) -> NDArray[np.uint8]:
+    """Deep grey to 0..255, by a scale that does not depend on the image; no number is black."""
+    low, high = grey_range or (_FLOAT_RANGE if image.mode == "F" else _DEEP_RANGE)
+    values = np.array(image)
+    grey = (values.astype(np.float32) - low) * (255 / (high - low))
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
+    return np.rint(np.nan_to_num(grey.clip(0, 255))).astype(np.uint8)
 
 
 class _Quiet:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobilenets.data.read import png, read_image
+from mobilenets.data.read import GreyRange, png, read_image
 from mobilenets.errors import DataError
 
 
@@ -21,7 +21,9 @@ class Source(Protocol):
 
     def __len__(self) -> int: ...
 
-    def read(self, index: int, *, short_side: int | None = None) -> Tensor:
+    def read(
+        self, index: int, *, short_side: int | None = None, grey_range: GreyRange | None = None
+    ) -> Tensor:
         """uint8 (3, H, W) RGB; with `short_side`, perhaps smaller (`read_image`).
 
         Raises `DataError`.
@@ -48,8 +50,10 @@ class Files:
     def stored(self, index: int) -> Path:
         return Path(self.root, self.paths[index])
 
-    def read(self, index: int, *, short_side: int | None = None) -> Tensor:
-        return read_image(self.stored(index), short_side=short_side)
+    def read(
+        self, index: int, *, short_side: int | None = None, grey_range: GreyRange | None = None
+    ) -> Tensor:
+        return read_image(self.stored(index), short_side=short_side, grey_range=grey_range)
 
     def name(self, index: int) -> str:
         """The path under `root`, so that a record stays true where the folder moves."""
@@ -77,7 +81,9 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.array)
 
-    def read(self, index: int, *, short_side: int | None = None) -> Tensor:
+    def read(
+        self, index: int, *, short_side: int | None = None, grey_range: GreyRange | None = None
+    ) -> Tensor:
         pixels = self.array[index]
         if pixels.ndim == 2:
             pixels = np.broadcast_to(pixels[..., None], (*pixels.shape, 3))

@@ -55,7 +55,8 @@ class Predictor:
         file that is no image."""
         predictions = []
         for path in paths:
-            pixels = self.preprocess(read_image(path))
+            image = read_image(path, grey_range=self.preprocess.grey_range)
+            pixels = self.preprocess(image)
             outputs = {name: one[0] for name, one in self.outputs(pixels[None]).items()}
             predictions += [Prediction(str(path), *one) for one in self.task.decode(outputs)]
         return predictions
@@ -129,9 +130,11 @@ def _predictor(
 
 
 def images_for(predictor: Predictor, data: str | Path) -> Images:
-    """The images in `data`, split as they were when this network was trained on them, if it was."""
+    """The images in `data`, split as they were when this network was trained on them, if it was,
+    and read as those were."""
     seed = predictor.about["training"].get("seed", 0)
-    return load_images(data, seed=seed, task=predictor.task.name)
+    grey_range = predictor.preprocess.grey_range
+    return load_images(data, seed=seed, task=predictor.task.name, grey_range=grey_range)
 
 
 def evaluate(predictor: Predictor, images: Images) -> Score:

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.optim.swa_utils import update_bn
 
 from mobilenets.archs import Arch
-from mobilenets.data import Images, Preprocess, StreamedPixels, decode, training_size
+from mobilenets.data import Images, StreamedPixels, decode, training_size
 from mobilenets.nn import Checkpoint, surgery
 from mobilenets.nn.gates import Gates, mean_gates, with_constant_gates
 from mobilenets.prune.settings import Settings
@@ -60,8 +60,8 @@ class Shared:
     def of(cls, start: Checkpoint, images: Images, settings: Settings) -> Shared:
         """Drawn from the training images and their holdout by the seed."""
         rng = np.random.default_rng(settings.seed)
-        side = start.arch.resolution
-        square = Preprocess(training_size(images, start.arch.size).written)
+        rule = images.preprocess(start.arch.resolution)
+        square = images.preprocess(training_size(images, start.arch.size).written)
         room = max(_POOL_BYTES // (3 * square.size.area), 2 * settings.statistics)
         train, held = _some(images.train, room, rng), _some(images.holdout, settings.held_out, rng)
         statistics = _some(images.train, settings.statistics, rng)
@@ -70,9 +70,9 @@ class Shared:
             task=images.task,
             pixels=StreamedPixels(images, train, square).decode(train).numpy(),
             targets=images.targets.take(train),
-            held=decode(images, held, Preprocess(side)).numpy(),
+            held=decode(images, held, rule).numpy(),
             held_targets=images.targets.take(held),
-            statistics=decode(images, statistics, Preprocess(side)).numpy(),
+            statistics=decode(images, statistics, rule).numpy(),
             recipe=replace(recipe, mean=start.mean, std=start.std),
             importance=settings.importance,
             teacher=start if settings.distil else None,

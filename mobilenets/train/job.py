@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from mobilenets.archs import Arch, to_json
-from mobilenets.data import Images, load_images
+from mobilenets.data import Asked, Images, load_images
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.files import broken, read_bytes, read_json, remove, sha256_of, write_json
 from mobilenets.nn import Checkpoint
@@ -85,7 +85,8 @@ class How:
 
     `weights` are words for `starting_point`; `recipe` None is fine_tune with weights, and without
     small_images for images of at most 32 pixels and from_scratch for others; `teacher` is a
-    checkpoint's file; `task` None is what the data is for (`load_images`). Where `fit` chooses,
+    checkpoint's file; `task` None is what the data is for, and `grey_range` how deep grey is read
+    (`load_images`). Where `fit` chooses,
     `race` candidates train briefly, and the one that learns most is taken
     (`mobilenets.choosing.halving`);
     None: where time is short.
@@ -96,6 +97,7 @@ class How:
     teacher: Path | None = None
     task: str | None = None
     race: int | None = None
+    grey_range: Asked = "auto"
 
     def check(self) -> None:
         """Raise for what cannot be, or is not there, before anything dear is done."""
@@ -158,7 +160,7 @@ class TrainingJob:
         images = self.images
         return [
             {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped},
-            to_json(self.arch), asdict(self.recipe), self.seed,
+            images.grey_range, to_json(self.arch), asdict(self.recipe), self.seed,
             self.start and self.start.digest(), self.teacher and self.teacher.digest(),
         ]  # fmt: skip
 
@@ -178,14 +180,21 @@ def save_trained(checkpoint: Checkpoint, folder: Path) -> None:
         remove(folder / name)
 
 
-def read_images(data: str | Path, folder: Path, *, seed: int, task: str | None = None) -> Images:
+def read_images(
+    data: str | Path,
+    folder: Path,
+    *,
+    seed: int,
+    task: str | None = None,
+    grey_range: Asked = "auto",
+) -> Images:
     """The images, with a record in `folder`; what could be read is remembered from there. One
     process does it (`group.led`)."""
     check_leads()
     path = folder / IMAGES
     known = _known(path)
     log.info(f"reading {data}")
-    images = load_images(data, seed=seed, known=known, task=task)
+    images = load_images(data, seed=seed, known=known, task=task, grey_range=grey_range)
     write_json(path, images.to_json())
     for note in images.notes:
         log.warning(note)

@@ -23,7 +23,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from mobilenets.archs import Arch, digest
-from mobilenets.data import Images, Preprocess, decode
+from mobilenets.data import Images, decode
 from mobilenets.errors import FileError, MobileNetsError, TrainingStopped
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.runs.layout import BEST, LAST, METRICS, PLAN, TRAINING
@@ -80,6 +80,7 @@ def train(
         "arch": digest(arch),
         "images": images.fingerprint,
         "split": asdict(images.rule),
+        "grey_range": images.grey_range,
         "recipe": asdict(recipe),
         "seed": seed,
         "start": None if start is None else start.digest(),
@@ -94,7 +95,7 @@ def train(
         arch=arch,
         weights=_weights_in(state),
         labels=task.labels,
-        preprocess=Preprocess(arch.resolution).to_json(),
+        preprocess=images.preprocess(arch.resolution).to_json(),
         mean=recipe.mean,
         std=recipe.std,
         training={
@@ -141,7 +142,7 @@ class _Fitted(NamedTuple):
 def _fitted(run: _Run) -> _Fitted:
     """The part of `train` that all processes do together."""
     recipe, images = run.recipe, run.images
-    loaders = loaders_of(images, recipe, Preprocess(run.arch.resolution), run.seed)
+    loaders = loaders_of(images, recipe, images.preprocess(run.arch.resolution), run.seed)
     network = _first_network(run.arch, run.start, run.seed, run.task)
     if group.size() > 1 and accelerator() == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
@@ -209,7 +210,8 @@ def _care(
     if not carried and (recipe.batch_norm == "frozen" or not lagging):
         return []
     order = np.random.default_rng(0).permutation(len(images.train))[:IMAGES]
-    pixels = decode(images, images.train[np.sort(order)], Preprocess(network.arch.resolution))
+    rule = images.preprocess(network.arch.resolution)
+    pixels = decode(images, images.train[np.sort(order)], rule)
     return [Reestimate(pixels, recipe, at_start=carried)]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mobilenets.data.formats.listing import Entry, Listing, list_entries
 from mobilenets.data.formats.tars import Contents, Member, read_contents
-from mobilenets.data.read import read_image
+from mobilenets.data.read import GreyRange, read_image
 from mobilenets.data.split import SPELLINGS
 from mobilenets.errors import DataError
 from mobilenets.files import read_json
@@ -53,8 +53,13 @@ class Members:
             raise DataError(f"{path} is shorter than it was: copy it again")
         return content
 
-    def read(self, index: int, *, short_side: int | None = None) -> Tensor:
-        return read_image(self.stored(index), short_side=short_side, name=self.name(index))
+    def read(
+        self, index: int, *, short_side: int | None = None, grey_range: GreyRange | None = None
+    ) -> Tensor:
+        name = self.name(index)
+        return read_image(
+            self.stored(index), short_side=short_side, grey_range=grey_range, name=name
+        )
 
     def name(self, index: int) -> str:
         """The shard and the member in it."""

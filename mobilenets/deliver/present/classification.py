@@ -115,7 +115,8 @@ def _predicted(images: Images, chances: NDArray[np.float32], at: int) -> dict[st
 def _picture(images: Images, index: int) -> str:
     """A square thumbnail as base64 PNG."""
     file = io.BytesIO()
-    to_pil_image(Preprocess(_SIDE)(images.source.read(index))).save(file, "PNG")
+    image = images.source.read(index, grey_range=images.grey_range)
+    to_pil_image(Preprocess(_SIDE)(image)).save(file, "PNG")
     return base64.b64encode(file.getvalue()).decode()
 
 

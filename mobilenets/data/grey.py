@@ -1,0 +1,191 @@
+"""What values images hold: which of deep grey are black and white, for a whole data set; and
+whether there is anything to see."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mobilenets.data.pool import each
+from mobilenets.data.read import GreyRange, deep_values, is_deep
+from mobilenets.data.source import Arrays, Source
+from mobilenets.errors import DataError
+from mobilenets.tasks.targets import Indices
+
+# A range that is asked for; "auto" is that of the training images, None that of `read_image`.
+Asked = GreyRange | Literal["auto"] | None
+
+# The most images, evenly spread, whose header is looked at, and whose values are.
+_HEADERS, _LOOKED_AT = 5000, 256
+_VALUES = 4096  # of each image
+_ENDS = (0.001, 0.999)  # quantiles: a few hot pixels shall not darken all others
+_SIDE = 32  # JPEGs are decoded no smaller to see whether there is more than one colour
+_NEVER_DEEP = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp")
+
+
+@dataclass(frozen=True, slots=True)
+class Values:
+    """The range of deep grey (`read_image`), and sentences on what is odd; `asked` is what the
+    range comes from."""
+
+    grey_range: GreyRange | None = None
+    asked: Asked = "auto"
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "grey_range": _listed(self.grey_range),
+            "asked": _listed(self.asked),
+            "notes": list(self.notes),
+        }
+
+
+def known_values(record: dict[str, Any] | None, asked: Asked) -> Values | None:
+    """What `to_json` wrote of the same images in an earlier record, if the same was asked."""
+    if record is None or record.get("asked", _NOTHING) != _listed(asked):
+        return None
+    found = record["grey_range"]
+    return Values(found and checked_range(found), asked, tuple(record["notes"]))
+
+
+def look(source: Source, train: Indices, usable: Indices, asked: Asked) -> Values:
+    """The range for these images, and what is odd about their values.
+
+    "auto" is the range of a thousandth to 999 thousandths of the values of the deep grey training
+    images; None where there are none. Of many images a part is looked at, evenly spread.
+    """
+    deep = () if isinstance(source, Arrays) else _deep_ones(source, usable)
+    chosen, notes = asked, list[str]()
+    if asked == "auto":
+        chosen = _range_of(source, np.intersect1d(deep, train)) if len(deep) else None
+        if chosen is not None:
+            notes.append(_chosen(chosen, len(deep) / min(len(usable), _HEADERS)))
+    grey_range = chosen if chosen != "auto" else None
+    if grey_range is not None and len(deep):
+        notes += _clipped(source, deep, grey_range)
+    notes += _constant(source, usable, grey_range)
+    return Values(grey_range, asked, tuple(notes))
+
+
+def parse_range(text: str | None) -> Asked:
+    """What an option's LOW:HIGH means, or auto. Raises `DataError`."""
+    if text is None or text == "auto":
+        return "auto"
+    low, colon, high = text.partition(":")
+    return checked_range((low, high) if colon else text)
+
+
+def checked_range(values: Any) -> GreyRange:
+    """Two numbers, the first below the second. Raises `DataError` for anything else."""
+    try:
+        low, high = (float(value) for value in (() if isinstance(values, str) else values))
+    except (TypeError, ValueError):
+        low = high = math.nan
+    if not -math.inf < low < high < math.inf:
+        raise DataError(
+            "a range of grey is two numbers, the values of black and white, the first below the "
+            f"second, such as 0:4095, got {values!r}"
+        )
+    return low, high
+
+
+_NOTHING = object()
+
+
+def _listed(asked: Asked) -> Any:
+    """As JSON reads it back."""
+    return list(asked) if isinstance(asked, tuple) else asked
+
+
+def _spread(indices: Indices, most: int) -> Indices:
+    """At most so many of them, evenly."""
+    if len(indices) <= most:
+        return indices
+    return indices[np.linspace(0, len(indices) - 1, most).round().astype(np.int64)]
+
+
+def _deep_ones(source: Source, usable: Indices) -> Indices:
+    looked_at = [
+        int(index)
+        for index in _spread(usable, _HEADERS)
+        if not source.name(int(index)).lower().endswith(_NEVER_DEEP)
+    ]
+    found = each(lambda at: is_deep(source.stored(looked_at[at])), len(looked_at))
+    return np.array(looked_at, dtype=np.int64)[np.array(found, dtype=bool)]
+
+
+def _sampled(source: Source, deep: Indices) -> list[NDArray[np.float64]]:
+    """Some of the numbers of some of these images."""
+    chosen = _spread(deep, _LOOKED_AT)
+    return each(lambda at: _some_values(source, int(chosen[at])), len(chosen))
+
+
+def _some_values(source: Source, index: int) -> NDArray[np.float64]:
+    try:
+        values = deep_values(source.stored(index)).ravel()
+    except DataError:  # gone since it was checked: it is skipped where it is read
+        return np.empty(0)
+    values = values[:: max(1, len(values) // _VALUES)].astype(np.float64)
+    return values[np.isfinite(values)]
+
+
+def _range_of(source: Source, deep: Indices) -> GreyRange | None:
+    values = np.concatenate([np.empty(0), *_sampled(source, deep)])
+    if not len(values):
+        return None
+    low, high = np.quantile(values, _ENDS)
+    if not low < high:
+        low, high = values.min(), values.max()
+    low, high = (float(f"{end:.6g}") for end in (low, high))
+    return (low, high) if low < high else (low, low + 1)
+
+
+def _chosen(grey_range: GreyRange, share: float) -> str:
+    which = "16-bit or float grey images"
+    if share < 1:
+        which = (
+            f"{100 * share:.3g} % of the images are 16-bit or float grey, the others are read as "
+        )
+        which += "they are; of the former"
+    low, high = grey_range
+    return (
+        f"{which}: {low:g} to {high:g}, by the training images, is taken as black to white; "
+        "--range LOW:HIGH changes it"
+    )
+
+
+def _clipped(source: Source, deep: Indices, grey_range: GreyRange) -> list[str]:
+    values = np.concatenate([np.empty(0), *_sampled(source, deep)])
+    low, high = grey_range
+    share = float(np.mean((values < low) | (values > high))) if len(values) else 0.0
+    if share <= 0.5:
+        return []
+    return [
+        f"{100 * share:.0f} % of the values of the 16-bit or float grey images lie beyond "
+        f"{low:g} to {high:g}, and are all black or all white; give another --range LOW:HIGH"
+    ]
+
+
+def _constant(source: Source, usable: Indices, grey_range: GreyRange | None) -> list[str]:
+    """A note on images of one colour only, from which nothing can be told."""
+    looked_at = _spread(usable, _LOOKED_AT)
+
+    def is_constant(at: int) -> bool:
+        try:
+            pixels = source.read(int(looked_at[at]), short_side=_SIDE, grey_range=grey_range)
+        except DataError:
+            return False
+        return bool((pixels == pixels[:, :1, :1]).all())
+
+    found = looked_at[np.array(each(is_constant, len(looked_at)), dtype=bool)]
+    if not len(found):
+        return []
+    of = "images" if len(looked_at) == len(usable) else "images looked at"
+    return [
+        f"{len(found):,} of {len(looked_at):,} {of} are of one colour only, the first "
+        f"{source.name(int(found[0]))}"
+    ]

@@ -192,6 +192,22 @@ def test_a_network_is_not_adapted_in_integers(data: Path, tmp_path: Path):
         fit_adapted(job)
 
 
+def in_other_modes(photo: Path, folder: Path) -> list[Path]:
+    """The same picture with alpha, with a palette, as 16-bit and as float grey."""
+    grey = Image.open(photo).convert("L")
+    clear = Image.new("L", grey.size, "black")
+    clear.putalpha(grey)
+    images = {
+        "alpha.png": clear,
+        "palette.gif": grey.quantize(8),
+        "deep.png": Image.fromarray(np.asarray(grey).astype(np.uint16) * 257),
+        "floats.tif": Image.fromarray(np.asarray(grey).astype(np.float32) / 255),
+    }
+    for name, image in images.items():
+        image.save(folder / name)
+    return [folder / name for name in images]
+
+
 @pytest.mark.parametrize("runtime", [name for name in RUNTIMES if name != "torch-compile"])
 def test_the_program_in_the_card_says_what_predict_says(
     done: Path, data: Path, tmp_path: Path, runtime: str
@@ -204,6 +220,7 @@ def test_the_program_in_the_card_says_what_predict_says(
         warnings.simplefilter("ignore")  # what ExecuTorch warns of when it is imported
         network = load(artefact)
     photos = [sorted((data / f"digit {label}").glob("[0-9]*.png"))[-1] for label in (0, 1, 2)]
+    photos += in_other_modes(photos[1], tmp_path)
     (tmp_path / "program.py").write_text(snippet(network.preprocess, runtime, ClassPresenter()))
     without = "" if needs_package(runtime) else "sys.modules['mobilenets'] = None"
     each = f"""

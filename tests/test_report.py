@@ -11,10 +11,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 import plotly.offline
 import pytest
-from PIL import Image
+from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
 
 from mobilenets.archs import get_arch, keep_resolution, to_json
 from mobilenets.choosing.candidate import price
@@ -23,7 +26,7 @@ from mobilenets.deliver.html_page import PALETTE
 from mobilenets.deliver.present.classification import ClassPresenter, interval
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.usage import snippet
-from mobilenets.errors import FileError
+from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, files_of
@@ -429,20 +432,121 @@ def test_a_broken_file_is_an_error_and_the_old_page_stays(tmp_path: Path):
     assert (tmp_path / "report.html").read_bytes() == before
 
 
+def prepared(preprocess: Preprocess) -> NDArray[np.float32]:
+    """What the program in the card makes of photo.jpg, in the current folder."""
+    program = snippet(preprocess, "onnxruntime", ClassPresenter())
+    names: dict[str, Any] = {}
+    exec(program[: program.index("session =")], names)
+    return names["pixels"][0] * 255
+
+
 @pytest.mark.parametrize(("crop", "mode"), [(1.0, "bilinear"), (0.875, "bicubic")])
-@pytest.mark.parametrize("size", [(130, 90), (61, 97), (28, 28)])
-def test_the_snippet_prepares_an_image_as_the_package_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: tuple[int, int], crop: float, mode: str
+@pytest.mark.parametrize("resolution", [28, (20, 44), (44, 20)])
+@pytest.mark.parametrize("size", [(130, 90), (61, 97), (28, 28), (300, 3)])
+def test_the_snippet_resizes_an_image_as_the_package_does(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    size: tuple[int, int],
+    resolution: Any,
+    crop: float,
+    mode: str,
 ):
     monkeypatch.chdir(tmp_path)
     Image.radial_gradient("L").resize(size).convert("RGB").save("photo.jpg")
-    program = snippet(Preprocess(28, crop, mode), "onnxruntime", ClassPresenter())
-    names: dict[str, Any] = {}
+    rule = Preprocess(resolution, crop, mode)
 
-    exec(program[: program.index("session =")], names)
+    ours = rule(read_image(Path("photo.jpg"))).numpy()
+    assert_array_equal(prepared(rule).round(3), ours)
 
-    ours = Preprocess(28, crop, mode)(read_image(Path("photo.jpg"))).numpy()
-    assert abs(names["pixels"][0] * 255 - ours).max() < 1.01  # one step of 8 bits
+
+def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def files_of_all_modes() -> dict[str, bytes]:
+    """A picture in every mode that files come in."""
+    y, x = np.mgrid[:40, :60]
+    grey = Image.fromarray((x * 4 + y).astype(np.uint8))
+    colour = Image.merge("RGB", (grey, grey.rotate(180), grey.transpose(1)))
+    clear = Image.fromarray((x * 6 % 256).astype(np.uint8))
+    rgba, la = colour.copy(), grey.copy()
+    rgba.putalpha(clear)
+    la.putalpha(clear)
+    palette = colour.quantize(16)
+    deep = (x * 70 + y * 3).astype(np.uint16)
+    deep[0, 0] = 65535
+    floats = (x * 30.0 - 1000 + y).astype(np.float32)
+    floats[3, 4:7] = np.nan, np.inf, -np.inf
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    cmyk = encoded(colour.convert("CMYK"), "JPEG")
+    adobe = cmyk.index(b"Adobe") + 11
+    depth = encoded(colour, "PNG")
+    return {
+        "RGB": depth,
+        "L": encoded(grey, "PNG"),
+        "RGBA": encoded(rgba, "PNG"),
+        "RGBA in WebP": encoded(rgba, "WEBP", lossless=True),
+        "LA": encoded(la, "PNG"),
+        "1": encoded(grey.convert("1"), "PNG"),
+        "1 with a transparent colour": encoded(grey.convert("1"), "PNG", transparency=1),
+        "P": encoded(palette, "PNG"),
+        "P with a transparent colour": encoded(palette, "PNG", transparency=3),
+        "P with alpha": encoded(palette, "PNG", transparency=bytes(range(0, 256, 16))),
+        "RGB with a transparent colour": encoded(colour, "PNG", transparency=(0, 0, 0)),
+        "L with a transparent colour": encoded(grey, "PNG", transparency=9),
+        "GIF": encoded(palette, "GIF", transparency=3),
+        "animated GIF": encoded(palette, "GIF", save_all=True, append_images=[grey]),
+        "CMYK": cmyk,
+        "YCCK": cmyk[:adobe] + b"\2" + cmyk[adobe + 1 :],
+        "I;16": encoded(Image.fromarray(deep), "PNG"),
+        "I;16 with a transparent value": encoded(Image.fromarray(deep), "PNG", transparency=703),
+        "I;16B": encoded(Image.fromarray(deep.astype(">u2")), "TIFF"),
+        "I;16 turned": encoded(Image.fromarray(deep), "PNG", exif=turned),
+        "I": encoded(Image.fromarray(deep.astype(np.int32) - 500), "TIFF"),
+        "F": encoded(Image.fromarray(floats), "TIFF"),
+        "F up to 1": encoded(Image.fromarray((x / 59).astype(np.float32)), "TIFF"),
+        "EXIF 6": encoded(colour, "JPEG", exif=turned),
+        "EXIF 6 in a TIFF": encoded(colour, "TIFF", exif=turned),
+        "broken EXIF": encoded(colour, "JPEG", exif=b"Exif\0\0garbage"),
+        "a colour profile": encoded(colour, "PNG", icc_profile=srgb()),
+        "one colour": encoded(Image.new("RGB", (9, 7), "red"), "PNG"),
+    }
+
+
+def srgb() -> bytes:
+    return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+
+
+@pytest.mark.parametrize("grey_range", [None, (-600.0, 400.5), (300.0, 4095.0)])
+@pytest.mark.parametrize("mode", files_of_all_modes())
+def test_the_snippet_reads_every_mode_to_the_pixel(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: str,
+    grey_range: tuple[float, float] | None,
+):
+    monkeypatch.chdir(tmp_path)
+    content = files_of_all_modes()[mode]
+    Path("photo.jpg").write_bytes(content)
+    rule = Preprocess(28, 0.875, grey_range=grey_range)
+
+    ours = rule(read_image(content, grey_range=grey_range)).numpy()
+    assert_array_equal(prepared(rule).round(3), ours)
+
+
+def test_the_snippet_refuses_what_the_package_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    Image.new("L", (60000, 1)).save("photo.jpg")
+
+    with pytest.raises(AssertionError, match=r"photo.jpg is too thin: \(60000, 1\)"):
+        prepared(Preprocess(28))
+    with pytest.raises(DataError, match="60,000 x 1 pixels"):
+        read_image(Path("photo.jpg"))
 
 
 def test_the_card_says_what_it_is(tmp_path: Path):

@@ -83,6 +83,15 @@ Task = Annotated[
     str | None,
     typer.Option(help="classification, or attributes that are there or not.  [default: by data]"),
 ]
+Range = Annotated[
+    str | None,
+    typer.Option(
+        "--range",
+        metavar="LOW:HIGH",
+        help="Values of 16-bit and float grey that are black and white.  [default: by the training "
+        "images]",
+    ),
+]
 Memory = Annotated[str | None, typer.Option(help="Limit on peak activations, fp32: 1.5MB.")]
 
 
@@ -311,6 +320,7 @@ def fit(
     recipe: RecipeName = None,
     teacher: TeacherFile = None,
     task: Task = None,
+    grey_range: Range = None,
     epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
     minutes: Annotated[
         float | None,
@@ -341,6 +351,7 @@ def fit(
     from mobilenets.commands.fit import Fitting
     from mobilenets.commands.fit import fit as fit_network
     from mobilenets.commands.fit_adapted import fit_adapted
+    from mobilenets.data import parse_range
     from mobilenets.runtimes import parse_engines
     from mobilenets.train import How, Limits
 
@@ -349,7 +360,7 @@ def fit(
         data, budget, out=out, threads=threads, seed=seed,
         engines=tuple(parse_engines(runtime, int8=int8)),
         limits=Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
-        how=How(weights, recipe, teacher, task, race),
+        how=How(weights, recipe, teacher, task, race, parse_range(grey_range)),
     )  # fmt: skip
     if adapt:
         return _show_adapted(fit_adapted(job), json=json)
@@ -477,6 +488,7 @@ def train(
     recipe: RecipeName = None,
     teacher: TeacherFile = None,
     task: Task = None,
+    grey_range: Range = None,
     epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Train for at most so long.  [default: the recipe's]")
@@ -497,12 +509,26 @@ def train(
     Example: mobilenets train mobilenet_v2 photos/ --width 0.5 --weights timm
     """
     from mobilenets.commands.train import Training, train_named
+    from mobilenets.data import parse_range
     from mobilenets.tasks import figure
     from mobilenets.train import Limits
 
     limits = Limits(epochs, minutes, flip, learning_rate=lr, mixed_precision=mixed)
     record = train_named(
-        Training(name, data, width, resolution, weights, recipe, teacher, limits, seed, out, task)
+        Training(
+            name,
+            data,
+            width,
+            resolution,
+            weights,
+            recipe,
+            teacher,
+            limits,
+            seed,
+            out,
+            task,
+            parse_range(grey_range),
+        )
     )
     if json:
         return show_json(record)

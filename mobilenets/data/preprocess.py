@@ -70,6 +70,13 @@ class Preprocess:
         """Pixels of the short side before the centre is cut, for a square."""
         return round(min(self.size) / self.crop)
 
+    @property
+    def covered(self) -> tuple[int, int]:
+        """Height and width that the image covers before the centre is cut, where that is no
+        square."""
+        rows, columns = self.size
+        return round(rows / self.crop), round(columns / self.crop)
+
     def __call__(self, image: Tensor) -> Tensor:
         """uint8 (3, H, W) to uint8 (3, *size)."""
         tall, wide = self._resized(*image.shape[-2:])
@@ -89,7 +96,7 @@ class Preprocess:
         if self.size.height == self.size.width:
             short = min(height, width)
             return self.short_side * height // short, self.short_side * width // short
-        tall, wide = (round(side / self.crop) for side in self.size)
+        tall, wide = self.covered
         scale = max(tall / height, wide / width)
         return max(tall, round(height * scale)), max(wide, round(width * scale))
 

@@ -9,18 +9,46 @@ from pathlib import Path
 
 from mobilenets.archs import Arch
 from mobilenets.data import Preprocess
+from mobilenets.data.read import MAX_RATIO
 from mobilenets.deliver.present import Presenter
 from mobilenets.runtimes.artefact import artefact_name, files_of
 
-# The artefact's own rule: PIL's resizing is antialiased; sizes are rounded as torchvision's are.
-_PHOTO = """from PIL import Image, ImageOps
+# `read_image` in a few lines: a test holds that they give the same pixels for every mode.
+_READ = '''from contextlib import suppress
+from PIL import Image, ImageOps
 
-photo = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
-size = [SHORT * side // min(photo.size) for side in photo.size]
-left, top = (round((side - SIDE) / 2) for side in size)
-photo = photo.resize(size, Image.Resampling.MODE)
-photo = photo.crop((left, top, left + SIDE, top + SIDE))
+
+def read(path):
+    """The picture in RGB: the first frame, upright, on white, deep grey from low to high."""
+    with Image.open(path) as photo:
+        assert max(photo.size) <= MAX_RATIO * min(photo.size), f"{path} is too thin: {photo.size}"
+        photo.load()
+        with suppress(Exception):  # EXIF that cannot be parsed
+            ImageOps.exif_transpose(photo, in_place=True)
+        if photo.mode[0] in "IF":  # 16-bit, 32-bit or float grey
+            low, high = GREY_RANGE
+            values = numpy.array(photo)
+            grey = (values.astype(numpy.float32) - low) * (255 / (high - low))
+            grey[values == photo.info.get("transparency")] = 255
+            grey = numpy.rint(numpy.nan_to_num(grey.clip(0, 255)))
+            photo = Image.fromarray(grey.astype(numpy.uint8))
+        elif photo.has_transparency_data:
+            photo = photo.convert("RGBA")
+            photo = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo)
+        return photo.convert("RGB")
+
+
+photo = read("photo.jpg")
+'''
+_RESIZE_SQUARE = "size = [SHORT_SIDE * side // min(photo.size) for side in photo.size]\n"
+_RESIZE = """scale = max(WIDE / photo.width, TALL / photo.height)
+size = [max(WIDE, round(photo.width * scale)), max(TALL, round(photo.height * scale))]
 """
+_CROP = """left, top = round((size[0] - COLUMNS) / 2), round((size[1] - ROWS) / 2)
+photo = photo.resize(size, Image.Resampling.MODE)
+photo = photo.crop((left, top, left + COLUMNS, top + ROWS))
+"""
+_PHOTO = f"{_READ}RESIZING{_CROP}"
 _NCHW = "pixels = numpy.asarray(photo, numpy.float32).transpose(2, 0, 1)[None] / 255\n"
 _NHWC = "pixels = numpy.asarray(photo, numpy.float32)[None] / 255\n"
 _PRINT = "PRINT"  # the task's own part
@@ -121,9 +149,17 @@ def commands(runtime: str) -> str:
 
 def snippet(preprocess: Preprocess, runtime: str, presenter: Presenter) -> str:
     """A Python program that uses the artefact with its runtime alone."""
+    rows, columns = preprocess.size
+    tall, wide = preprocess.covered
     words = {
-        "SHORT": preprocess.short_side,
-        "SIDE": preprocess.resolution,
+        "RESIZING": _RESIZE_SQUARE if rows == columns else _RESIZE,
+        "MAX_RATIO": MAX_RATIO,
+        "GREY_RANGE": preprocess.grey_range or '(0, 1) if photo.mode == "F" else (0, 65535)',
+        "SHORT_SIDE": preprocess.short_side,
+        "WIDE": wide,
+        "TALL": tall,
+        "COLUMNS": columns,
+        "ROWS": rows,
         "MODE": preprocess.interpolation.upper(),
         _PRINT: presenter.prints,
         "FOUND": presenter.prints_found,
@@ -154,8 +190,34 @@ def contract(arch: Arch, preprocess: Preprocess, runtime: str) -> str:
     where = _BESIDE.get(path.suffix)
     return (
         f"{path.name}{together} takes an image, float32 RGB in [0, 1], {shape}, and gives logits, "
-        f"1 x {arch.classes}; normalisation is inside the graph. Resize the short side to "
-        f"{preprocess.short_side} pixels ({preprocess.interpolation}, antialiased) and cut the "
-        f"centre square of {preprocess.resolution}. Labels, this rule and the architecture are in "
+        f"1 x {arch.classes}; normalisation is inside the graph. {_resizing(preprocess)} "
+        f"{_reading(preprocess)} Labels, this rule and the architecture are in "
         f"{path.with_suffix(where).name if where else 'the metadata of the file'}."
+    )
+
+
+def _resizing(preprocess: Preprocess) -> str:
+    how = f"({preprocess.interpolation}, antialiased, as Pillow does)"
+    rows, columns = preprocess.size
+    if rows == columns:
+        return (
+            f"Resize the short side to {preprocess.short_side} pixels {how} and cut the centre "
+            f"square of {rows}."
+        )
+    tall, wide = preprocess.covered
+    return (
+        f"Resize until the image covers {tall} x {wide} pixels {how} and cut the centre, "
+        f"{rows} x {columns}."
+    )
+
+
+def _reading(preprocess: Preprocess) -> str:
+    """`read_image` in words."""
+    grey = "16-bit grey is black at 0 and white at 65535, float grey at 0 and 1"
+    if preprocess.grey_range is not None:
+        low, high = preprocess.grey_range
+        grey = f"16-bit, 32-bit and float grey is black at {low:g} and white at {high:g}"
+    return (
+        "Of a file the first frame is read, turned as its EXIF says, on white where it is "
+        f"transparent, without its colour profile; {grey}."
     )

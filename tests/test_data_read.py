@@ -389,16 +389,21 @@ def without_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("without_plugins")
-@pytest.mark.parametrize("suffix", [".heic", ".hif", ".avif"])
-def test_an_image_that_needs_a_plugin_says_which(tmp_path: Path, suffix: str):
+@pytest.mark.parametrize(
+    ("suffix", "hint"),
+    [
+        (".heic", "pip install 'mobilenets[heif]'"),
+        (".hif", "pip install 'mobilenets[heif]'"),
+        (".avif", "pip install --upgrade pillow"),
+    ],
+)
+def test_an_image_that_needs_a_library_says_which(tmp_path: Path, suffix: str, hint: str):
     path = tmp_path / f"a{suffix}"
     path.write_bytes(b"\x00\x00\x00\x18ftypheic")
 
     assert not is_image_name(path.name)
-    assert unreadable_suffixes()[suffix] == "pip install 'mobilenets[heif]'"
-    assert probe(path, header_only=False) == (
-        f"{suffix} files cannot be read here, pip install 'mobilenets[heif]'"
-    )
+    assert unreadable_suffixes()[suffix] == hint
+    assert probe(path, header_only=False) == f"{suffix} files cannot be read here: {hint}"
 
 
 def test_no_suffix_is_both_readable_and_not():

@@ -36,7 +36,6 @@ _NEVER = frozenset((  # cameras' raw files, medical and scientific images, drawi
     ".pef", ".raf", ".raw", ".rw2", ".srw", ".svg",
 ))
 # fmt: on
-_INSTALL = "pip install 'mobilenets[heif]'"
 _UNKNOWN = "not an image of a known format"
 
 # What becomes of a file's pixels, for whoever reads an artefact without this code.
@@ -60,18 +59,18 @@ _LARGE = 2**25  # pixels; such images are decoded one at a time
 @cache
 def readable_suffixes() -> frozenset[str]:
     """The suffixes of image files that can be read here."""
-    avif = frozenset((".avif",)) if features.check("avif") or find_spec("pillow_avif") else set()
-    heif = _HEIF if find_spec("pillow_heif") else frozenset()
-    return _PILLOWS | avif | heif
+    avif = (".avif",) if features.check("avif") else ()
+    heif = _HEIF if find_spec("pillow_heif") else ()
+    return _PILLOWS.union(avif, heif)
 
 
 @cache
 def unreadable_suffixes() -> dict[str, str]:
     """The suffixes of image files that cannot be read here, and what to do about each."""
-    installable = dict.fromkeys((*sorted(_HEIF), ".avif"), _INSTALL)
-    never = dict.fromkeys(sorted(_NEVER), "convert them to PNG, JPEG or TIFF")
-    unknown = installable.keys() - readable_suffixes()
-    return {suffix: hint for suffix, hint in installable.items() if suffix in unknown} | never
+    hints = dict.fromkeys(sorted(_HEIF), "pip install 'mobilenets[heif]'")
+    hints[".avif"] = "pip install --upgrade pillow"
+    hints |= dict.fromkeys(sorted(_NEVER), "convert them to PNG, JPEG or TIFF")
+    return {suffix: hint for suffix, hint in hints.items() if suffix not in readable_suffixes()}
 
 
 def is_image_name(name: str) -> bool:
@@ -214,21 +213,18 @@ def _check_sides(image: Image.Image) -> None:
 
 @cache
 def _register_plugins() -> None:
-    """Formats that PIL reads with the help of others, where these are installed."""
+    """HEIC and HEIF, which PIL reads with the help of another library, where that is installed."""
     with suppress(ImportError):
         import pillow_heif
 
         pillow_heif.register_heif_opener()
-    if not features.check("avif"):
-        with suppress(ImportError):
-            import pillow_avif  # noqa: F401
 
 
 def _reason(error: Exception, what: str | Path | bytes) -> str:
     if isinstance(error, UnidentifiedImageError):
         suffix = "" if isinstance(what, bytes) else Path(what).suffix.lower()
         hint = unreadable_suffixes().get(suffix)
-        return f"{suffix} files cannot be read here, {hint}" if hint else _UNKNOWN
+        return f"{suffix} files cannot be read here: {hint}" if hint else _UNKNOWN
     if isinstance(error, Image.DecompressionBombError):
         return f"it has more than the {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels that are read"
     if isinstance(error, MemoryError):

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from mobilenets.archs import Arch, to_json
 from mobilenets.data import Asked, Images, load_images
@@ -201,10 +201,17 @@ def read_images(
     return images
 
 
+class _KnownValues(TypedDict):
+    grey_range: list[Number] | None
+    asked: list[Number] | str | None
+    notes: list[str]
+
+
 class _Known(TypedDict):
     fingerprint: str
     native_size: Positive
     skipped: list[dict[Literal["name", "reason"], str]]
+    values: NotRequired[_KnownValues]
 
 
 def _known(path: Path) -> Any:

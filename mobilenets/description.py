@@ -22,6 +22,7 @@ class _Preprocess(TypedDict):
     resolution: _Side | tuple[_Side, _Side]
     crop: Annotated[float, Range(0.1, 1)]
     interpolation: NotRequired[str]
+    grey_range: NotRequired[list[Number] | None]
 
 
 class _Recipe(TypedDict, total=False):

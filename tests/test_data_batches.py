@@ -137,6 +137,18 @@ def test_a_file_that_went_bad_stops_decoding(tmp_path: Path):
         decode(images, np.arange(6), Preprocess(8))
 
 
+def test_images_that_memory_does_not_hold_are_a_sentence(monkeypatch: pytest.MonkeyPatch):
+    def empty(*shape: Any, **options: Any) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(torch, "empty", empty)
+
+    with pytest.raises(
+        DataError, match=r"12 images of 8 x 8 pixels take 0\.0 GB, more memory than"
+    ):
+        decode(array_images(), np.arange(12), Preprocess(8))
+
+
 @pytest.mark.parametrize("small_s", [0.0, 1e9], ids=["threads", "one thread"])
 def test_work_comes_back_in_order(small_s: float, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("mobilenets.data.pool.SMALL_S", small_s)

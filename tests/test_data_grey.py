@@ -148,6 +148,24 @@ def test_a_range_beside_the_values_is_warned_of(tmp_path: Path):
     assert note.startswith("100 % of the values of the 16-bit or float grey images lie beyond 400 ")
 
 
+def test_a_range_for_images_of_8_bits_is_said_to_change_nothing(tmp_path: Path):
+    images = load_images(write(tmp_path, eight_bits), grey_range=(0, 4095))
+
+    assert images.notes == (
+        "no image is 16-bit or float grey: the range 0 to 4095 changes nothing",
+    )
+
+
+def test_deep_grey_for_a_network_that_knows_none_is_told(tmp_path: Path):
+    images = load_images(write(tmp_path, twelve_bits), grey_range=None)
+
+    assert images.grey_range is None
+    assert images.notes == (
+        "16 images are 16-bit or float grey, of which the network was trained on none: 0 to 65535 "
+        "is taken as black to white, of floats 0 to 1",
+    )
+
+
 def test_images_of_one_colour_are_warned_of(tmp_path: Path):
     write(tmp_path, eight_bits)
     Image.new("RGB", (24, 24), "red").save(tmp_path / "level" / "02.png")

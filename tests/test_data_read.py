@@ -355,6 +355,23 @@ def test_too_little_memory_is_a_reason(tmp_path: Path, monkeypatch: pytest.Monke
         read_image(path)
 
 
+def test_large_images_are_decoded_one_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = save(photo(7, 5), tmp_path / "a.png")
+    waits, decode = list[bool](), read._pixels
+
+    def watched(*given: Any) -> Any:
+        waits.append(read._ONE_AT_A_TIME.locked())
+        return decode(*given)
+
+    monkeypatch.setattr(read, "_pixels", watched)
+    read_image(path)
+    monkeypatch.setattr(read, "_LARGE", 34)  # pixels; it has 35
+    read_image(path)
+
+    assert waits == [False, True]
+    assert not read._ONE_AT_A_TIME.locked()
+
+
 @pytest.mark.parametrize("suffix", ["heic", "heif", "avif"])
 def test_what_phones_write_is_read(tmp_path: Path, suffix: str):
     if f".{suffix}" not in readable_suffixes():

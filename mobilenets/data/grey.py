@@ -24,7 +24,7 @@ _HEADERS, _LOOKED_AT = 5000, 256
 _VALUES = 4096  # of each image
 _ENDS = (0.001, 0.999)  # quantiles: a few hot pixels shall not darken all others
 _SIDE = 32  # JPEGs are decoded no smaller to see whether there is more than one colour
-_NEVER_DEEP = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif", ".bmp")
+_DEEP = "16-bit or float grey"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,13 @@ def look(source: Source, train: Indices, usable: Indices, asked: Asked) -> Value
     "auto" is the range of a thousandth to 999 thousandths of the values of the deep grey training
     images; None where there are none. Of many images a part is looked at, evenly spread.
     """
-    deep = () if isinstance(source, Arrays) else _deep_ones(source, usable)
-    chosen, notes = asked, list[str]()
+    deep = np.empty(0, np.int64) if isinstance(source, Arrays) else _deep_ones(source, usable)
     if asked == "auto":
-        chosen = _range_of(source, np.intersect1d(deep, train)) if len(deep) else None
-        if chosen is not None:
-            notes.append(_chosen(chosen, len(deep) / min(len(usable), _HEADERS)))
-    grey_range = chosen if chosen != "auto" else None
-    if grey_range is not None and len(deep):
-        notes += _clipped(source, deep, grey_range)
+        grey_range = _range_of(source, np.intersect1d(deep, train))
+        notes = _chosen(grey_range, len(deep) / min(len(usable), _HEADERS))
+    else:
+        grey_range = asked
+        notes = _given(source, deep, asked)
     notes += _constant(source, usable, grey_range)
     return Values(grey_range, asked, tuple(notes))
 
@@ -109,13 +107,9 @@ def _spread(indices: Indices, most: int) -> Indices:
 
 
 def _deep_ones(source: Source, usable: Indices) -> Indices:
-    looked_at = [
-        int(index)
-        for index in _spread(usable, _HEADERS)
-        if not source.name(int(index)).lower().endswith(_NEVER_DEEP)
-    ]
-    found = each(lambda at: is_deep(source.stored(looked_at[at])), len(looked_at))
-    return np.array(looked_at, dtype=np.int64)[np.array(found, dtype=bool)]
+    looked_at = _spread(usable, _HEADERS)
+    found = each(lambda at: is_deep(source.stored(int(looked_at[at]))), len(looked_at))
+    return looked_at[np.array(found, dtype=bool)]
 
 
 def _sampled(source: Source, deep: Indices) -> list[NDArray[np.float64]]:
@@ -144,29 +138,39 @@ def _range_of(source: Source, deep: Indices) -> GreyRange | None:
     return (low, high) if low < high else (low, low + 1)
 
 
-def _chosen(grey_range: GreyRange, share: float) -> str:
-    which = "16-bit or float grey images"
+def _chosen(grey_range: GreyRange | None, share: float) -> list[str]:
+    if grey_range is None:
+        return []
+    which = f"{_DEEP} images"
     if share < 1:
         which = (
-            f"{100 * share:.3g} % of the images are 16-bit or float grey, the others are read as "
+            f"{100 * share:.3g} % of the images are {_DEEP}, the others are read as they are; of "
+            "the former"
         )
-        which += "they are; of the former"
     low, high = grey_range
-    return (
+    return [
         f"{which}: {low:g} to {high:g}, by the training images, is taken as black to white; "
         "--range LOW:HIGH changes it"
-    )
+    ]
 
 
-def _clipped(source: Source, deep: Indices, grey_range: GreyRange) -> list[str]:
-    values = np.concatenate([np.empty(0), *_sampled(source, deep)])
+def _given(source: Source, deep: Indices, grey_range: GreyRange | None) -> list[str]:
+    """Notes on a range that does not suit the images."""
+    if grey_range is None:
+        return [] if not len(deep) else [
+            f"{len(deep):,} images are {_DEEP}, of which the network was trained on none: 0 to "
+            "65535 is taken as black to white, of floats 0 to 1"
+        ]  # fmt: skip
     low, high = grey_range
+    if not len(deep):
+        return [f"no image is {_DEEP}: the range {low:g} to {high:g} changes nothing"]
+    values = np.concatenate([np.empty(0), *_sampled(source, deep)])
     share = float(np.mean((values < low) | (values > high))) if len(values) else 0.0
     if share <= 0.5:
         return []
     return [
-        f"{100 * share:.0f} % of the values of the 16-bit or float grey images lie beyond "
-        f"{low:g} to {high:g}, and are all black or all white; give another --range LOW:HIGH"
+        f"{100 * share:.0f} % of the values of the {_DEEP} images lie beyond {low:g} to {high:g}, "
+        "and are all black or all white; give another --range LOW:HIGH"
     ]
 
 

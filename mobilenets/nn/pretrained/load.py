@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from mobilenets.archs import Arch, Resolution, at_resolution, get_arch, keep_resolution
 from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, SOURCES, Published, find_weights
 from mobilenets.archs.variants import VARIANTS
+from mobilenets.data import Preprocess
 from mobilenets.errors import ArchError, FileError
 from mobilenets.files import sha256_of
 from mobilenets.nn.checkpoint import Checkpoint
@@ -103,15 +104,8 @@ def _convert(published: Published, state: Any, path: Path) -> Checkpoint:
 
 
 def _preprocess(published: Published) -> dict[str, Any]:
-    """As `data.Preprocess` writes it."""
-    return {
-        "resolution": published.resolution,
-        "crop": published.resolution / published.short_side,
-        "interpolation": published.interpolation,
-        "antialias": True,
-        "value_range": [0, 1],
-        "colour": "RGB",
-    }
+    crop = published.resolution / published.short_side
+    return Preprocess(published.resolution, crop, published.interpolation).to_json()
 
 
 def _numbers(classes: int) -> tuple[str, ...]:

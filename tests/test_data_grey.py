@@ -210,6 +210,17 @@ def test_a_known_range_does_not_stand_for_another(tmp_path: Path):
     assert again.grey_range == (0, 4095)
 
 
+def test_images_of_kinds_that_cannot_be_read_are_left_out_with_what_to_do(tmp_path: Path):
+    write(tmp_path, eight_bits)
+    (tmp_path / "level" / "IMG_1.NEF").write_bytes(b"raw")
+
+    (note,) = load_images(tmp_path).notes
+
+    assert note == (
+        "1 file left out, no images by name: 1 .NEF (convert them to PNG, JPEG or TIFF)"
+    )
+
+
 def test_shards_keep_the_values_of_deep_grey(tmp_path: Path):
     images = load_images(write(tmp_path / "ct", hounsfield, suffix=".tif"))
     write_shards(images, tmp_path / "shards", ShardSize(count=5))

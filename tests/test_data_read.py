@@ -290,9 +290,9 @@ def test_a_picture_beyond_pils_limit_is_refused(tmp_path: Path, monkeypatch: pyt
 def test_an_image_whose_centre_shows_nothing_is_refused(tmp_path: Path, size: tuple[int, int]):
     path = save(Image.new("L", size), tmp_path / "line.png")
 
-    with pytest.raises(DataError, match=r"line\.png .*: [\d,]+ x [\d,]+ pixels: one side is over"):
+    with pytest.raises(DataError, match=r"line\.png .*: one side is over 100 times the other"):
         read_image(path)
-    assert "one side is over 100 times the other" in str(probe(path, header_only=True))
+    assert probe(path, header_only=True) == "one side is over 100 times the other"
 
 
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path: Path):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from mobilenets.data.read import unreadable_suffixes
 from mobilenets.data.source import Arrays, Files, Source
 from mobilenets.errors import DataError
 from mobilenets.tasks import Targets, Task
@@ -120,7 +121,9 @@ def left_out(files: Counter[str], folders: Sequence[str] = ()) -> tuple[str, ...
     data; none where there are none."""
     notes = []
     if files.total():
-        kinds = [f"{count:,} {kind}" for kind, count in files.most_common(_KINDS_SHOWN)]
+        kinds = [
+            f"{count:,} {kind}{_hint(kind)}" for kind, count in files.most_common(_KINDS_SHOWN)
+        ]
         more = len(files) - len(kinds)
         kinds += [f"others of {counted(more, 'kind')}"] * (more > 0)
         total = counted(files.total(), "file")
@@ -128,6 +131,12 @@ def left_out(files: Counter[str], folders: Sequence[str] = ()) -> tuple[str, ...
     if folders:
         notes.append(f"{counted(len(folders), 'folder')} left out, no data: {few(folders)}")
     return tuple(notes)
+
+
+def _hint(kind: str) -> str:
+    """What to do about images that cannot be read here, in brackets."""
+    hint = unreadable_suffixes().get(kind.lower())
+    return f" ({hint})" if hint else ""
 
 
 def skipped_note(skipped: Sequence[tuple[str, str]]) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from mobilenets.choosing.halving import RACING, Lap, after, has_time, race, trai
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.commands.delivery import artefact_of, exported
 from mobilenets.data import Images
+from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.finished import Run
 from mobilenets.deliver.present import PRESENTERS
 from mobilenets.deliver.record import read_verdict
@@ -231,6 +232,7 @@ def _summary(
         "race": [lap.to_json() for lap in chosen.laps],
         "epochs": trained.epochs,
         "recipe_epochs": training.recipe.epochs,
+        **circumstances(trained.checkpoint, training.images),
         "artefact": str(artefact_of(job.folder, chosen.engine)),
         "checkpoint": str(job.folder / TRAINED),
         "report": str(job.folder / REPORT),
@@ -238,7 +240,7 @@ def _summary(
 
 
 def _from_verdict(verdict: dict[str, Any], task: Task) -> dict[str, Any]:
-    keys = (*PRESENTERS[task.name].in_summary, *_FROM_VERDICT)
+    keys = ("images", *PRESENTERS[task.name].in_summary, *_FROM_VERDICT)
     return {key: verdict[key] for key in keys if key in verdict}
 
 
@@ -248,8 +250,13 @@ _FROM_VERDICT = (
     "macs",
     "params",
     "within_budget",
+    "undecided",
     "verified",
+    "unclear",
     "complaints",
+    "learned",
+    "warning",
+    "spread",
 )
 
 

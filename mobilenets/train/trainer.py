@@ -35,7 +35,7 @@ from mobilenets.train.distil import Teacher
 from mobilenets.train.hardware import accelerator, precision
 from mobilenets.train.heap import kept_memory
 from mobilenets.train.loaders import Loaders, loaders_of
-from mobilenets.train.module import Learner
+from mobilenets.train.module import Learner, class_weights
 from mobilenets.train.norm import IMAGES, MeanStatistics, Reestimate, lags
 from mobilenets.train.plan import epochs_seen, planned
 from mobilenets.train.recipe import Recipe
@@ -146,11 +146,13 @@ def _fitted(run: _Run) -> _Fitted:
     if group.size() > 1 and accelerator() == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
+    weights = class_weights(recipe, run.task, images.targets.take(images.train))
+
     def module(recipe: Recipe, steps: int) -> Learner:
-        total = recipe.epochs * steps
         return Learner(
-            network, recipe, seed=run.seed, total_steps=total, teacher=run.teacher, task=run.task
-        )
+            network, recipe, seed=run.seed, total_steps=recipe.epochs * steps,
+            teacher=run.teacher, task=run.task, weights=weights,
+        )  # fmt: skip
 
     mended = Mended(len(images.train))
     with kept_memory():

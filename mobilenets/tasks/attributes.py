@@ -308,7 +308,7 @@ def _share(one: dict[str, Any]) -> float:
     return 100 * one["present"] / one["known"]
 
 
-def _middle(values: Floats) -> tuple[float, float] | None:
+def _middle(values: NDArray[np.float64]) -> tuple[float, float] | None:
     """The ends of 95 % of the values."""
     if not len(values):
         return None

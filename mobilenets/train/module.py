@@ -58,6 +58,8 @@ class Learner(pl.LightningModule):
         self.recipe = recipe
         self.seed = seed
         self.total_steps = total_steps
+        # From a step on, where in the schedule it stands, and how fast the steps after it move on.
+        self._paces: list[tuple[int, float, float]] = [(0, 0.0, 1.0)]
         self.generator = torch.Generator()
         self.task = task or Classification()
         self.meter = self.task.meter(network.arch.classes)
@@ -183,6 +185,17 @@ class Learner(pl.LightningModule):
         self.log(f"holdout_{self.task.metric}", 100 * self.meter.compute(), prog_bar=True)
         self.meter.reset()
 
+    def position(self, step: int) -> float:
+        """Where a step stands in the schedule of `total_steps`: at its own number, until the
+        training is shortened."""
+        start, at, pace = next(one for one in reversed(self._paces) if one[0] <= step)
+        return at + (step - start) * pace
+
+    def shorten_(self, step: int, left: int) -> None:
+        """From `step` on run through the rest of the schedule in `left` steps."""
+        at = self.position(step)
+        self._paces.append((step, at, max(self.total_steps - at, 0.0) / left))
+
     def _check_finite(self, what: str, loss: Tensor, when: str) -> None:
         if not torch.isfinite(loss):
             rate = self.optimizers().param_groups[-1]["lr"]  # type: ignore[union-attr]
@@ -194,9 +207,11 @@ class Learner(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["batch_norm"] = self.batch_norm
+        checkpoint["paces"] = self._paces
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batch_norm = checkpoint["batch_norm"]
+        self._paces = [tuple(one) for one in checkpoint.get("paces", self._paces)]
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, self.recipe)
@@ -204,6 +219,6 @@ class Learner(pl.LightningModule):
             groups.append({"params": projection, "lr": self.recipe.learning_rate})
         chosen = optimiser(groups, self.recipe)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            chosen, lambda step: rate_factor(step, self.total_steps, self.recipe)
+            chosen, lambda step: rate_factor(self.position(step), self.total_steps, self.recipe)
         )
         return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -115,6 +115,7 @@ def test_the_engines_are_those_with_files_of_their_own():
         engines_in("torch", "int8")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("runtime", ["openvino", "litert"])
 def test_each_runtime_gets_its_files(run: Path, tmp_path: Path, runtime: str):
     if RUNTIMES[runtime].missing:

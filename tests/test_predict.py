@@ -55,7 +55,7 @@ def test_a_folder_is_all_images_in_it_in_order(run: Path, photos: Path):
     assert names(found) == ["a.png", "b.png", "c.png"]
     assert wrong(found) == []
     assert [one.note for one in found if one.note] == [
-        f"{photos}: 2 other files left out (.txt 1, .png 1)"
+        f"{photos}: 2 other files left out (.png 1, .txt 1)"
     ]
 
 

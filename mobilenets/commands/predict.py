@@ -54,7 +54,8 @@ def _in_folder(network: Predictor, folder: Path) -> Iterator[Found]:
         else:
             others[found.suffix.lower() or found.name] += 1
     if others:
-        kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in others.most_common(5))
+        most = sorted(others.items(), key=lambda one: (-one[1], one[0]))[:5]
+        kinds = ", ".join(f"{suffix} {count:,}" for suffix, count in most)
         yield Found(note=f"{folder}: {others.total():,} other files left out ({kinds})")
     if not seen:
         yield Found(wrong=f"{folder} holds no images by name; give image files, or their folder")

@@ -179,7 +179,8 @@ def test_attributes_are_compared_on_the_same_draws():
     labels = table(200)
     good, same = ranked(labels, noise=0.5), ranked(labels, noise=0.5)
 
-    assert Attributes(NAMES).lost(same, good, labels)[:2] == (0, 0)
+    none = Attributes(NAMES).lost(same, good, labels)
+    assert (none.points, none.at_least) == (0, 0)
     worse = Attributes(NAMES).lost(ranked(labels, noise=3.0), good, labels)
     assert worse.is_beyond(1.0)
     assert "points lower on 200 images" in worse.words

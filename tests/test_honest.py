@@ -225,7 +225,7 @@ WEAK: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changed", "first"),
     [
-        ({}, "start from published weights (--weights timm): 11 images of a class are few"),
+        ({}, "start from published weights (--weights auto; pip install 'mobilenets[imagenet]'"),
         ({"start": "timm", "class_images": [10, 190]}, "--class-weights balanced: of a class ther"),
         ({"start": "timm", "epochs": 3}, "more --minutes: 3 of 16 epochs were trained"),
         ({"native_size": 28}, "more images of each class"),

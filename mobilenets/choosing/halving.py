@@ -112,8 +112,8 @@ def has_time(lap: Lap, recipe: Recipe) -> bool:
     short = hurried(epochs, recipe.epochs)
     if short:
         log.info(
-            f"{recipe.minutes:g} minutes are {epochs:.2g} of the recipe's {recipe.epochs} epochs: "
-            "cheaper networks are tried as well"
+            f"{recipe.minutes:.3g} minutes are {epochs:.2g} of the recipe's {recipe.epochs} "
+            "epochs: cheaper networks are tried as well"
         )
     return not short
 

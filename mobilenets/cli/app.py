@@ -1,7 +1,7 @@
 """`mobilenets VERB`: parse, call one library function, print.
 
 Exit status: 0 done (and verified and within budget), 1 a user's mistake, 2 no network fits,
-3 the finished artefact misses a limit or fails verification.
+3 the finished artefact misses a limit, or may miss it on so noisy a machine, or fails verification.
 """
 
 from __future__ import annotations

@@ -50,8 +50,8 @@ def advice(record: dict[str, Any]) -> list[str]:
     found = []
     if record["start"] is None and photographs and fewest < _FEW:
         found.append(
-            f"start from published weights (--weights timm): {counted(fewest, 'image')} of a class "
-            "are few for random ones"
+            "start from published weights (--weights auto; pip install 'mobilenets[imagenet]' has "
+            f"some): {counted(fewest, 'image')} of a class are few for random ones"
         )
     rare = record.get("worst_recall", 100) < _RARELY_FOUND and most >= _UNEVEN * max(fewest, 1)
     if rare and record["class_weights"] == "none":

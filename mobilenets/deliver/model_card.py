@@ -84,7 +84,7 @@ def _figures(record: Record) -> list[tuple[str, str]]:
     return [
         (f"{title}, artefact", f"{ours} of {counted(verdict['images'], 'image')}"),
         (f"{title}, checkpoint", figure(verdict, "_checkpoint")[1]),
-        *((plain(name), value) for name, value in record.presenter.figures(verdict)),
+        *((plain(name), plain(value)) for name, value in record.presenter.figures(verdict)),
         ("latency, p50 / p90", f"{latency['p50_ms']:.3f} / {latency['p90_ms']:.3f} ms"),
         ("file", describe("size_bytes", verdict["size_bytes"])),
         ("MACs", describe("macs", verdict["macs"])),

@@ -24,6 +24,7 @@ class TimeLeft:
     """Seconds that run down; a call gives what is left of them, which may be below 0."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic):
+        self.seconds = seconds
         self._clock = clock
         self._end = clock() + seconds
 

@@ -53,10 +53,8 @@ def planned(
     path = folder / PLAN
     plan = group.decided(lambda: read_json(path, _Plan) if path.exists() else None)
     if plan is None:
-        given = left()
-        step, evaluation = _seconds(
-            copy.deepcopy(module(recipe, whole)), loaders, within=_TRIAL * given
-        )
+        trial = copy.deepcopy(module(recipe, whole))
+        step, evaluation = _seconds(trial, loaders, within=_TRIAL * left())
         epoch, remaining = whole * step + evaluation, left()
         epochs = max(1, min(recipe.epochs, int(remaining / epoch)))
         steps = max(1, min(whole, int((remaining - evaluation) / step)))
@@ -65,7 +63,7 @@ def planned(
         fitting = epochs_seen(plan["epochs"] * plan["steps"], whole)
         if fitting < recipe.epochs:
             log.info(
-                f"{fitting} of the recipe's {recipe.epochs} epochs fit into {given / 60:.3g} "
+                f"{fitting} of the recipe's {recipe.epochs} epochs fit into {left.seconds / 60:.3g} "
                 f"minutes; all of them take {math.ceil(recipe.epochs * epoch / 60)}"
             )
     epochs, steps = plan["epochs"], plan.get("steps", whole)  # older plans: all

@@ -133,6 +133,8 @@ def _families(how: How) -> tuple[str, ...] | None:
 
 def _images(job: Fitting) -> Images:
     images = read_images(job.data, job.folder, seed=job.seed, task=job.how.task)
+    if job.limits.class_weights == "balanced":
+        images.task.balance(images.targets.take(images.train))  # raises before anything dear
     write_json(job.folder / BUDGET, job.budget.to_json())
     counts = ", ".join(
         f"{len(getattr(images, s))} {s}" for s in ("train", "holdout", "val", "test")

@@ -12,6 +12,7 @@ from mobilenets.archs import get_arch
 from mobilenets.cli.app import app
 from mobilenets.commands import export as exporting
 from mobilenets.commands.export import Exporting, engines_in, export
+from mobilenets.commands.origin import network_in
 from mobilenets.commands.train import Training, train_named
 from mobilenets.deliver.predictor import load
 from mobilenets.errors import ConversionError, FileError, MobileNetsError, RuntimeMissing
@@ -40,6 +41,15 @@ def test_a_run_is_exported_beside_its_checkpoint_and_compared_on_random_images(r
     assert one["max_relative_error"] < 1e-4
     assert is_intact(run / "model.onnx")
     assert load(run / "model.onnx").labels == ("0", "1", "2")
+
+
+def test_a_run_stands_for_its_artefact_and_without_one_for_its_checkpoint(run: Path):
+    assert network_in(run) == run / "trained.safetensors"
+
+    export(Exporting(run, (DEFAULT,)))
+
+    assert network_in(run) == run / "model.onnx"
+    assert network_in(run / "trained.safetensors") == run / "trained.safetensors"
 
 
 def test_the_same_network_may_be_exported_again_but_no_other_in_its_place(run: Path):

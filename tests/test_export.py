@@ -15,7 +15,7 @@ from mobilenets.commands.export import Exporting, engines_in, export
 from mobilenets.commands.origin import network_in
 from mobilenets.commands.train import Training, train_named
 from mobilenets.deliver.predictor import load
-from mobilenets.errors import ConversionError, FileError, MobileNetsError, RuntimeMissing
+from mobilenets.errors import ConversionError, DataError, FileError, MobileNetsError, RuntimeMissing
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import DEFAULT, RUNTIMES, Engine
@@ -107,6 +107,13 @@ def test_int8_without_images_is_refused(run: Path):
         MobileNetsError, match="int8 takes its numbers from images: give the images"
     ):
         Exporting(run, (INT8,))
+
+
+def test_images_of_other_classes_are_refused(run: Path):
+    with pytest.raises(
+        DataError, match="digits has the classes 0, 1, 2, 3, 4, and the network was"
+    ):
+        export(Exporting(run, (DEFAULT,), data="digits"))
 
 
 def test_a_checkpoint_that_is_not_there_is_refused(tmp_path: Path):

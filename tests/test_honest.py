@@ -278,8 +278,8 @@ def summary(**changed: Any) -> dict[str, Any]:
         ({}, "verified  yes: the exported file gives the checkpoint's answers (88.37 %)"),
         ({"verified": False}, "verified  NO: the exported file does not give the checkpoint's"),
         ({}, "accuracy  top-1 88.37 % (95 % interval 75.5 to 94.9 %) of 43 validation images"),
-        ({"start": "timm:a"}, "network   mobilenet_v2_1_96, from timm:a"),
-        ({}, "network   mobilenet_v2_1_96, from random weights"),
+        ({"start": "timm:a"}, "start     timm:a"),
+        ({"start": None}, "start     random weights"),
     ],
 )
 def test_the_last_lines_of_a_fit_say_exactly_what_is_known(changed: dict[str, Any], line: str):

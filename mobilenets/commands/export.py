@@ -14,10 +14,10 @@ import torch
 
 from mobilenets.archs import Budget
 from mobilenets.commands.origin import trained_in
-from mobilenets.data import Images
-from mobilenets.deliver.predictor import as_predictor, images_for, load
+from mobilenets.data import Images, load_images
+from mobilenets.deliver.predictor import as_predictor, load
 from mobilenets.deliver.verdict import MAX_LOSS, MAX_RELATIVE_ERROR, relative_error, verify
-from mobilenets.errors import ConversionError, FileError, MobileNetsError
+from mobilenets.errors import ConversionError, DataError, FileError, MobileNetsError
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.precisions import MAX_DROP, write_both
 from mobilenets.runs.layout import TRAINED
@@ -87,11 +87,22 @@ def export(job: Exporting) -> dict[str, Any]:
     checkpoint = Checkpoint.load(source)
     for engine in job.engines:
         _check_free(job.path(engine), checkpoint, engine)
-    images = None
-    if job.data is not None:
-        images = images_for(as_predictor(checkpoint, source), job.data)
+    images = None if job.data is None else _images(job.data, checkpoint)
     files = [_exported(job, engine, source, checkpoint, images) for engine in job.engines]
     return {"checkpoint": str(source), "files": files}
+
+
+def _images(data: str | Path, checkpoint: Checkpoint) -> Images:
+    """Split as they were for the training; raises `DataError` for images of other classes."""
+    seed = int(checkpoint.training.get("seed", 0))
+    images = load_images(data, seed=seed, task=checkpoint.task)
+    if images.task.labels != checkpoint.labels:
+        theirs, ours = (", ".join(one[:5]) for one in (images.task.labels, checkpoint.labels))
+        raise DataError(
+            f"{data} has the {images.task.kinds} {theirs}, and the network was trained for {ours}; "
+            "give the images that it was trained on"
+        )
+    return images
 
 
 def _check_free(path: Path, checkpoint: Checkpoint, engine: Engine) -> None:

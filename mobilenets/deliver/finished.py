@@ -35,8 +35,8 @@ class Run:
         latency = summary["latency"]
         lines = [
             *filter(None, [summary.get("warning")]),
-            f"network   {summary['chosen']['full_name']}, from "
-            f"{summary.get('start') or 'random weights'}",
+            f"network   {summary['chosen']['full_name']}",
+            *self._start(),
             *self._short_of_time(),
             *self._accuracy(),
             *(f"advice    {one}" for one in advice(summary)),
@@ -50,6 +50,11 @@ class Run:
             f"report    {summary['report']}",
         ]
         return "\n".join(lines)
+
+    def _start(self) -> list[str]:
+        """What training started from; nothing of an older run, which does not say."""
+        summary = self.summary
+        return [f"start     {summary['start'] or 'random weights'}"] if "start" in summary else []
 
     def _accuracy(self) -> list[str]:
         """How good it is, and what stands behind that."""

@@ -62,8 +62,9 @@ def planned(
         plan = group.decided(lambda: _kept(timed, path))
         fitting = epochs_seen(plan["epochs"] * plan["steps"], whole)
         if fitting < recipe.epochs:
+            minutes = left.seconds / 60
             log.info(
-                f"{fitting} of the recipe's {recipe.epochs} epochs fit into {left.seconds / 60:.3g} "
+                f"{fitting} of the recipe's {recipe.epochs} epochs fit into {minutes:.3g} "
                 f"minutes; all of them take {math.ceil(recipe.epochs * epoch / 60)}"
             )
     epochs, steps = plan["epochs"], plan.get("steps", whole)  # older plans: all

@@ -40,6 +40,7 @@ from mobilenets.runtimes.graphs.integers import Graph, integer_form, is_depthwis
 from mobilenets.runtimes.graphs.onnx_file import onnx_model
 from mobilenets.runtimes.graphs.qdq import Range, bounded, for_timing, with_integers
 from mobilenets.runtimes.isolated import Job, export_isolated
+from mobilenets.tasks.confidence import Lost
 from mobilenets.train import Limits
 
 Floats = NDArray[np.float32]
@@ -396,15 +397,15 @@ def test_what_is_done_is_not_done_again_but_what_is_allowed_is_judged_again(
     monkeypatch.setattr(quantisation, "write_both", again)
     assert quantise(job) == before
     schemes = read_json(job.folder / "schemes.json")
-    schemes["int8"]["top1"] = schemes["float"]["top1"] - 2.5
+    schemes["lost"] |= {"points": 2.5, "at_least": 2.1, "words": "9 fewer right of 360"}
     write_json(job.folder / "schemes.json", schemes)
 
     record = quantise(replace(job, drop=2))
 
     assert record["kept"] == "fp32"
     assert record["why"] == (
-        "int8 loses 2.50 points on the images held out, more than the 2 allowed; give a larger "
-        "--drop to have it nevertheless"
+        "int8 loses 2.50 points on all images held out (9 fewer right of 360), more than the 2 "
+        "allowed; give a larger --drop to have it nevertheless"
     )
     assert load(record["artefact"]).about["precision"] == "fp32"
     assert record["verified"]
@@ -432,15 +433,26 @@ def test_int8_that_loses_too_much_says_how_much(trained: Path, folders: Path):
         (0.5, 1.2, False, "int8 takes 1.20 of float's time here"),
         (0.5, 0.98, False, "int8 takes 0.98 of float's time here"),
         (0.5, 1.2, True, ""),
-        (1.5, 0.5, True, "int8 loses 1.50 points on the images held out, more than the 1 allowed"),
+        (1.5, 0.5, True, "int8 loses 1.50 points on all images held out (so), more than the 1 all"),
     ],
 )
 def test_int8_must_be_faster_and_lose_little(lost: float, ratio: float, smaller: bool, why: str):
     job = Quantisation(Path("run"), "digits", smaller=smaller)
 
-    found = quantisation.objection(job, lost, ratio)
+    found = quantisation.objection(job, Lost(lost, lost - 0.3, 5000, "so"), ratio)
 
-    assert found.split(", which gains")[0].split("; ")[0] == why
+    assert found.startswith(why)
+    assert bool(found) == bool(why)
+
+
+def test_a_loss_that_the_images_cannot_tell_is_no_objection():
+    job = Quantisation(Path("run"), "digits")
+    lost = Lost(2.3, -2.1, 43, "1 fewer right of 43")
+
+    assert quantisation.objection(job, lost, 0.5) == ""
+    assert quantisation._accepted(job, lost) == (
+        "43 images cannot tell 1 point: 1 fewer right of 43 on all images held out"
+    )
 
 
 def test_a_runtime_without_int8_is_refused():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import html
 import io
 import json
 import re
@@ -23,13 +24,14 @@ from mobilenets.archs import get_arch, keep_resolution, to_json
 from mobilenets.choosing.candidate import price
 from mobilenets.data import Preprocess, read_image
 from mobilenets.deliver.html_page import PALETTE
-from mobilenets.deliver.present.classification import ClassPresenter, interval
+from mobilenets.deliver.present.classification import ClassPresenter
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.usage import snippet
 from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artefact import artefact_name, files_of
+from mobilenets.tasks.confidence import interval
 
 NASTY = "<script>alert(1)</script> & | co"
 ARCH = keep_resolution(get_arch("mobilenet_v3_small", width=0.5, resolution=28, classes=2), 8)
@@ -195,6 +197,32 @@ def test_a_limit_that_noise_leaves_undecided_is_no_miss(tmp_path: Path):
 
     assert "✗ Budget undecided" in text
     assert "Misses" not in text
+    assert "Within budget: undecided." in (run / "README.md").read_text(encoding="utf-8")
+
+
+def test_page_and_card_tell_what_was_not_learned_and_what_few_images_cannot_tell(tmp_path: Path):
+    run = write_run(tmp_path)
+    told = {
+        "learned": False, "warning": "trained, but no better than always saying 'good'",
+        "unclear": "43 images cannot tell 1 point: 1 fewer right of 43",
+        "spread": "95.0 % of images are 'good'; recall of 'defect' 0 %",
+        "balanced_accuracy": 50.0, "largest_class": "good", "largest_share": 95.0,
+        "worst_class": "defect", "worst_recall": 0.0,
+    }  # fmt: skip
+    verdict = json.loads((run / "verdict.json").read_text())
+    (run / "verdict.json").write_text(json.dumps(verdict | told))
+
+    text = without_plotly(report(run))
+
+    card = (run / "README.md").read_text(encoding="utf-8")
+    for words in (told["warning"], told["unclear"], told["spread"]):
+        assert html.escape(str(words)) in text
+    for words in (
+        "no better than always saying 'good'", "1 fewer right of 43",
+        "| balanced accuracy, artefact | 50.00 % |", "| largest class | good, 95.0 % |",
+        "| worst recall | defect, 0.0 % |",
+    ):  # fmt: skip
+        assert words in card
 
 
 def test_a_missed_limit_is_complained_of(tmp_path: Path):

@@ -14,7 +14,8 @@ from mobilenets.data import Augment, Images, load_images
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.train import Limits, Recipe, fine_tune, from_scratch, plan, train
+from mobilenets.train import Limits, Recipe, fine_tune, from_scratch, plan, train, trainer
+from mobilenets.train.deadline import TimeLeft
 from mobilenets.train.module import Learner
 from mobilenets.train.optimise import rate_factor
 
@@ -159,7 +160,8 @@ def test_an_epoch_that_does_not_fit_into_the_minutes_is_of_as_many_images_as_do(
     digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """A step of 1 s, an evaluation of 2 s: in 9 s seven steps of the epoch's twenty."""
-    monkeypatch.setattr(plan, "_seconds", lambda trial, loaders: (1.0, 2.0))
+    monkeypatch.setattr(plan, "_seconds", lambda trial, loaders, within: (1.0, 2.0))
+    monkeypatch.setattr(trainer, "TimeLeft", lambda seconds: TimeLeft(seconds, lambda: 0.0))
     steps: list[int] = []
     monkeypatch.setattr(
         Learner, "on_train_batch_end", lambda module, *_: steps.append(module.global_step)

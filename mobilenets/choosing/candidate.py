@@ -101,6 +101,11 @@ class Candidate:
         """The limit it comes nearest to, or misses by most."""
         return max(budget.uses(**self.spent()), key=lambda use: use.fraction)
 
+    @property
+    def about_ms(self) -> float:
+        """Its latency as far as it is known: measured, predicted, or else 0."""
+        return self.latency.p50_ms if self.latency else self.predicted_ms or 0.0
+
     def to_json(self) -> dict[str, Any]:
         latency = self.latency
         return {

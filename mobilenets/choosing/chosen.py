@@ -18,7 +18,7 @@ from mobilenets.files import broken, read_json, write_json, write_text
 from mobilenets.runs.layout import ARCH, CANDIDATES
 from mobilenets.runs.stages import Stage
 from mobilenets.runtimes import Engine
-from mobilenets.shapes import Count, shaped
+from mobilenets.shapes import Count, Number, shaped
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +31,20 @@ class ChosenRecord(TypedDict):
     precision: NotRequired[str]
     binding_limit: str | None
     considered: Count
+    about_ms: NotRequired[Number]
     race: NotRequired[list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The network, what it is for, which limit binds, and the laps of the race that it won."""
+    """The network, what it is for, which limit binds, the laps of the race that it won, and its
+    latency, as far as that was known (`Candidate.about_ms`)."""
 
     arch: Arch
     engine: Engine
     binding_limit: str | None
     laps: tuple[Lap, ...]
+    about_ms: float = 0.0
 
     @classmethod
     def read(cls, folder: Path) -> Chosen:
@@ -56,7 +59,8 @@ class Chosen:
         """What arch.json says; raises `ArchError`, `RuntimeMissing` and ValueError."""
         engine = Engine(record["runtime"], record.get("precision", "fp32"))
         laps = tuple(shaped(record.get("race", []), list[Lap]))
-        return cls(from_json(record["arch"]), engine, record["binding_limit"], laps)
+        about_ms = record.get("about_ms", 0.0)
+        return cls(from_json(record["arch"]), engine, record["binding_limit"], laps, about_ms)
 
 
 CHOSEN = Stage("chosen", (ARCH, CANDIDATES), Chosen.read)
@@ -81,6 +85,7 @@ def keep(
         "binding_limit": choice.binding_limit if winner == raced[0].arch else "training time",
         "considered": choice.considered,
         "threads": threads,
+        "about_ms": chosen.about_ms,
         "race": [lap.to_json() for lap in laps],
     }
     write_json(folder / ARCH, record)

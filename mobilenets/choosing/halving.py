@@ -74,12 +74,16 @@ def race(
     return left[0], laps
 
 
-def train_lap(job: TrainingJob, number: int, share: float, folder: Path) -> Lap:
+def train_lap(
+    job: TrainingJob, number: int, share: float, folder: Path, *, minutes: float | None = None
+) -> Lap:
     """The lap of `job` for `share` of what a race may take: of its recipe's epochs, or of half its
-    minutes. Kept in `folder`: called again, what is done is not done again."""
+    minutes, of which there may be fewer by now, `minutes`. Kept in `folder`: called again, what is
+    done is not done again."""
     job = replace(job, recipe=_part(job, share))
+    now = minutes and share * _PART * minutes
     stages = Stages(folder, first=TRAINING_STAGE.name)
-    trained = stages.run(TRAINING_STAGE, job.inputs(), lambda: job.run(folder))
+    trained = stages.run(TRAINING_STAGE, job.inputs(), lambda: job.run(folder, minutes=now))
     found = _lap(job, number, trained)
     log.info(
         f"{found.name}: loss {found.loss:.3f}, {job.images.task.title} "
@@ -108,8 +112,8 @@ def has_time(lap: Lap, recipe: Recipe) -> bool:
     short = hurried(epochs, recipe.epochs)
     if short:
         log.info(
-            f"{recipe.minutes:g} minutes are {epochs:.2g} of the recipe's {recipe.epochs} epochs: "
-            "cheaper networks are tried as well"
+            f"{recipe.minutes:.3g} minutes are {epochs:.2g} of the recipe's {recipe.epochs} "
+            "epochs: cheaper networks are tried as well"
         )
     return not short
 

@@ -7,7 +7,7 @@ from typing import Any
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.cli.show import show_table
 from mobilenets.errors import MobileNetsError
-from mobilenets.tasks import figure
+from mobilenets.tasks import figure, figure_with_interval
 
 _FIELD_OF = {option: field for field, option in LIMIT_NAMES.items()}
 
@@ -36,7 +36,9 @@ def show(record: dict[str, Any]) -> None:
     )  # fmt: skip
     start = record["start"]
     title, before = figure(record, "_start")
-    _, after = figure(record, "_final")
+    _, after = figure_with_interval(record, "_final")
+    if record.get("warning"):
+        print(f"\n{record['warning']}")
     print(
         f"\n{record['priced_by']}  {describe(unit, start['price'])} to "
         f"{describe(unit, record['price'])}, "

@@ -1,13 +1,14 @@
 """`mobilenets VERB`: parse, call one library function, print.
 
 Exit status: 0 done (and verified and within budget), 1 a user's mistake, 2 no network fits,
-3 the finished artefact misses a limit or fails verification.
+3 the finished artefact misses a limit, or may miss it on so noisy a machine, or fails verification.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -19,8 +20,9 @@ from mobilenets.archs import ARCHS, Budget, cost, get_arch, with_head
 from mobilenets.cli.show import show_json, show_progress, show_table
 from mobilenets.errors import MobileNetsError, NoFitError
 from mobilenets.processes.openmp import spin_briefly
-from mobilenets.text import counted
 
+# What a command's minutes count from.
+STARTED = time.monotonic()
 NO_FIT, MISSED = 2, 3
 # Typer brings a click of its own or uses the installed one; this is the base of either's.
 _USAGE_ERROR: Any = typer.BadParameter.__base__
@@ -35,6 +37,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON value instead
 Name = Annotated[str, typer.Argument(help="A network, such as mobilenet_v3_small.")]
 Trained = Annotated[
     Path, typer.Argument(metavar="RUN|CHECKPOINT", help="A run folder or its checkpoint.")
+]
+Network = Annotated[
+    Path,
+    typer.Argument(metavar="FILE|RUN", help="An artefact or checkpoint, or a run that has one."),
 ]
 TrainedOn = Annotated[str, typer.Argument(help="The images it was trained on.")]
 Width = Annotated[float | None, typer.Option(help="Channel multiplier.  [default: 1]")]
@@ -90,6 +96,13 @@ Range = Annotated[
         metavar="LOW:HIGH",
         help="Values of 16-bit and float grey that are black and white.  [default: by the training "
         "images]",
+    ),
+]
+ClassWeights = Annotated[
+    str | None,
+    typer.Option(
+        help="balanced: weigh each class's loss by one over its training images; none.  "
+        "[default: none]"
     ),
 ]
 Memory = Annotated[str | None, typer.Option(help="Limit on peak activations, fp32: 1.5MB.")]
@@ -324,10 +337,14 @@ def fit(
     epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
     minutes: Annotated[
         float | None,
-        typer.Option(help="Train for at most so long, race and all.  [default: the recipe's]"),
+        typer.Option(
+            help="For all of it: reading, choosing, training, export, verification.  [default: the "
+            "recipe's]"
+        ),
     ] = None,
     flip: Flip = None,
     mixed: Mixed = None,
+    class_weights: ClassWeights = None,
     race: Annotated[
         int | None,
         typer.Option(
@@ -359,12 +376,12 @@ def fit(
     job = Fitting(
         data, budget, out=out, threads=threads, seed=seed,
         engines=tuple(parse_engines(runtime, int8=int8)),
-        limits=Limits(epochs=epochs, minutes=minutes, flip=flip, mixed_precision=mixed),
+        limits=Limits(epochs, minutes, flip, None, mixed, class_weights),
         how=How(weights, recipe, teacher, task, race, parse_range(grey_range)),
     )  # fmt: skip
     if adapt:
         return _show_adapted(fit_adapted(job), json=json)
-    run = fit_network(job)
+    run = fit_network(job, started=STARTED)
     if json:
         show_json(run.summary)
     else:
@@ -498,6 +515,7 @@ def train(
     ] = None,
     flip: Flip = None,
     mixed: Mixed = None,
+    class_weights: ClassWeights = None,
     out: Annotated[
         Path | None, typer.Option(help="Run folder.  [default: runs/DATA-NETWORK]")
     ] = None,
@@ -508,12 +526,12 @@ def train(
 
     Example: mobilenets train mobilenet_v2 photos/ --width 0.5 --weights timm
     """
+    from mobilenets.cli import training
     from mobilenets.commands.train import Training, train_named
     from mobilenets.data import parse_range
-    from mobilenets.tasks import figure
     from mobilenets.train import Limits
 
-    limits = Limits(epochs, minutes, flip, learning_rate=lr, mixed_precision=mixed)
+    limits = Limits(epochs, minutes, flip, lr, mixed, class_weights)
     record = train_named(
         Training(
             name,
@@ -530,18 +548,12 @@ def train(
             parse_range(grey_range),
         )
     )
-    if json:
-        return show_json(record)
-    title, value = figure(record)
-    return print(
-        f"{title} {value} of the validation images, after {counted(record['epochs'], 'epoch')} "
-        f"({record['images_per_second']:,.0f} images a second)\n{record['checkpoint']}"
-    )
+    return show_json(record) if json else training.show(record)
 
 
 @app.command("eval")
 def evaluate(
-    file: Annotated[Path, typer.Argument(help="An artefact or checkpoint.")],
+    file: Network,
     data: Annotated[str, typer.Argument(help="Folder, CSV, or built-in name.")],
     json: Json = False,
 ) -> None:
@@ -558,20 +570,54 @@ def evaluate(
 
 @app.command()
 def predict(
-    file: Annotated[Path, typer.Argument(help="An artefact or checkpoint.")],
-    images: Annotated[list[Path], typer.Argument(help="Image files.")],
+    file: Network,
+    images: Annotated[list[Path], typer.Argument(help="Image files, or folders of them.")],
     json: Json = False,
 ) -> None:
-    """Print the most likely class of each image, or the probability of each attribute.
+    """Print the most likely class of each image, or the probability of each attribute. What cannot
+    be read is named, and the rest goes on; the exit status is then 1.
 
-    Example: mobilenets predict runs/digits/model.onnx photo.png
+    Example: mobilenets predict runs/digits photo.png photos/
     """
-    from mobilenets.deliver import load
+    from mobilenets.cli import predicting
+    from mobilenets.commands.predict import Predicting
+    from mobilenets.commands.predict import predict as predict_images
 
-    found = load(file).predict(images)
-    if json:
-        return show_json([one._asdict() for one in found])
-    return show_table(["image", "label", "probability"], [list(one) for one in found])
+    if not predicting.show(predict_images(Predicting(file, tuple(images))), json=json):
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    source: Trained,
+    data: Annotated[
+        str | None, typer.Argument(help="The images it was trained on: to verify on, and for int8.")
+    ] = None,
+    runtime: Annotated[
+        str, typer.Option(help="One or more (a,b); auto: all that are installed.")
+    ] = "onnxruntime",
+    precision: Annotated[str, typer.Option(help="fp32 or int8.")] = "fp32",
+    threads: Threads = 1,
+    out: Annotated[Path | None, typer.Option(help="Folder.  [default: the checkpoint's]")] = None,
+    json: Json = False,
+) -> None:
+    """Write a trained network as files for one runtime or several, each verified: on DATA, or
+    without it on random images.
+
+    Example: mobilenets export runs/photos photos/ --runtime litert,openvino
+    """
+    from mobilenets.cli import exporting
+    from mobilenets.commands.export import Exporting, engines_in
+    from mobilenets.commands.export import export as export_network
+
+    job = Exporting(source, engines_in(runtime, precision), data, threads, out)
+    record = export_network(job)
+    show_json(record) if json else exporting.show(record)
+    failed = [one for one in record["files"] if not one["verified"]]
+    for one in failed:
+        print(f"mobilenets: {one['file']}: {'; '.join(one['complaints'])}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1 if any("error" in one for one in failed) else MISSED)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import Any
 
 from mobilenets.archs.budget import describe
 from mobilenets.cli.show import show_table
-from mobilenets.tasks import figure
+from mobilenets.tasks import figure, figure_with_interval
 
 
 def show(record: dict[str, Any]) -> None:
@@ -23,8 +23,10 @@ def show(record: dict[str, Any]) -> None:
             for part, one in rows
         ],
     )  # fmt: skip
-    title, ours = figure(record, "_artefact")
+    title, ours = figure_with_interval(record, "_artefact")
     _, theirs = figure(record, "_checkpoint")
+    for sentence in filter(None, [record.get("warning"), record.get("unclear")]):
+        print(sentence)
     print(
         f"\nkept      {record['kept']}: {record['why']}\n"
         f"ratio     int8 takes {record['ratio']:.2f} of float's time\n"

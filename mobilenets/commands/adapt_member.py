@@ -172,6 +172,7 @@ def summary(
         f"{task.metric}_start": verdict[f"{task.metric}_start"],
         f"{task.metric}_final": verdict[f"{task.metric}_artefact"],
         **{key: verdict[key] for key in _FROM_VERDICT},
+        **{key: verdict[key] for key in (f"{task.metric}_interval", *_TOLD) if key in verdict},
         "checkpoint": str(ending.folder / TRAINED),
         "artefact": str(artefact_of(ending.folder, ending.engine)),
     }
@@ -181,6 +182,8 @@ def summary(
 
 _STEP = ("proposals", "trained", "chosen", "price", "loss", "accuracy", "seconds")
 _FROM_VERDICT = ("latency", "macs", "params", "within_budget", "verified", "complaints")
+
+_TOLD = ("images", "undecided", "learned", "warning", "spread")  # older verdicts lack some
 
 
 def _network(arch: Arch) -> dict[str, Any]:

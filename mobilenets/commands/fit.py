@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,8 +16,10 @@ from mobilenets.choosing.choice import Choice, choose, contenders, measured_once
 from mobilenets.choosing.chosen import CHOSEN, Chosen, keep
 from mobilenets.choosing.halving import RACING, Lap, after, has_time, race, train_lap
 from mobilenets.choosing.latency_table import load_tables
+from mobilenets.commands.allowance import Allowance, ending_minutes
 from mobilenets.commands.delivery import artefact_of, exported
 from mobilenets.data import Images
+from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.finished import Run
 from mobilenets.deliver.present import PRESENTERS
 from mobilenets.deliver.record import read_verdict
@@ -80,21 +83,27 @@ class Fitting:
 
 
 @led
-def fit(job: Fitting) -> Run:
+def fit(job: Fitting, *, started: float | None = None) -> Run:
     """Choose, train, export, verify and report, in the run's folder.
 
-    Every stage is a file there; called again with the same job, what is done is not done again.
+    Minutes are those of all of it, from `started` on (`time.monotonic`; None: from now): training
+    has what the rest leaves. Every stage is a file there; called again with the same job, what is
+    done is not done again.
     Raises `NoFitError` where no network fits; an artefact that misses a limit is kept, and the
     summary says so.
     """
+    started = time.monotonic() if started is None else started
     families, folder = _families(job.how), job.folder
     stages = Stages(folder, first=CHOSEN.name)
     images = _images(job)
+    allowance = Allowance(job.how.recipe_for(images, job.limits).minutes, started)
     asked = _choice_inputs(job, images, families)
-    chosen = stages.run(CHOSEN, asked, lambda: _choose(job, images, families))
+    chosen = stages.run(CHOSEN, asked, lambda: _choose(job, images, families, allowance))
     training = job.training(chosen.arch, images)
     training = replace(training, recipe=after(chosen.laps, training.recipe))
-    trained = stages.run(TRAINING_STAGE, training.inputs(), lambda: _train(training, folder))
+    trained = stages.run(
+        TRAINING_STAGE, training.inputs(), lambda: _train(training, chosen, folder, allowance)
+    )
     engine, runtime = chosen.engine, chosen.engine.runtime
     if engine.is_int8:
         source = folder / TRAINED
@@ -126,6 +135,8 @@ def _images(job: Fitting) -> Images:
     images = read_images(
         job.data, job.folder, seed=job.seed, task=job.how.task, grey_range=job.how.grey_range
     )
+    if job.limits.class_weights == "balanced":
+        images.task.balance(images.targets.take(images.train))  # raises before anything dear
     write_json(job.folder / BUDGET, job.budget.to_json())
     counts = ", ".join(
         f"{len(getattr(images, s))} {s}" for s in ("train", "holdout", "val", "test")
@@ -160,18 +171,23 @@ def _racing(job: Fitting, images: Images) -> int:
     return RACING if bounded and job.how.weights is None else 1
 
 
-def _choose(job: Fitting, images: Images, families: Collection[str] | None) -> None:
+def _choose(
+    job: Fitting, images: Images, families: Collection[str] | None, allowance: Allowance
+) -> None:
     choice, raced = _considered(job, images, families)
     recipe = job.how.recipe_for(images, job.limits)
+    minutes = allowance.for_training(_ending(images, raced[0].engine, raced[0].about_ms))
 
     def lap(arch: Arch, number: int, share: float) -> Lap:
         folder = lap_folder(job.folder, f"{number}-{arch.full_name}")
-        return train_lap(job.training(arch, images), number, share, folder)
+        return train_lap(job.training(arch, images), number, share, folder, minutes=minutes)
 
     winner, laps = race(
         [one.arch for one in raced],
         lap,
-        enough=lambda first: job.how.race is None and has_time(first, recipe),
+        enough=lambda first: (
+            job.how.race is None and has_time(first, replace(recipe, minutes=minutes))
+        ),
     )
     keep(job.folder, choice, raced, winner, laps, threads=job.threads)
 
@@ -195,9 +211,24 @@ def _considered(
         return choice, contenders(choice, job.budget, measure, _racing(job, images))
 
 
-def _train(training: TrainingJob, folder: Path) -> None:
+def _ending(images: Images, engine: Engine, latency_ms: float) -> float:
+    """The minutes to leave for what comes after the training."""
+    return ending_minutes(
+        validation=len(images.val),
+        holdout=len(images.holdout),
+        latency_ms=latency_ms,
+        int8=engine.is_int8,
+    )
+
+
+def _train(training: TrainingJob, chosen: Chosen, folder: Path, allowance: Allowance) -> None:
+    ending = _ending(training.images, chosen.engine, chosen.about_ms)
+    minutes = allowance.for_training(ending)
+    if minutes is not None and training.recipe.minutes is not None:
+        minutes = min(minutes, training.recipe.minutes)
+    allowance.tell(minutes, ending)
     log.info(f"training {training.arch.full_name}")
-    training.run(folder)
+    training.run(folder, minutes=minutes)
 
 
 def _export(folder: Path, engine: Engine) -> None:
@@ -233,6 +264,7 @@ def _summary(
         "race": [lap.to_json() for lap in chosen.laps],
         "epochs": trained.epochs,
         "recipe_epochs": training.recipe.epochs,
+        **circumstances(trained.checkpoint, training.images),
         "artefact": str(artefact_of(job.folder, chosen.engine)),
         "checkpoint": str(job.folder / TRAINED),
         "report": str(job.folder / REPORT),
@@ -240,7 +272,7 @@ def _summary(
 
 
 def _from_verdict(verdict: dict[str, Any], task: Task) -> dict[str, Any]:
-    keys = (*PRESENTERS[task.name].in_summary, *_FROM_VERDICT)
+    keys = ("images", *PRESENTERS[task.name].in_summary, *_FROM_VERDICT)
     return {key: verdict[key] for key in keys if key in verdict}
 
 
@@ -250,8 +282,13 @@ _FROM_VERDICT = (
     "macs",
     "params",
     "within_budget",
+    "undecided",
     "verified",
+    "unclear",
     "complaints",
+    "learned",
+    "warning",
+    "spread",
 )
 
 

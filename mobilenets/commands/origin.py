@@ -11,6 +11,8 @@ from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
 from mobilenets.prune.members import Asked
 from mobilenets.runs.layout import ADAPTATION, BUDGET, TRAINED
+from mobilenets.runtimes import RUNTIMES
+from mobilenets.runtimes.artefact import artefact_name
 from mobilenets.train.job import read_images
 
 
@@ -20,6 +22,15 @@ def trained_in(source: Path) -> Path:
     if not path.is_file():
         raise FileError(f"there is no trained network at {path}; give a run folder or a checkpoint")
     return path
+
+
+def network_in(source: Path) -> Path:
+    """The artefact of a run folder, where it has none its checkpoint; or the file itself."""
+    if not source.is_dir():
+        return source
+    artefacts = (source / artefact_name(runtime) for runtime in RUNTIMES)
+    found = next((path for path in artefacts if path.is_file()), None)
+    return found or trained_in(source)
 
 
 def budget_of(source: Path) -> Budget:

@@ -11,7 +11,7 @@ from mobilenets.archs import Budget
 from mobilenets.commands.delivery import VERIFIED, artefact_files, artefact_of
 from mobilenets.commands.origin import budget_of, images_of, name_of, trained_in
 from mobilenets.data import Images
-from mobilenets.deliver.verdict import drop_undecided, verify
+from mobilenets.deliver.verdict import cannot_tell, drop_undecided, verify
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.measuring.latency import LatencyRecord, compare, measure
@@ -22,6 +22,7 @@ from mobilenets.runs.stages import Stage, Stages
 from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.artefact import size_of
 from mobilenets.shapes import Count, Number
+from mobilenets.tasks.confidence import Lost
 from mobilenets.text import counted
 
 # A gain that is less than sessions differ is none.
@@ -40,6 +41,8 @@ class _Kept(TypedDict):
     kept: Literal["fp32", "int8"]
     why: str
     lost: Number
+    lost_at_least: Number
+    held_out: Count
     ratio: Number
     fp32: _Part
     int8: _Part
@@ -86,8 +89,8 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     """Everything, in the run folder; the record that `mobilenets quantise --json` prints.
 
     The artefact handed over, `model.onnx` or `model.xml`, is int8 where that is faster here and
-    loses no more than allowed on the images held out; else it is the float one, and `kept` and
-    `why` say so. The same call goes on where a killed one was.
+    loses no more than allowed on the images held out, as far as so many can tell; else it is the
+    float one, and `kept` and `why` say so. The same call goes on where a killed one was.
     """
     source, folder, runtime = trained_in(job.source), job.folder, job.engine.runtime
     checkpoint, stage, budget = Checkpoint.load(source), both(runtime), budget_of(job.source)
@@ -112,15 +115,16 @@ def _keep(job: Quantisation, schemes: dict[str, Any]) -> None:
     files = [job.folder / part / name for part in ("fp32", "int8")]
     latencies = measure(files, runtime=job.engine, threads=job.threads)
     ratio = compare(latencies)[1]
-    lost = (schemes["float"][schemes["metric"]] or 0) - (schemes["int8"][schemes["metric"]] or 0)
+    lost: Lost = schemes["lost"]
     why = objection(job, lost, ratio)
     kept = "fp32" if why else "int8"
     hand_over(job.folder, kept, job.engine.runtime)
     record = {
         "kept": kept,
-        "why": why
-        or f"it loses {lost:.2f} points of the {job.drop:g} allowed on the images held out",
-        "lost": lost,
+        "why": why or _accepted(job, lost),
+        "lost": lost.points,
+        "lost_at_least": lost.at_least,
+        "held_out": lost.images,
         "ratio": ratio,
         **{
             part: {"latency": latency.to_json(), "size_bytes": size_of(file)}
@@ -130,12 +134,24 @@ def _keep(job: Quantisation, schemes: dict[str, Any]) -> None:
     write_json(job.folder / KEPT, record)
 
 
-def objection(job: Quantisation, lost: float, ratio: float) -> str:
-    """Why int8 is not to be handed over; nothing where it is."""
-    if lost > job.drop:
+def _accepted(job: Quantisation, lost: Lost) -> str:
+    """Why the loss is no objection."""
+    unclear = cannot_tell(lost, job.drop)
+    if unclear:
+        return f"{unclear} on all images held out"
+    return (
+        f"it loses {lost.points:.2f} points of the {job.drop:g} allowed on all images held out, "
+        f"{lost.words}"
+    )
+
+
+def objection(job: Quantisation, lost: Lost, ratio: float) -> str:
+    """Why int8 is not to be handed over; nothing where it is. A loss counts where so many images
+    can tell that it is more than allowed."""
+    if lost.is_beyond(job.drop):
         return (
-            f"int8 loses {lost:.2f} points on the images held out, more than the {job.drop:g} "
-            "allowed; give a larger --drop to have it nevertheless"
+            f"int8 loses {lost.points:.2f} points on all images held out ({lost.words}), more than "
+            f"the {job.drop:g} allowed; give a larger --drop to have it nevertheless"
         )
     if ratio > _WORTH and not job.smaller:
         return (
@@ -161,13 +177,14 @@ def _summary(
     job: Quantisation, schemes: dict[str, Any], kept: dict[str, Any], verdict: dict[str, Any]
 ) -> dict[str, Any]:
     summary = {
-        **{name: kept[name] for name in ("kept", "why", "lost", "ratio")},
+        **{name: kept[name] for name in ("kept", "why", "lost_at_least", "held_out", "ratio")},
         "metric": schemes["metric"],
         **{
             part: kept[part] | schemes[name] for part, name in (("fp32", "float"), ("int8", "int8"))
         },
         "schemes": schemes["schemes"],
-        **{name: value for name, value in verdict.items() if name not in ("undecided", "limits")},
+        **{name: value for name, value in verdict.items() if name not in ("lost", "limits")},
+        "lost": kept["lost"],
         "artefact": str(job.artefact),
     }
     write_json(job.folder / SUMMARY, summary)

@@ -9,6 +9,7 @@ from typing import Any
 
 from mobilenets.archs import Arch, Resolution, cost, get_arch
 from mobilenets.data import Asked, Images
+from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.record import read_score
 from mobilenets.files import write_json
 from mobilenets.nn import Checkpoint
@@ -81,7 +82,8 @@ def _score(checkpoint: Checkpoint, images: Images, folder: Path) -> None:
     log.info(f"scoring on {len(images.val)} validation images")
     found = score(checkpoint, images)
     task = get_task(checkpoint.task, checkpoint.labels)
-    write_json(folder / SCORE, {task.metric: found.value} | found.details())
+    told = {task.metric: found.value, "images": found.images} | found.details()
+    write_json(folder / SCORE, told)
 
 
 def _record(training: TrainingJob, trained: Trained, scores: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +95,9 @@ def _record(training: TrainingJob, trained: Trained, scores: dict[str, Any]) -> 
         "params": costs.params,
         "macs": costs.macs,
         **scores,
+        **circumstances(trained.checkpoint, training.images),
         "epochs": trained.epochs,
+        "recipe_epochs": training.recipe.epochs,
         "seconds": round(trained.seconds, 3),
         "images_per_second": round(seen * trained.epochs / trained.seconds, 1),
     }

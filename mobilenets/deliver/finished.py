@@ -8,7 +8,8 @@ from typing import Any
 
 from mobilenets.archs.budget import describe
 from mobilenets.choosing.halving import RACING, hurried
-from mobilenets.tasks import figure
+from mobilenets.deliver.advice import advice
+from mobilenets.tasks import figure, figure_with_interval
 from mobilenets.text import counted
 
 
@@ -29,25 +30,50 @@ class Run:
         return bool(self.summary["verified"] and self.summary["within_budget"])
 
     def verdict(self) -> str:
-        """The outcome in a few lines."""
+        """The outcome in a few lines: first of all, where nothing was learned."""
         summary = self.summary
         latency = summary["latency"]
-        title, ours = figure(summary, "_artefact")
+        lines = [
+            *filter(None, [summary.get("warning")]),
+            f"network   {summary['chosen']['full_name']}",
+            *self._start(),
+            *self._short_of_time(),
+            *self._accuracy(),
+            *(f"advice    {one}" for one in advice(summary)),
+            f"verified  {self._verified()}",
+            f"budget    {_met(summary)}: p50 {latency['p50_ms']:.3f} ms"
+            f"{_limit(summary)} on {counted(latency['threads'], 'thread')}{_in_int8(latency)}, "
+            f"{describe('macs', summary['macs'])} MACs, "
+            f"{describe('params', summary['params'])} parameters, "
+            f"{describe('size_bytes', summary['size_bytes'])}",
+            f"artefact  {summary['artefact']}",
+            f"report    {summary['report']}",
+        ]
+        return "\n".join(lines)
+
+    def _start(self) -> list[str]:
+        """What training started from; nothing of an older run, which does not say."""
+        summary = self.summary
+        return [f"start     {summary['start'] or 'random weights'}"] if "start" in summary else []
+
+    def _accuracy(self) -> list[str]:
+        """How good it is, and what stands behind that."""
+        summary = self.summary
+        title, ours = figure_with_interval(summary, "_artefact")
+        images = counted(summary["images"], "validation image")
+        found = [f"accuracy  {title} {ours} of {images}"]
+        return [*found, f"          {summary['spread']}"] if summary.get("spread") else found
+
+    def _verified(self) -> str:
+        """What it says of the file, and no more."""
+        summary = self.summary
         _, theirs = figure(summary, "_checkpoint")
-        return "\n".join(
-            [
-                f"network   {summary['chosen']['full_name']}",
-                *self._short_of_time(),
-                f"verified  {_yes(summary['verified'])}: {title} {ours} (checkpoint {theirs})",
-                f"budget    {_yes(summary['within_budget'])}: p50 {latency['p50_ms']:.3f} ms on "
-                f"{counted(latency['threads'], 'thread')}{_in_int8(latency)}, "
-                f"{describe('macs', summary['macs'])} MACs, "
-                f"{describe('params', summary['params'])} parameters, "
-                f"{describe('size_bytes', summary['size_bytes'])}",
-                f"artefact  {summary['artefact']}",
-                f"report    {summary['report']}",
-            ]
-        )
+        if not summary["verified"]:
+            return f"NO: the exported file does not give the checkpoint's answers ({theirs})"
+        if summary["latency"]["precision"] == "int8":
+            unclear = summary.get("unclear") or "it loses no more than allowed"
+            return f"yes: the exported file is as good as the checkpoint ({theirs}); {unclear}"
+        return f"yes: the exported file gives the checkpoint's answers ({theirs})"
 
     def _short_of_time(self) -> list[str]:
         """What more minutes would change, where the network best expected is another, or was hardly
@@ -71,5 +97,13 @@ def _in_int8(latency: dict[str, Any]) -> str:
     return " in 8-bit integers" if latency["precision"] == "int8" else ""
 
 
-def _yes(value: bool) -> str:
-    return "yes" if value else "NO"
+def _met(summary: dict[str, Any]) -> str:
+    if summary.get("undecided"):
+        return "undecided"
+    return "yes" if summary["within_budget"] else "NO"
+
+
+def _limit(summary: dict[str, Any]) -> str:
+    """ " of 0.3 ms", where the latency has a limit."""
+    limit = summary.get("budget", {}).get("latency_ms")
+    return f" of {describe('latency_ms', limit)}" if limit is not None else ""

@@ -18,7 +18,8 @@ def card(record: Record) -> str:
     """The card of a finished run, as Markdown."""
     verdict, images, training = record.verdict, record.images, record.training
     counts = ", ".join(f"{count:,} {split}" for split, count in images["counts"].items())
-    complaints = "".join(f"- {plain(one)}\n" for one in verdict["complaints"])
+    told = [*filter(None, [verdict.get("warning"), verdict.get("unclear")]), *verdict["complaints"]]
+    complaints = "".join(f"- {plain(one)}\n" for one in told)
     labels = [f"{index}: {plain(name)}" for index, name in enumerate(images["classes"])]
     more = len(labels) - _LABELS_SHOWN
     if more > 0:
@@ -34,7 +35,7 @@ tags: [mobilenet, {library(record.runtime)}, image-classification]
 {describe_network(record)}: {record.task.does}, chosen
 for a budget, trained and checked by `mobilenets fit`. How, with plots: `report.html`.
 
-**Verified: {_yes(verdict["verified"])}. Within budget: {_yes(verdict["within_budget"])}.**
+**Verified: {_yes(verdict["verified"])}. Within budget: {_within(verdict)}.**
 
 {complaints}
 | figure | value |
@@ -81,9 +82,9 @@ def _figures(record: Record) -> list[tuple[str, str]]:
     title, ours = figure(verdict, "_artefact")
     peak = cost(record.arch).peak_activation_bytes.fp32
     return [
-        (f"{title}, artefact", f"{ours} of {verdict['images']:,} images"),
+        (f"{title}, artefact", f"{ours} of {counted(verdict['images'], 'image')}"),
         (f"{title}, checkpoint", figure(verdict, "_checkpoint")[1]),
-        *((plain(name), value) for name, value in record.presenter.figures(verdict)),
+        *((plain(name), plain(value)) for name, value in record.presenter.figures(verdict)),
         ("latency, p50 / p90", f"{latency['p50_ms']:.3f} / {latency['p90_ms']:.3f} ms"),
         ("file", describe("size_bytes", verdict["size_bytes"])),
         ("MACs", describe("macs", verdict["macs"])),
@@ -144,6 +145,10 @@ def _rows(figures: list[tuple[str, str]]) -> str:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+def _within(verdict: dict[str, Any]) -> str:
+    return "undecided" if verdict.get("undecided") else _yes(verdict["within_budget"])
 
 
 def plain(text: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar
+from typing import Annotated, Any, Literal, NotRequired, TypedDict, TypeVar, get_args, get_origin
 
 from mobilenets.archs import Arch, Budget
 from mobilenets.archs.budget import LIMIT_NAMES
@@ -97,6 +97,10 @@ class VerdictRecord(TypedDict):
     within_budget: bool
     undecided: NotRequired[bool]
     complaints: list[str]
+    unclear: NotRequired[str | None]
+    learned: NotRequired[bool | None]
+    warning: NotRequired[str | None]
+    spread: NotRequired[str | None]
     images: Positive
     agreement: Percent
     max_relative_error: float
@@ -238,9 +242,11 @@ def _object(shape: Any, more: Mapping[str, Any]) -> Callable[[bytes], dict[str, 
     def parse_object(data: bytes) -> dict[str, Any]:
         value = parse(data, shape)
         for key, kind in more.items():
-            if key not in value:
+            optional = get_origin(kind) is NotRequired
+            if key in value:
+                shaped(value[key], get_args(kind)[0] if optional else kind)
+            elif not optional:
                 raise ValueError(f"it lacks {key}")
-            shaped(value[key], kind)
         return value
 
     return parse_object

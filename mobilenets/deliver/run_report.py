@@ -96,7 +96,8 @@ def _verdict(record: Record) -> str:
     limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
     missed = "Budget undecided" if verdict.get("undecided") else "Misses the budget"
     budget = badge(verdict["within_budget"], "Within budget", missed, limits)
-    complaints = [paragraph(f"{one}.", kind="complaint") for one in verdict["complaints"]]
+    told = [*filter(None, [verdict.get("warning"), verdict.get("unclear")]), *verdict["complaints"]]
+    complaints = [paragraph(f"{one}.", kind="complaint") for one in told]
     bars = [
         limit_bar(limit_text(limit), limit["spent"] / limit["allowed"])
         for limit in verdict["limits"]

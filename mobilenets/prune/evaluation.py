@@ -27,7 +27,7 @@ from mobilenets.tasks import Targets, Task, joined
 from mobilenets.tasks.targets import Indices
 from mobilenets.train import Recipe, Teacher
 from mobilenets.train.heap import kept_memory
-from mobilenets.train.module import Learner
+from mobilenets.train.module import Learner, class_weights
 from mobilenets.train.norm import lags
 
 _EVAL_BATCH = 256
@@ -173,6 +173,7 @@ def _module(shared: Shared, checkpoint: Checkpoint, job: Job) -> Learner:
     module = Learner(
         checkpoint.network(), shared.recipe, seed=job.seed, total_steps=max(job.steps, 1),
         teacher=teacher, task=shared.task,
+        weights=class_weights(shared.recipe, shared.task, shared.targets),
     )  # fmt: skip
     return module.eval()
 
@@ -204,7 +205,7 @@ def _score(module: Learner, shared: Shared) -> tuple[float, float]:
         batch = np.arange(at, min(at + _EVAL_BATCH, count))
         target = torch.from_numpy(shared.held_targets.take(batch).values)
         outputs = module(torch.from_numpy(shared.held[batch]).float() / 255)
-        loss += float(shared.task.loss(outputs, target, reduction="sum"))
+        loss += float(shared.task.loss(outputs, target, weights=module.weights, reduction="sum"))
         parts.append({name: one.numpy() for name, one in outputs.items()})
     found = shared.task.score(joined(parts), shared.held_targets)
     return loss / count if np.isfinite(loss) else inf, found.value or 0.0

@@ -79,6 +79,9 @@ class Settings:
         )
 
 
+_KEPT = ("batch_size", "learning_rate", "class_weights")
+
+
 def _recipe_of(start: Checkpoint, images: Images) -> Recipe:
     """The recipe that trained the network, with its batches and rate, where the checkpoint names
     one."""
@@ -86,7 +89,8 @@ def _recipe_of(start: Checkpoint, images: Images) -> Recipe:
     if was.get("name") not in RECIPES:
         return recipe_without_weights(images)
     recipe = get_recipe(was["name"], flip=images.flip)
-    return replace(recipe, batch_size=was["batch_size"], learning_rate=was["learning_rate"])
+    kept = {name: was[name] for name in _KEPT if name in was}
+    return replace(recipe, **kept)
 
 
 def _check(fits: bool, what: str, must_be: str, value: object) -> None:

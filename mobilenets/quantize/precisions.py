@@ -32,6 +32,7 @@ from mobilenets.runtimes.artefact import artefact_name, export_int8, files_of, m
 from mobilenets.runtimes.graphs.integers import HSWISH_APART
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.tasks import get_task
+from mobilenets.tasks.confidence import Lost
 from mobilenets.text import counted
 
 # What int8 may lose of the task's metric, percent.
@@ -53,6 +54,7 @@ class _Schemes(TypedDict):
     float: dict[str, Any]
     int8: dict[str, Any]
     schemes: list[Any]
+    lost: Lost
 
 
 def read_schemes(folder: Path) -> dict[str, Any]:
@@ -69,7 +71,9 @@ def read_schemes(folder: Path) -> dict[str, Any]:
 
 def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> None:
     """Both artefacts of a checkpoint, float and int8, in `folder`/fp32 and /int8: of the schemes
-    the one of the least loss on the holdout. schemes.json tells of all schemes."""
+    the one of the least loss on the holdout. schemes.json tells of all schemes, and what the best
+    one loses against float on the holdout and the validation images together (`Lost`): either
+    alone is often too few to tell a point."""
     checkpoint = Checkpoint.load(trained)
     float_file = folder / "fp32" / artefact_name(runtime)
     export_isolated([Job(trained, float_file)], runtime)
@@ -87,8 +91,17 @@ def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> Non
             log.info(f"{scheme.words()}: holdout loss {found[-1]['loss']:.4f}")
         best = min(range(len(found)), key=lambda at: found[at]["loss"])
         move(drafts / str(best) / float_file.name, make_folder(folder / "int8"))
+    lost = lost_between(folder / "int8" / float_file.name, float_file, images)
     record = {"metric": held_out.task.metric, "float": float_score, "schemes": found}
-    write_json(folder / SCHEMES, record | {"int8": found[best]})
+    write_json(folder / SCHEMES, record | {"int8": found[best], "lost": asdict(lost)})
+
+
+def lost_between(int8: Path, float_file: Path, images: Images) -> Lost:
+    """What one artefact loses against another on the holdout and the validation images together."""
+    networks = [load(one) for one in (int8, float_file)]
+    held_out = np.concatenate([images.holdout, images.val])
+    ours, theirs = (network.score(images, held_out) for network in networks)
+    return networks[0].task.lost(ours, theirs, images.targets.take(held_out))
 
 
 def hand_over(folder: Path, part: str, runtime: str) -> None:

@@ -12,5 +12,6 @@ from mobilenets.tasks.task import joined as joined
 from mobilenets.tasks.task import percent as percent
 from mobilenets.tasks.tasks import TASKS as TASKS
 from mobilenets.tasks.tasks import figure as figure
+from mobilenets.tasks.tasks import figure_with_interval as figure_with_interval
 from mobilenets.tasks.tasks import get_task as get_task
 from mobilenets.tasks.tasks import task_in as task_in

@@ -21,9 +21,17 @@ from torchmetrics.functional.classification import binary_average_precision
 
 from mobilenets.archs import Arch, Head
 from mobilenets.errors import DataError
+from mobilenets.tasks.confidence import (
+    CHANCE,
+    FEW,
+    Lost,
+    chance_of_ranking,
+    resampled_precision,
+)
 from mobilenets.tasks.geometry import Geometry
 from mobilenets.tasks.targets import Indices, Strata, Targets
 from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, logits_head, percent
+from mobilenets.text import counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,11 +71,15 @@ class AttributeTable:
 
 class AttributeScore(NamedTuple):
     """Of `images` images: the mean average precision in percent over the attributes that any of
-    them has (None: no label is known), and a record of each attribute."""
+    them has (None: no label is known), and a record of each attribute. `learned` says whether any
+    is ranked better than chance explains (None: no attribute is both there and not); `interval` is
+    the 95 % interval of few images."""
 
     map: float | None
     images: int
     attributes: list[dict[str, Any]]
+    learned: bool | None = None
+    interval: tuple[float, float] | None = None
 
     @property
     def value(self) -> float | None:
@@ -77,13 +89,43 @@ class AttributeScore(NamedTuple):
         return {"map": self.map}
 
     def details(self) -> dict[str, Any]:
-        return {"attributes": self.attributes}
+        return {
+            "attributes": self.attributes,
+            "map_interval": self.interval and list(self.interval),
+            "learned": self.learned,
+            "warning": self._warning(),
+            "spread": self._spread(),
+        }
 
     def to_json(self) -> dict[str, Any]:
-        return self._asdict()
+        return self.figures() | {"images": self.images} | self.details()
 
     def words(self) -> str:
-        return f"mean average precision {percent(self.map)} of {self.images:,} images"
+        ends = self.interval
+        told = f" (95 % interval {ends[0]:.1f} to {ends[1]:.1f} %)" if ends else ""
+        figures = f"mean average precision {percent(self.map)}{told} of {self.images:,} images"
+        return "\n".join(filter(None, [self._warning(), figures, self._spread()]))
+
+    def _warning(self) -> str | None:
+        if self.learned is not False:
+            return None
+        return (
+            "trained, but no better than guessing: no attribute is ranked better than chance "
+            f"explains, as far as {counted(self.images, 'image')} can tell"
+        )
+
+    def _spread(self) -> str | None:
+        """What stands behind the mean."""
+        ranked = [one for one in self.attributes if one["average_precision"] is not None]
+        if len(ranked) < 2:
+            return None
+        worst = min(ranked, key=lambda one: one["average_precision"])
+        chances = [_share(one) for one in ranked]
+        return (
+            f"guessing would give {percent(sum(chances) / len(chances))}; average precision of "
+            f"{worst['attribute']!r} {percent(worst['average_precision'])}, the worst (guessing: "
+            f"{percent(_share(worst))})"
+        )
 
 
 @dataclass(frozen=True)
@@ -116,6 +158,12 @@ class Attributes:
                 "remove them, or give a teacher that knows (--teacher) and whose logits are matched"
             )
 
+    def balance(self, targets: Targets) -> Tensor:
+        raise DataError(
+            "class weights are for one class an image, and these images have attributes; leave "
+            "--class-weights out"
+        )
+
     def follow(self, target: Tensor, geometry: Geometry) -> Tensor:
         """An attribute stays, wherever it is in the image."""
         return target
@@ -130,6 +178,7 @@ class Attributes:
         *,
         smoothing: float = 0.0,
         teacher: Outputs | None = None,
+        weights: Tensor | None = None,
         reduction: str = "mean",
     ) -> Tensor:
         """Binary cross-entropy, the mean over the attributes, unknown ones counting 0, or what the
@@ -158,7 +207,30 @@ class Attributes:
             _one(*of)
             for of in zip(self.labels, precisions.tolist(), logits.T, table.T, strict=True)
         ]
-        return AttributeScore(_mean([one["average_precision"] for one in found]), len(table), found)
+        chances = [chance_of_ranking(*of) for of in zip(logits.T, table.T, strict=True)]
+        tried = [one for one in chances if one is not None]
+        few = 0 < len(table) < FEW and bool((table == 1).any())
+        return AttributeScore(
+            map=_mean([one["average_precision"] for one in found]),
+            images=len(table),
+            attributes=found,
+            learned=min(tried) < CHANCE / len(tried) if tried else None,  # Bonferroni's correction
+            interval=_middle(resampled_precision(logits, table)) if few else None,
+        )
+
+    def lost(self, ours: Arrays, theirs: Arrays, targets: Targets) -> Lost:
+        """Bounded by the bootstrap: the same images drawn for both."""
+        table = targets.values
+        points = _map(theirs["logits"], table) - _map(ours["logits"], table)
+        mine, other = (resampled_precision(one["logits"], table) for one in (ours, theirs))
+        direction = "lower" if points >= 0 else "higher"
+        return Lost(
+            points=points,
+            at_least=float(np.quantile(other - mine, CHANCE)) if len(mine) else 0.0,
+            images=len(table),
+            words=f"{self.title} {abs(points):.2f} points {direction} on "
+            f"{counted(len(table), 'image')}",
+        )
 
     def agreement(self, ours: Arrays, theirs: Arrays) -> float:
         """Of the attributes of all images."""
@@ -174,6 +246,12 @@ class Attributes:
         ours = np.full((len(targets), len(self.labels)), np.nan, np.float32)
         ours[:, [self.labels.index(name) for name in names]] = targets.values
         return AttributeTable(ours)
+
+
+def _map(logits: Floats, table: Floats) -> float:
+    """The mean average precision in percent; 0 where no label is known."""
+    found = average_precisions(torch.from_numpy(logits), torch.from_numpy(table))
+    return 100 * float(found.nanmean().nan_to_num())
 
 
 def average_precisions(logits: Tensor, labels: Tensor) -> Tensor:
@@ -223,6 +301,19 @@ def _one(name: str, precision: float, logits: Floats, labels: NDArray[Any]) -> d
         "present": int((labels == 1).sum()),
         "known": int(known.sum()),
     }
+
+
+def _share(one: dict[str, Any]) -> float:
+    """The percentage that has it: the average precision of guesses."""
+    return 100 * one["present"] / one["known"]
+
+
+def _middle(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The ends of 95 % of the values."""
+    if not len(values):
+        return None
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
@@ -15,9 +16,18 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from mobilenets.archs import Arch, Head
 from mobilenets.errors import DataError
+from mobilenets.tasks.confidence import (
+    CHANCE,
+    Lost,
+    by_chance,
+    fewer_right,
+    interval,
+    interval_words,
+)
 from mobilenets.tasks.geometry import Geometry
 from mobilenets.tasks.targets import Indices, Strata, Targets
-from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, logits_head
+from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, logits_head, percent
+from mobilenets.text import counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,12 +60,41 @@ class ClassNumbers:
                 )
 
 
+class Common(NamedTuple):
+    """The largest class of scored images, and how saying it of every image compares: it is right
+    for `share` percent of them. The network is right for `gained` others, and wrong for `lost` of
+    these."""
+
+    label: str
+    share: float
+    gained: int
+    lost: int
+
+    @property
+    def beaten(self) -> bool:
+        """Whether the network is better, by more than chance explains."""
+        return by_chance(self.gained, self.lost) < CHANCE
+
+
+class Worst(NamedTuple):
+    """The class that is found least often: in percent of its `images`."""
+
+    label: str
+    recall: float
+    images: int
+
+
 class Accuracy(NamedTuple):
-    """Accuracies in percent over `images` images; top-5 is 100 for at most five classes."""
+    """Accuracies in percent over `images` images; top-5 is 100 for at most five classes. `balanced`
+    is the mean of the recalls of all classes that have images; `common` and `worst` are None where
+    only one has."""
 
     top1: float
     top5: float
     images: int
+    balanced: float
+    common: Common | None = None
+    worst: Worst | None = None
 
     @property
     def value(self) -> float:
@@ -65,13 +104,53 @@ class Accuracy(NamedTuple):
         return {"top1": self.top1, "top5": self.top5}
 
     def details(self) -> dict[str, Any]:
-        return {}
+        common, worst = self.common, self.worst
+        ends = interval(self.top1, self.images) if self.images else (0.0, 100.0)
+        return {
+            "top1_interval": list(ends),
+            "balanced_accuracy": self.balanced,
+            "largest_class": common and common.label,
+            "largest_share": common and common.share,
+            "worst_class": worst and worst.label,
+            "worst_recall": worst and worst.recall,
+            "learned": common and common.beaten,
+            "warning": self._warning(),
+            "spread": self._spread(),
+        }
 
     def to_json(self) -> dict[str, Any]:
-        return self._asdict()
+        return self.figures() | {"images": self.images} | self.details()
 
     def words(self) -> str:
-        return f"top-1 {self.top1:.2f} %, top-5 {self.top5:.2f} % of {self.images:,} images"
+        top1 = f"{percent(self.top1)}{interval_words(self.top1, self.images)}"
+        figures = f"top-1 {top1}, top-5 {percent(self.top5)} of {counted(self.images, 'image')}"
+        return "\n".join(filter(None, [self._warning(), figures, self._spread()]))
+
+    def _warning(self) -> str | None:
+        """Where nothing more than the largest class was learned, as far as the images tell."""
+        common = self.common
+        if common is None or common.beaten:
+            return None
+        more = common.gained - common.lost
+        always = f"always saying {common.label!r}"
+        if more <= 0:
+            return (
+                f"trained, but no better than {always}, right for {_short(common.share)} of images"
+            )
+        return (
+            f"trained, but not clearly better than {always}: {more:,} more right of "
+            f"{self.images:,}, which can be chance"
+        )
+
+    def _spread(self) -> str | None:
+        """What stands behind the top-1."""
+        common, worst = self.common, self.worst
+        if common is None or worst is None:
+            return None
+        return (
+            f"{_short(common.share)} of images are {common.label!r}; recall of {worst.label!r} "
+            f"{_short(worst.recall)}, the worst; balanced accuracy {_short(self.balanced)}"
+        )
 
 
 @dataclass(frozen=True)
@@ -98,6 +177,12 @@ class Classification:
     def check(self, targets: Targets, *, taught: bool) -> None:
         """Every image has its class."""
 
+    def balance(self, targets: Targets) -> Tensor:
+        counts = torch.from_numpy(np.bincount(targets.values, minlength=len(self.labels)))
+        there = int((counts > 0).sum())
+        weights = len(targets) / (there * counts.clamp(min=1))
+        return torch.where(counts > 0, weights, 1.0).float()
+
     def follow(self, target: Tensor, geometry: Geometry) -> Tensor:
         """A class stays, wherever it is in the image."""
         return target
@@ -112,11 +197,19 @@ class Classification:
         *,
         smoothing: float = 0.0,
         teacher: Outputs | None = None,
+        weights: Tensor | None = None,
         reduction: str = "mean",
     ) -> Tensor:
-        """Cross-entropy; no label is unknown."""
+        """Cross-entropy; no label is unknown. Weights of the classes (C,) multiply each image's
+        loss: over images as those they were taken from their mean is 1."""
         logits = outputs["logits"]
-        return cross_entropy(logits, target, label_smoothing=smoothing, reduction=reduction)
+        if weights is None:
+            return cross_entropy(logits, target, label_smoothing=smoothing, reduction=reduction)
+        # torch's own mean divides by the weights of the batch, which gives them back to the rest.
+        sums = cross_entropy(
+            logits, target, weight=weights, label_smoothing=smoothing, reduction="sum"
+        )
+        return sums / len(target) if reduction == "mean" else sums
 
     def imitation(self, ours: Outputs, theirs: Outputs, *, temperature: float) -> Tensor:
         """The Kullback-Leibler divergence of softmax(logits / temperature), times temperature^2
@@ -132,7 +225,33 @@ class Classification:
         ranks = np.argsort(-outputs["logits"], axis=1, kind="stable")[:, :5]
         hits = ranks == numbers[:, None]
         top1, top5 = (100 * int(one.sum()) / len(numbers) for one in (hits[:, 0], hits.any(axis=1)))
-        return Accuracy(top1, top5, len(numbers))
+        common, worst, balanced = self._by_class(hits[:, 0], numbers)
+        return Accuracy(top1, top5, len(numbers), balanced, common, worst)
+
+    def _by_class(
+        self, right: NDArray[np.bool_], numbers: NDArray[np.int64]
+    ) -> tuple[Common | None, Worst | None, float]:
+        """What stands behind the top-1, from which images are right (N,); and the mean recall."""
+        counts = np.bincount(numbers, minlength=len(self.labels))
+        there = np.flatnonzero(counts)
+        recalls = 100 * np.bincount(numbers[right], minlength=len(counts))[there] / counts[there]
+        balanced = float(recalls.mean()) if len(there) else 0.0
+        if len(there) < 2:
+            return None, None, balanced
+        largest, least = int(counts.argmax()), int(recalls.argmin())
+        of_largest = numbers == largest
+        common = Common(
+            self.labels[largest],
+            100 * float(of_largest.mean()),
+            gained=int((right & ~of_largest).sum()),
+            lost=int((of_largest & ~right).sum()),
+        )
+        worst = Worst(self.labels[there[least]], float(recalls[least]), int(counts[there[least]]))
+        return common, worst, balanced
+
+    def lost(self, ours: Arrays, theirs: Arrays, targets: Targets) -> Lost:
+        mine, other = (one["logits"].argmax(1) == targets.values for one in (ours, theirs))
+        return fewer_right(mine, other)
 
     def agreement(self, ours: Arrays, theirs: Arrays) -> float:
         """Of the images."""
@@ -147,6 +266,10 @@ class Classification:
 
     def in_order(self, targets: Targets, names: tuple[str, ...]) -> ClassNumbers:
         return ClassNumbers(np.array([self.labels.index(name) for name in names])[targets.values])
+
+
+def _short(percentage: float) -> str:
+    return f"{percentage:.{0 if percentage in (0, 100) else 1}f} %"
 
 
 class _Top1(MulticlassAccuracy):

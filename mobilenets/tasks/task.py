@@ -12,6 +12,7 @@ from torchmetrics import Metric
 
 from mobilenets.archs import Arch, Head
 from mobilenets.errors import ArchError
+from mobilenets.tasks.confidence import Lost
 from mobilenets.tasks.geometry import Geometry
 from mobilenets.tasks.targets import Targets
 
@@ -47,13 +48,15 @@ class Score(Protocol):
         """The percentages, by their key in JSON; the task's metric is among them."""
 
     def details(self) -> dict[str, Any]:
-        """What more there is to tell, by its key in JSON."""
+        """What more there is to tell, by its key in JSON: among it `learned`, whether the network
+        is better than an answer that does not look at the image (None: not to be told); `warning`,
+        a sentence where it is not; and `spread`, a sentence on what stands behind the metric."""
 
     def to_json(self) -> dict[str, Any]:
         """What `eval --json` prints."""
 
     def words(self) -> str:
-        """The figures in a line."""
+        """The figures in a line, the warning before it and the spread after it."""
 
 
 def percent(value: float | None) -> str:
@@ -115,6 +118,10 @@ class Task(Protocol):
         """Raise `DataError` where nothing can be learned from these targets of the training images;
         `taught` says whether a teacher's answers stand in for what is unknown."""
 
+    def balance(self, targets: Targets) -> Tensor:
+        """The loss weight of each label with which all count alike, however many of these training
+        images it has; raises `DataError` where the task has none."""
+
     def follow(self, target: Tensor, geometry: Geometry) -> Tensor:
         """The batch's target as it is once `geometry` has moved the images."""
 
@@ -128,10 +135,11 @@ class Task(Protocol):
         *,
         smoothing: float = 0.0,
         teacher: Outputs | None = None,
+        weights: Tensor | None = None,
         reduction: str = "mean",
     ) -> Tensor:
         """Over the images the mean, or with `reduction` "sum" their sum. A teacher's outputs stand
-        in for what is unknown."""
+        in for what is unknown; `weights` are those of `balance`."""
 
     def imitation(self, ours: Outputs, theirs: Outputs, *, temperature: float) -> Tensor:
         """How far our outputs are from a teacher's, the mean over the images."""
@@ -141,6 +149,9 @@ class Task(Protocol):
         metric, 0 to 1; NaN where no label is known."""
 
     def score(self, outputs: Arrays, targets: Targets) -> Score: ...
+
+    def lost(self, ours: Arrays, theirs: Arrays, targets: Targets) -> Lost:
+        """What `ours` lose of the metric against `theirs`, paired image by image."""
 
     def agreement(self, ours: Arrays, theirs: Arrays) -> float:
         """The percentage of answers in which both outputs agree."""

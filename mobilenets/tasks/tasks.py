@@ -8,6 +8,7 @@ from typing import Any
 from mobilenets.errors import FileError
 from mobilenets.tasks.attributes import Attributes
 from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.confidence import FEW
 from mobilenets.tasks.task import Task, percent
 
 TASKS: dict[str, type[Classification] | type[Attributes]] = {
@@ -32,7 +33,25 @@ def task_in(record: dict[str, Any], labels: Sequence[str]) -> Task:
     return get_task(record.get("task", Classification.name), labels)
 
 
+# Which figures a record's interval is of.
+_INTERVALS = ("", "_artefact", "_final")
+
+
 def figure(record: dict[str, Any], of: str = "") -> tuple[str, str]:
     """The metric in the JSON of a run, in words: ("top-1", "93.50 %"); `of` follows its key."""
-    task = next(one for one in TASKS.values() if one.metric + of in record)
+    task = _task_of(record, of)
     return task.title, percent(record[task.metric + of])
+
+
+def figure_with_interval(record: dict[str, Any], of: str = "") -> tuple[str, str]:
+    """`figure`, with its interval where it is of few images: "93.50 % (95 % interval 82.5 to
+    97.8 %)"."""
+    title, value = figure(record, of)
+    ends = record.get(f"{_task_of(record, of).metric}_interval")
+    if of not in _INTERVALS or not ends or record.get("images", FEW) >= FEW:
+        return title, value
+    return title, f"{value} (95 % interval {ends[0]:.1f} to {ends[1]:.1f} %)"
+
+
+def _task_of(record: dict[str, Any], of: str) -> type[Classification] | type[Attributes]:
+    return next(one for one in TASKS.values() if one.metric + of in record)

@@ -164,11 +164,12 @@ class TrainingJob:
             self.start and self.start.digest(), self.teacher and self.teacher.digest(),
         ]  # fmt: skip
 
-    def run(self, folder: Path) -> None:
-        """Train, and write the files of `TRAINING_STAGE` into `folder`."""
+    def run(self, folder: Path, *, minutes: float | None = None) -> None:
+        """Train, and write the files of `TRAINING_STAGE` into `folder`. `minutes` are those left
+        for it, where they are others than the recipe's."""
         checkpoint = train(
             self.arch, self.images, self.recipe, folder=folder, seed=self.seed,
-            start=self.start, teacher=self.teacher,
+            start=self.start, teacher=self.teacher, minutes=minutes,
         )  # fmt: skip
         save_trained(checkpoint, folder)
 

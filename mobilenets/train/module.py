@@ -13,7 +13,7 @@ from mobilenets.data import Batch, augment
 from mobilenets.errors import TrainingDiverged
 from mobilenets.nn import MobileNet
 from mobilenets.nn.head_modules import ClassifyHead
-from mobilenets.tasks import Outputs, Task
+from mobilenets.tasks import Outputs, Targets, Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.distil import Teacher, imitation_loss
 from mobilenets.train.mix import Dropout, blend, trivial_augment
@@ -26,6 +26,11 @@ from mobilenets.train.recipe import Recipe
 _LOOK = 50
 
 
+def class_weights(recipe: Recipe, task: Task, targets: Targets) -> Tensor | None:
+    """The loss weights that the recipe asks for, of these targets of the training images."""
+    return task.balance(targets) if recipe.class_weights == "balanced" else None
+
+
 class Learner(pl.LightningModule):
     """Trains a `MobileNet` on batches of uint8 images (N, 3, T, T) and their target, of `task`.
 
@@ -33,7 +38,8 @@ class Learner(pl.LightningModule):
     `holdout_top1` for classes. All randomness of an epoch follows from the seed, the epoch's number
     and, of several processes that train together, this one's rank: a resumed run is the run that
     was not interrupted. `teacher`, where there is one, sees the varied images that the network
-    sees, and stands in for labels that are unknown.
+    sees, and stands in for labels that are unknown. `weights` are those of the labels
+    (`Task.balance`).
     """
 
     def __init__(
@@ -45,12 +51,15 @@ class Learner(pl.LightningModule):
         total_steps: int,
         teacher: Teacher | None = None,
         task: Task | None = None,
+        weights: Tensor | None = None,
     ):
         super().__init__()
         self.network = network.to(memory_format=torch.channels_last)
         self.recipe = recipe
         self.seed = seed
         self.total_steps = total_steps
+        # From a step on, where in the schedule it stands, and how fast the steps after it move on.
+        self._paces: list[tuple[int, float, float]] = [(0, 0.0, 1.0)]
         self.generator = torch.Generator()
         self.task = task or Classification()
         self.meter = self.task.meter(network.arch.classes)
@@ -59,6 +68,8 @@ class Learner(pl.LightningModule):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(recipe.mean).reshape(1, -1, 1, 1), False)
         self.register_buffer("std", torch.tensor(recipe.std).reshape(1, -1, 1, 1), False)
+        self.weights: Tensor | None
+        self.register_buffer("weights", weights, False)
         self._teach: Callable[[Tensor], Tensor] | None = None
         self.projection: nn.Module = nn.Identity()
         if teacher is not None:
@@ -127,7 +138,10 @@ class Learner(pl.LightningModule):
         outputs = self.head.classify(features)
         theirs = self._theirs(images)
         stands_in = theirs if recipe.distil.match == "logits" else None
-        loss = self.task.loss(outputs, target, smoothing=recipe.label_smoothing, teacher=stands_in)
+        loss = self.task.loss(
+            outputs, target, smoothing=recipe.label_smoothing, teacher=stands_in,
+            weights=self.weights,
+        )  # fmt: skip
         if theirs is None:
             return loss
         ours = {**outputs, "embedding": self.projection(features)}
@@ -148,7 +162,8 @@ class Learner(pl.LightningModule):
         images, target = batch.pixels.float() / 255, batch.target
         outputs = self(images)
         self.meter.update(outputs, target)
-        loss = self.task.loss(outputs, target, teacher=self._for_unknown(images, target))
+        theirs = self._for_unknown(images, target)
+        loss = self.task.loss(outputs, target, teacher=theirs, weights=self.weights)
         self._check_finite("loss on the holdout images", loss, "its end")
         # Lightning divides by the processes' mean number of images, cut to a whole one.
         count = len(target) * self.trainer.world_size
@@ -170,6 +185,17 @@ class Learner(pl.LightningModule):
         self.log(f"holdout_{self.task.metric}", 100 * self.meter.compute(), prog_bar=True)
         self.meter.reset()
 
+    def position(self, step: int) -> float:
+        """Where a step stands in the schedule of `total_steps`: at its own number, until the
+        training is shortened."""
+        start, at, pace = next(one for one in reversed(self._paces) if one[0] <= step)
+        return at + (step - start) * pace
+
+    def shorten_(self, step: int, left: int) -> None:
+        """From `step` on run through the rest of the schedule in `left` steps."""
+        at = self.position(step)
+        self._paces.append((step, at, max(self.total_steps - at, 0.0) / left))
+
     def _check_finite(self, what: str, loss: Tensor, when: str) -> None:
         if not torch.isfinite(loss):
             rate = self.optimizers().param_groups[-1]["lr"]  # type: ignore[union-attr]
@@ -181,9 +207,11 @@ class Learner(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["batch_norm"] = self.batch_norm
+        checkpoint["paces"] = self._paces
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batch_norm = checkpoint["batch_norm"]
+        self._paces = [tuple(one) for one in checkpoint.get("paces", self._paces)]
 
     def configure_optimizers(self) -> Any:
         groups = parameter_groups(self.network, self.recipe)
@@ -191,6 +219,6 @@ class Learner(pl.LightningModule):
             groups.append({"params": projection, "lr": self.recipe.learning_rate})
         chosen = optimiser(groups, self.recipe)
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            chosen, lambda step: rate_factor(step, self.total_steps, self.recipe)
+            chosen, lambda step: rate_factor(self.position(step), self.total_steps, self.recipe)
         )
         return {"optimizer": chosen, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -51,7 +51,7 @@ def _weights(row: nn.Module, recipe: Recipe) -> Iterator[tuple[nn.Parameter, boo
             yield weight, weight.ndim > 1 and not spared
 
 
-def rate_factor(step: int, total: int, recipe: Recipe) -> float:
+def rate_factor(step: float, total: float, recipe: Recipe) -> float:
     """The learning rate at `step` of `total` as a share of the peak.
 
     All of it while only the classifier learns; then a line up from 1/25 during the warm-up, then

@@ -1,4 +1,4 @@
-"""How many epochs fit into a recipe's minutes, by a timed trial."""
+"""How many epochs fit into the time that is left, by a timed trial."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from mobilenets.files import broken, read_json, write_json
 from mobilenets.runs.layout import PLAN
 from mobilenets.shapes import Positive
 from mobilenets.train import group
+from mobilenets.train.deadline import TimeLeft
 from mobilenets.train.hardware import accelerator, autocast, precision
 from mobilenets.train.loaders import EVAL_BATCH, Loaders
 from mobilenets.train.module import Learner
@@ -28,6 +29,9 @@ from mobilenets.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
+# What of the time may go into finding out how long a step takes.
+_TRIAL = 0.1
+
 
 class _Plan(TypedDict):
     epochs: Positive
@@ -35,26 +39,32 @@ class _Plan(TypedDict):
 
 
 def planned(
-    module: Callable[[Recipe, int], Learner], recipe: Recipe, loaders: Loaders, folder: Path
+    module: Callable[[Recipe, int], Learner],
+    recipe: Recipe,
+    loaders: Loaders,
+    folder: Path,
+    left: TimeLeft | None,
 ) -> tuple[Recipe, int]:
-    """The recipe with the epochs that fit into its minutes, and how many steps each has: as planned
-    before, or timed now."""
+    """The recipe with the epochs that fit into the time that is left (None: all), and how many
+    steps each has: as planned before, or timed now."""
     whole = len(loaders[0])
-    if recipe.minutes is None:
+    if left is None:
         return recipe, whole
     path = folder / PLAN
     plan = group.decided(lambda: read_json(path, _Plan) if path.exists() else None)
     if plan is None:
-        step, evaluation = _seconds(copy.deepcopy(module(recipe, whole)), loaders)
-        epoch, given = whole * step + evaluation, 60 * recipe.minutes
-        epochs = max(1, min(recipe.epochs, int(given / epoch)))
-        steps = max(1, min(whole, int((given - evaluation) / step)))
+        trial = copy.deepcopy(module(recipe, whole))
+        step, evaluation = _seconds(trial, loaders, within=_TRIAL * left())
+        epoch, remaining = whole * step + evaluation, left()
+        epochs = max(1, min(recipe.epochs, int(remaining / epoch)))
+        steps = max(1, min(whole, int((remaining - evaluation) / step)))
         timed = {"epochs": epochs, "steps": steps, "seconds_per_epoch": epoch}
         plan = group.decided(lambda: _kept(timed, path))
-        fitting = epochs_seen(plan["epochs"], plan["steps"], whole)
+        fitting = epochs_seen(plan["epochs"] * plan["steps"], whole)
         if fitting < recipe.epochs:
+            minutes = left.seconds / 60
             log.info(
-                f"{fitting} of the recipe's {recipe.epochs} epochs fit into {recipe.minutes:g} "
+                f"{fitting} of the recipe's {recipe.epochs} epochs fit into {minutes:.3g} "
                 f"minutes; all of them take {math.ceil(recipe.epochs * epoch / 60)}"
             )
     epochs, steps = plan["epochs"], plan.get("steps", whole)  # older plans: all
@@ -68,13 +78,16 @@ def _kept(plan: dict[str, Any], path: Path) -> dict[str, Any]:
     return plan
 
 
-def epochs_seen(epochs: int, steps: int, whole: int) -> float:
-    """How often all images are seen in `epochs` of `steps`, where `whole` show them all."""
-    return epochs if steps == whole else float(f"{epochs * steps / whole:.3g}")
+def epochs_seen(steps: int, whole: int) -> float:
+    """How often all images are seen in `steps`, where `whole` show them all."""
+    return float(f"{steps / whole:.3g}") if steps % whole else steps // whole
 
 
-def _seconds(trial: Learner, loaders: Loaders, *, steps: int = 10) -> tuple[float, float]:
-    """Of a training step of `trial`, the median of a few after warm-up; and of an epoch's
+def _seconds(
+    trial: Learner, loaders: Loaders, *, within: float, steps: int = 10
+) -> tuple[float, float]:
+    """Of a training step of `trial`, the median of a few after warm-up, of fewer where those take
+    longer than `within` seconds; and of an epoch's
     evaluation: the holdout, and the images that batch norm is estimated from, at a third of their
     price an image (no backward pass)."""
     trial.train().to(accelerator())
@@ -84,7 +97,10 @@ def _seconds(trial: Learner, loaders: Loaders, *, steps: int = 10) -> tuple[floa
         begin = time.perf_counter()
         _step_(trial, optimiser, batch.pixels.to(trial.device), batch.target.to(trial.device))
         times.append(time.perf_counter() - begin)
-    step = sorted(times[3:])[steps // 2]
+        if group.size() == 1 and sum(times) > within:
+            break
+    settled = sorted(times[3:] or times[-1:])
+    step = settled[len(settled) // 2]
     looked_at = len(loaders[1]) * EVAL_BATCH + (IMAGES if trial.recipe.ema else 0)
     return step, step * looked_at * group.size() / trial.recipe.batch_size / 3
 

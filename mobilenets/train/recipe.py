@@ -12,6 +12,7 @@ from mobilenets.nn.checkpoint import MEAN, STD
 
 BATCH_NORMS = ("train", "frozen", "auto")
 MATCHES = ("logits", "embedding")
+CLASS_WEIGHTS = ("none", "balanced")
 
 
 class _Range(NamedTuple):
@@ -130,6 +131,9 @@ class Recipe:
     (`device.precision`). `ema` is the decay of the averaged weights, which are the ones kept (None:
     no average), bounded by the run's length (`averaging`).
 
+    `class_weights` "balanced" weighs each class's loss by one over its training images, so that all
+    count alike ("none": each image does).
+
     `trivial_augment` varies each image first (arXiv:2103.10158); `mixup` and `cutmix` are the
     alphas of two ways to blend a batch, 0 being off; of two, chance picks one for each batch.
 
@@ -145,6 +149,7 @@ class Recipe:
     weight_decay: float
     batch_size: int = 128
     label_smoothing: float = 0.1
+    class_weights: str = "none"
     warmup: float = 0.1
     patience: int = 15
     bn_momentum: float | None = None
@@ -172,6 +177,7 @@ class Recipe:
             if getattr(self, name) is not None:
                 allowed.check(name, getattr(self, name))
         _check_choice("batch_norm", self.batch_norm, BATCH_NORMS)
+        _check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
 
     @property
     def head_epochs(self) -> int:
@@ -189,6 +195,8 @@ class Recipe:
             recipe = replace(recipe, learning_rate=limits.learning_rate)
         if limits.mixed_precision is not None:
             recipe = replace(recipe, mixed_precision=limits.mixed_precision)
+        if limits.class_weights is not None:
+            recipe = replace(recipe, class_weights=limits.class_weights)
         if limits.epochs is not None:
             return replace(recipe, epochs=limits.epochs, patience=limits.epochs, minutes=None)
         return recipe if limits.minutes is None else replace(recipe, minutes=limits.minutes)
@@ -219,15 +227,18 @@ class Recipe:
 class Limits:
     """What the user decides of a recipe: exactly so many epochs or at most so many minutes; whether
     mirrored images mean the same; the peak learning rate; whether a GPU computes in mixed precision
-    (None: as the recipe says)."""
+    (None: as the recipe says); how classes are weighed ("balanced" or "none")."""
 
     epochs: int | None = None
     minutes: float | None = None
     flip: bool | None = None
     learning_rate: float | None = None
     mixed_precision: bool | None = None
+    class_weights: str | None = None
 
     def __post_init__(self) -> None:
+        if self.class_weights is not None:
+            _check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
         if self.epochs is not None and self.minutes is not None:
             raise MobileNetsError("epochs and minutes are both given; give one of them")
         if self.epochs is not None:

@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +17,7 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
@@ -31,19 +30,17 @@ from mobilenets.runs.owner import claim
 from mobilenets.tasks import Task
 from mobilenets.train import group
 from mobilenets.train.callbacks import Mended, Metrics, Stoppable, WholeFiles, averaging
+from mobilenets.train.deadline import InTime, TimeLeft
 from mobilenets.train.distil import Teacher
 from mobilenets.train.hardware import accelerator, precision
 from mobilenets.train.heap import kept_memory
 from mobilenets.train.loaders import Loaders, loaders_of
-from mobilenets.train.module import Learner
+from mobilenets.train.module import Learner, class_weights
 from mobilenets.train.norm import IMAGES, MeanStatistics, Reestimate, lags
 from mobilenets.train.plan import epochs_seen, planned
 from mobilenets.train.recipe import Recipe
 
 log = logging.getLogger(__name__)
-
-# Trained past the planned time, for a machine that slowed down, before training is cut short.
-_GRACE = 1.25
 
 
 @group.led
@@ -56,11 +53,14 @@ def train(
     seed: int = 0,
     start: Checkpoint | None = None,
     teacher: Teacher | None = None,
+    minutes: float | None = None,
 ) -> Checkpoint:
     """The checkpoint with the lowest holdout loss of a run of `recipe`.
 
     Where `recipe.minutes` limits the run, its number of epochs is planned from a timed trial; where
-    not one fits, its only epoch is of as many images as do. The run's state lives in `folder`:
+    not one fits, its only epoch is of as many images as do; where the machine slows down, it is
+    shortened (`InTime`). `minutes` are those that this call has, where they are others: a run is
+    known by its recipe's. The run's state lives in `folder`:
     called again with the same arguments it goes on after the last whole epoch, with others it
     starts anew. `start` gives the first weights, and how images are
     normalised; its classifier only where it has the same classes. `teacher` is imitated as
@@ -88,7 +88,8 @@ def train(
     }
     _check_shares(images, recipe)
     claim(folder, TRAINING, inputs, states=(LAST, BEST, PLAN, METRICS))
-    run = _Run(arch, images, recipe, folder, seed, start, teacher, task)
+    minutes = recipe.minutes and (minutes or recipe.minutes)
+    run = _Run(arch, images, recipe, folder, seed, start, teacher, task, minutes)
     fitted = group.by_all(partial(_fitted, run))
     state = torch.load(fitted.best, map_location="cpu", weights_only=True)
     return Checkpoint(
@@ -126,6 +127,7 @@ class _Run(NamedTuple):
     start: Checkpoint | None
     teacher: Teacher | None
     task: Task
+    minutes: float | None
 
 
 class _Fitted(NamedTuple):
@@ -142,25 +144,30 @@ class _Fitted(NamedTuple):
 def _fitted(run: _Run) -> _Fitted:
     """The part of `train` that all processes do together."""
     recipe, images = run.recipe, run.images
+    left = None if run.minutes is None else TimeLeft(60 * run.minutes)
     loaders = loaders_of(images, recipe, images.preprocess(run.arch.resolution), run.seed)
     network = _first_network(run.arch, run.start, run.seed, run.task)
     if group.size() > 1 and accelerator() == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
 
+    weights = class_weights(recipe, run.task, images.targets.take(images.train))
+
     def module(recipe: Recipe, steps: int) -> Learner:
-        total = recipe.epochs * steps
         return Learner(
-            network, recipe, seed=run.seed, total_steps=total, teacher=run.teacher, task=run.task
-        )
+            network, recipe, seed=run.seed, total_steps=recipe.epochs * steps,
+            teacher=run.teacher, task=run.task, weights=weights,
+        )  # fmt: skip
 
     mended = Mended(len(images.train))
     with kept_memory():
-        recipe, steps = planned(module, recipe, loaders, run.folder)
-        care = _care(images, recipe, run.start, network, steps)
-        trainer, best = _trained(module(recipe, steps), loaders, run.folder, [*care, mended])
+        recipe, steps = planned(module, recipe, loaders, run.folder, left)
+        more: list[pl.Callback] = [*_care(images, recipe, run.start, network, steps), mended]
+        if left is not None:
+            more.append(InTime(left))
+        trainer, best = _trained(module(recipe, steps), loaders, run.folder, more)
     return _Fitted(
         recipe,
-        epochs_seen(trainer.current_epoch, steps, len(loaders[0])),
+        epochs_seen(trainer.global_step, len(loaders[0])),
         Path(best.best_model_path),
         float(best.best_model_score or 0),
         mended.found,
@@ -238,9 +245,6 @@ def _trainer(
             callbacks.append(MeanStatistics())
     if sys.stderr.isatty():
         callbacks.append(TQDMProgressBar())
-    if recipe.minutes is not None:
-        limit = timedelta(minutes=_GRACE * recipe.minutes)
-        callbacks.append(Timer(limit, interval="epoch", verbose=False))
     trainer = pl.Trainer(
         max_epochs=recipe.epochs,
         limit_train_batches=module.total_steps // recipe.epochs,

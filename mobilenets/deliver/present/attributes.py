@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, TypedDict, final
+from typing import Any, ClassVar, NotRequired, TypedDict, final
 
 from mobilenets.data import Images
 from mobilenets.deliver.html_page import Share, paragraph, section, table
+from mobilenets.deliver.present.presenter import sentences
 from mobilenets.shapes import Count, Percent
 from mobilenets.tasks import Arrays, percent
 
@@ -29,7 +30,7 @@ class AttributePresenter:
 
     in_verdict: ClassVar[Mapping[str, Any]] = {
         "map_checkpoint": Percent | None, "map_artefact": Percent | None,
-        "attributes": list[_Found],
+        "attributes": list[_Found], "map_interval": NotRequired[list[Percent] | None],
     }  # fmt: skip
     in_predictions: ClassVar[Mapping[str, Any]] = {}
     in_summary: ClassVar[tuple[str, ...]] = tuple(in_verdict)
@@ -43,10 +44,17 @@ class AttributePresenter:
         return {}
 
     def how_sure(self, verdict: dict[str, Any], artefact: str) -> str:
-        return "Mean average precision is the mean over the attributes that any image has. "
+        ends = verdict.get("map_interval")
+        sure = f"Its 95 % interval is {ends[0]:.1f} to {ends[1]:.1f} %. " if ends else ""
+        return (
+            f"Mean average precision is the mean over the attributes that any image has. {sure}"
+            f"{sentences(verdict)}"
+        )
 
     def figures(self, verdict: dict[str, Any]) -> list[tuple[str, str]]:
-        return [
+        ends = verdict.get("map_interval")
+        sure = [("its 95 % interval", f"{ends[0]:.1f} to {ends[1]:.1f} %")] if ends else []
+        return sure + [
             (f"average precision, {one['attribute']}", percent(one["average_precision"]))
             for one in verdict["attributes"][:_SHOWN]
         ]

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping
-from math import sqrt
-from typing import Any, ClassVar, TypedDict, final
+from typing import Any, ClassVar, NotRequired, TypedDict, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,11 @@ from torchvision.transforms.v2.functional import to_pil_image
 from mobilenets.data import Images, Preprocess
 from mobilenets.deliver import plots
 from mobilenets.deliver.html_page import Share, paragraph, picture, section, subtitle, table
+from mobilenets.deliver.present.presenter import sentences
 from mobilenets.shapes import Count, Number, Percent
 from mobilenets.tasks import Arrays
 from mobilenets.tasks.classification import softmax
+from mobilenets.tasks.confidence import interval
 
 _HEAT_MAP = 30  # classes; beyond, tables
 _BESIDE = 12  # classes whose table has room beside the heat map
@@ -43,12 +44,19 @@ class ClassPresenter:
 
     in_verdict: ClassVar[Mapping[str, Any]] = {
         "top1_checkpoint": Percent, "top1_artefact": Percent, "top5_artefact": Percent,
+        "top1_interval": NotRequired[list[Percent]],
+        "balanced_accuracy": NotRequired[Percent],
+        "largest_class": NotRequired[str | None], "largest_share": NotRequired[Percent | None],
+        "worst_class": NotRequired[str | None], "worst_recall": NotRequired[Percent | None],
     }  # fmt: skip
     in_predictions: ClassVar[Mapping[str, Any]] = {
         "classes": list[str], "confusion": list[list[Count]],
         "wrong": list[_Example], "right": list[_Example],
     }  # fmt: skip
-    in_summary: ClassVar[tuple[str, ...]] = ("top1_checkpoint", "top1_artefact")
+    in_summary: ClassVar[tuple[str, ...]] = (
+        "top1_checkpoint", "top1_artefact", "top1_interval", "balanced_accuracy", "largest_class",
+        "largest_share", "worst_class", "worst_recall",
+    )  # fmt: skip
     agreed_on: ClassVar[str] = ""
     any_image: ClassVar[str] = (
         "Any image, also one that shows none of the classes, gets one of the labels"
@@ -77,7 +85,7 @@ class ClassPresenter:
         low, high = interval(verdict["top1_artefact"], verdict["images"])
         return (
             f"The top-1 of {artefact} has a 95 % interval of {low:.1f} to {high:.1f} %; its "
-            f"top-5 is {verdict['top5_artefact']:.2f} %. "
+            f"top-5 is {verdict['top5_artefact']:.2f} %. {sentences(verdict)}"
         )
 
     def figures(self, verdict: dict[str, Any]) -> list[tuple[str, str]]:
@@ -85,19 +93,22 @@ class ClassPresenter:
         return [
             ("its 95 % interval", f"{low:.1f} to {high:.1f} %"),
             ("top-5, artefact", f"{verdict['top5_artefact']:.2f} %"),
+            *_shares(verdict),
         ]
 
     def sections(self, verdict: dict[str, Any], predictions: dict[str, Any]) -> list[str]:
         return [_confusion(predictions), _examples(predictions)]
 
 
-def interval(percent: float, count: int, *, z: float = 1.96) -> tuple[float, float]:
-    """Wilson's 95 % interval of a percentage of `count` images."""
-    share = percent / 100
-    middle = share + z**2 / (2 * count)
-    half = z * sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
-    scale = 100 / (1 + z**2 / count)
-    return scale * (middle - half), scale * (middle + half)
+def _shares(verdict: dict[str, Any]) -> list[tuple[str, str]]:
+    """What stands behind the top-1; older verdicts do not tell."""
+    if verdict.get("largest_class") is None:
+        return []
+    return [
+        ("balanced accuracy, artefact", f"{verdict['balanced_accuracy']:.2f} %"),
+        ("largest class", f"{verdict['largest_class']}, {verdict['largest_share']:.1f} %"),
+        ("worst recall", f"{verdict['worst_class']}, {verdict['worst_recall']:.1f} %"),
+    ]
 
 
 def _predicted(images: Images, chances: NDArray[np.float32], at: int) -> dict[str, Any]:

@@ -51,3 +51,9 @@ class Presenter(Protocol):
 
     def sections(self, verdict: dict[str, Any], predictions: dict[str, Any]) -> list[str]:
         """The report's sections on the answers, as HTML."""
+
+
+def sentences(verdict: dict[str, Any]) -> str:
+    """The verdict's spread as a sentence that ends with a space; older verdicts have none."""
+    spread = verdict.get("spread")
+    return f"{spread[0].upper()}{spread[1:]}. " if spread else ""

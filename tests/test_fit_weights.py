@@ -65,14 +65,14 @@ def test_other_weights_are_another_training(digits: Images, tmp_path: Path):
     arch = get_arch("mobilenet_v2", width=0.35, resolution=32)
 
     def inputs(how: How) -> list[object]:
-        job = how.job(arch, digits, how.start(arch), limits=Limits(), seed=0)
-        assert job.recipe.name == (how.recipe or "fine_tune")
+        job = how.job(arch, digits, how.start(arch, tmp_path), limits=Limits(), seed=0)
+        assert job.recipe.name == (how.recipe or "few_images")  # 16 a class
         return job.inputs()
 
     files = [weights(tmp_path, "mobilenet_v2", seed=seed) for seed in (1, 2)]
     assert inputs(How(files[0])) == inputs(How(files[0]))
     assert inputs(How(files[0])) != inputs(How(files[1]))
-    assert inputs(How(files[0])) != inputs(How(files[0], recipe="few_images"))
+    assert inputs(How(files[0])) != inputs(How(files[0], recipe="fine_tune"))
     assert inputs(How(files[0])) != inputs(How(files[0], teacher=Path(taught(tmp_path, digits))))
 
 
@@ -95,3 +95,5 @@ def test_a_fit_with_weights_chooses_their_network_and_starts_from_them(tmp_path:
     training = Checkpoint.load(run.folder / "trained.safetensors").training
     assert training["recipe"]["name"] == "fine_tune"
     assert "surgery" in training["start"]
+    assert run.summary["started_from"] == {"file": "0.safetensors"}
+    assert "start     0.safetensors" in run.verdict()

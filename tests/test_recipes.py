@@ -386,6 +386,8 @@ def test_every_recipe_says_its_command_and_what_it_reached(name: str):
         (32, None, None, "small_images"),
         (33, None, None, "from_scratch"),
         (28, "torchvision", None, "fine_tune"),
+        (28, "auto", None, "small_images"),
+        (28, "none", None, "small_images"),
         (28, None, "modern", "modern"),
     ],
 )

@@ -169,7 +169,7 @@ def test_a_file_that_is_not_keras_is_refused(tmp_path: Path, content: bytes):
     path = tmp_path / "weights.h5"
     path.write_bytes(content)
 
-    with pytest.raises(FileError, match=r"weights\.h5 is not a weights file of Keras .*; remove"):
+    with pytest.raises(FileError, match=r"weights\.h5 is not a weights file of Keras .*; give one"):
         read_layers(path)
 
 

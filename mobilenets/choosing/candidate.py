@@ -84,8 +84,12 @@ class Candidate:
         """The same float network in another engine; in 8-bit integers less is expected of it."""
         if not engine.is_int8:
             return replace(self, engine=engine)
-        top1 = self.expected.top1 - INT8_LOSS[self.arch.name]
-        return replace(self, engine=engine, expected=self.expected._replace(top1=top1))
+        return replace(self.less(INT8_LOSS[self.arch.name]), engine=engine)
+
+    def less(self, points: float) -> Candidate:
+        """With so much less expected of it."""
+        top1 = self.expected.top1 - points
+        return replace(self, expected=self.expected._replace(top1=top1)) if points else self
 
     def spent(self) -> dict[str, float]:
         """What it spends on each limit of a `Budget`; latency only where it was measured."""

@@ -7,7 +7,7 @@ user; latency is measured here, whole networks, in the runtimes that may run the
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -77,21 +77,22 @@ def choose(
     runtimes: Sequence[str | Engine] = (DEFAULT,),
     measure: Measure | None = None,
     tables: Mapping[Engine, Table] | None = None,
-    families: Collection[str] | None = None,
+    lost: Callable[[Arch], float | None] = lambda arch: 0.0,
 ) -> Choice:
     """The network and engine with the best expected accuracy that meet `budget` on this machine.
 
     `measure` gives the latency of archs in an engine; None measures them. `tables` predict it
     where there is one for an engine. Of several `runtimes`, one whose converter fails is left out
-    with a warning. Only networks of `families` are considered (None: all). Raises `NoFitError`,
-    which names the limit that binds and the nearest network, where nothing fits.
+    with a warning. `lost` is what a network loses of its expected accuracy, None where it is not to
+    be considered. Raises `NoFitError`, which names the limit that binds and the nearest network,
+    where nothing fits.
     """
     if not budget.limits():
         raise BudgetError("a budget needs a limit; give at least one, such as --latency 5ms")
     everything = [
-        one
+        one.less(points)
         for one in candidates(classes, image_size)
-        if families is None or one.arch.name in families
+        if (points := lost(one.arch)) is not None
     ]
     with Exporter() as exporter:
         measure = measure or measured_whole(threads, exporter.export)

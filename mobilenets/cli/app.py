@@ -62,16 +62,20 @@ Macs = Annotated[str | None, typer.Option(help="Limit on the multiply-adds: 100M
 Params = Annotated[str | None, typer.Option(help="Limit on the parameters: 2M.")]
 Size = Annotated[str | None, typer.Option(help="Limit on the artefact's file: 4MB.")]
 Weights = Annotated[
-    str | None,
-    typer.Option(help="Start from: torchvision, timm, keras, timm:TAG, hf:OWNER/NAME, a file."),
+    str,
+    typer.Option(
+        help="Start from: torchvision, timm, keras, package (each also with :TAG), hf:OWNER/NAME, "
+        "a file; none: random weights; auto: for photographs the best published ones that can be "
+        "had (cache, installed package, download), for other images none."
+    ),
 ]
 RecipeName = Annotated[
     str | None,
     typer.Option(
         "--recipe",
         help="from_scratch, small_images, fine_tune, few_images, modern, paper_v1, paper_v2, "
-        "paper_v3.  [default: with weights fine_tune; else small_images for images of at most 32 "
-        "pixels, from_scratch for others]",
+        "paper_v3.  [default: with weights fine_tune, or few_images for fewer than 40 a class; "
+        "else small_images for images of at most 32 pixels, from_scratch for others]",
     ),
 ]
 TeacherFile = Annotated[
@@ -329,7 +333,7 @@ def fit(
     runtime: Runtime = "onnxruntime",
     int8: Int8 = False,
     threads: Threads = 1,
-    weights: Weights = None,
+    weights: Weights = "auto",
     recipe: RecipeName = None,
     teacher: TeacherFile = None,
     task: Task = None,
@@ -501,7 +505,7 @@ def train(
     data: Annotated[str, typer.Argument(help="Folder, CSV, or: digits, fashion-mnist.")],
     width: Width = None,
     resolution: Resolution = None,
-    weights: Weights = None,
+    weights: Weights = "auto",
     recipe: RecipeName = None,
     teacher: TeacherFile = None,
     task: Task = None,

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from mobilenets.deliver.present import PRESENTERS
 from mobilenets.deliver.record import read_verdict
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
-from mobilenets.errors import ArchError
+from mobilenets.errors import ArchError, NoFitError
 from mobilenets.files import write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
@@ -78,7 +79,7 @@ class Fitting:
 
     def training(self, arch: Arch, images: Images) -> TrainingJob:
         """The training of `arch`."""
-        start = self.how.start(arch)
+        start = self.how.start(arch, self.folder)
         return self.how.job(arch, images, start, limits=self.limits, seed=self.seed)
 
 
@@ -96,6 +97,7 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
     families, folder = _families(job.how), job.folder
     stages = Stages(folder, first=CHOSEN.name)
     images = _images(job)
+    job = replace(job, how=job.how.settled(images, folder))
     allowance = Allowance(job.how.recipe_for(images, job.limits).minutes, started)
     asked = _choice_inputs(job, images, families)
     chosen = stages.run(CHOSEN, asked, lambda: _choose(job, images, families, allowance))
@@ -156,7 +158,7 @@ def _choice_inputs(job: Fitting, images: Images, families: Collection[str] | Non
         "threads": job.threads,
         "runtimes": list(map(str, job.engines)),
     }
-    inputs = [read, asked, families]
+    inputs = [read, asked, families or (job.how.at_hand or None)]
     if _racing(job, images) == 1:
         return inputs
     return [*inputs, job.how.inputs(), asdict(job.limits), job.seed]
@@ -168,7 +170,7 @@ def _racing(job: Fitting, images: Images) -> int:
     if job.how.race is not None:
         return job.how.race
     bounded = job.how.recipe_for(images, job.limits).minutes is not None
-    return RACING if bounded and job.how.weights is None else 1
+    return RACING if bounded and not job.how.started else 1
 
 
 def _choose(
@@ -198,7 +200,8 @@ def _considered(
     """The choice, and what races for it."""
     with Exporter() as exporter:
         measure = measured_once(job.folder / LATENCIES, job.threads, exporter.export)
-        choice = choose(
+        asked = partial(
+            choose,
             job.budget,
             classes=len(images.task.labels),
             image_size=images.native_size,
@@ -206,8 +209,19 @@ def _considered(
             runtimes=job.engines,
             measure=measure,
             tables=load_tables(job.engines, job.threads),
-            families=families,
         )
+
+        def lost(arch: Arch) -> float | None:
+            named = families is None or arch.name in families
+            return job.how.lost(arch) if named else None
+
+        try:
+            choice = asked(lost=lost)
+        except NoFitError as error:
+            if not job.how.at_hand:
+                raise
+            log.warning(f"of the networks with published weights: {error}; choosing among all")
+            choice = asked()
         return choice, contenders(choice, job.budget, measure, _racing(job, images))
 
 

@@ -32,7 +32,7 @@ class Training:
     data: str | Path
     width: float | None = None
     resolution: Resolution | None = None
-    weights: str | None = None
+    weights: str | None = "auto"
     recipe: str | None = None
     teacher: Path | None = None
     limits: Limits = field(default_factory=Limits)
@@ -70,8 +70,10 @@ def train_named(job: Training) -> dict[str, Any]:
     folder, how = job.folder, job.how
     how.check()
     stages = Stages(folder, first=TRAINING_STAGE.name)
-    start = how.start(job.arch)
+    start = how.start(job.arch, folder) if how.named else None  # what is mistyped is said at once
     images = read_images(job.data, folder, seed=job.seed, task=job.task, grey_range=job.grey_range)
+    how = how.settled(images, folder, job.arch.name)
+    start = start or how.start(job.arch, folder)
     training = how.job(job.arch, images, start, limits=job.limits, seed=job.seed)
     trained = stages.run(TRAINING_STAGE, training.inputs(), lambda: training.run(folder))
     scores = stages.run(_SCORED, [], lambda: _score(trained.checkpoint, images, folder))

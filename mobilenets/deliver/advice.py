@@ -33,10 +33,14 @@ def start_words(start: dict[str, Any] | None) -> str | None:
     were random."""
     if start is None:
         return None
+    notes = ["carried over from another width"] if "surgery" in start else []
     while isinstance(start.get("before"), dict):
         start = start["before"]
     named = start.get("weights") or start.get("file")
-    return str(named or f"a network trained on {start.get('images', 'other images')}")
+    name = str(named or f"a network trained on {start.get('images', 'other images')}")
+    top1 = start.get("imagenet_top1")
+    notes = [*([] if top1 is None else [f"ImageNet top-1 {top1:.1f} %"]), *notes]
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def advice(record: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from mobilenets.archs import Arch, Budget
 from mobilenets.archs.budget import LIMIT_NAMES
 from mobilenets.choosing.chosen import Chosen, ChosenRecord
 from mobilenets.data import Preprocess
+from mobilenets.deliver.advice import start_words
 from mobilenets.deliver.present import PRESENTERS, Presenter
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.files import broken, parse, read_json
@@ -141,6 +142,7 @@ class Record:
     predictions: dict[str, Any]
     training: dict[str, Any]
     epochs: float
+    start: str | None
     sha256: dict[str, str]
 
     @property
@@ -186,7 +188,7 @@ def read_run(folder: Path) -> Record:
     artefact = artefact_name(chosen.engine.runtime)
     columns = (*_METRICS, f"holdout_{task.metric}")
     metrics = _part(folder / METRICS, lambda data: read_metrics(data, columns))
-    preprocess, epochs = _of_checkpoint(folder / TRAINED)
+    preprocess, epochs, start = _of_checkpoint(folder / TRAINED)
     return Record(
         engine=chosen.engine,
         artefact=artefact,
@@ -202,6 +204,7 @@ def read_run(folder: Path) -> Record:
         predictions=_part(folder / PREDICTIONS, _object(dict[str, Any], presenter.in_predictions)),
         training=_part(folder / TRAINING, lambda data: parse(data, _Training)),
         epochs=min(epochs, len(metrics)),  # an adapted network tells of its start's, too
+        start=start,
         sha256={
             file.name: _part(file, lambda data: hashlib.sha256(data).hexdigest())
             for file in files_of(folder / artefact)
@@ -218,12 +221,14 @@ def _part(path: Path, read: Callable[[bytes], T]) -> T:
         raise _unfinished(path, why) from error
 
 
-def _of_checkpoint(path: Path) -> tuple[Preprocess, float]:
-    """How images come to the network; and for how many epochs it was trained."""
+def _of_checkpoint(path: Path) -> tuple[Preprocess, float, str | None]:
+    """How images come to the network; for how many epochs it was trained, and from which weights
+    (`start_words`)."""
     try:
         checkpoint = Checkpoint.load(path)
         epochs = checkpoint.training.get("epochs", inf)
-        return Preprocess.from_json(checkpoint.preprocess), epochs
+        start = start_words(checkpoint.training.get("start"))
+        return Preprocess.from_json(checkpoint.preprocess), epochs, start
     except MobileNetsError as error:
         raise _unfinished(path, error) from error
 

@@ -19,6 +19,7 @@ CANDIDATES = "candidates.jsonl"
 LATENCIES = "latency.jsonl"
 
 # Trained
+WEIGHTS = "weights.json"
 TRAINING = "training.json"
 PLAN = "plan.json"
 METRICS = "metrics.csv"

@@ -17,10 +17,11 @@ from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import BEST, IMAGES, LAST, METRICS, TRAINED
 from mobilenets.runs.stages import Stage
 from mobilenets.shapes import Number, Positive, shaped
+from mobilenets.train import auto
 from mobilenets.train.distil import Teacher, teacher_in
 from mobilenets.train.group import check_leads
 from mobilenets.train.recipe import Limits, Recipe
-from mobilenets.train.recipes import get_recipe, recipe_without_weights
+from mobilenets.train.recipes import get_recipe, recipe_with_weights, recipe_without_weights
 from mobilenets.train.start import families, starting_point
 from mobilenets.train.trainer import train
 
@@ -83,21 +84,40 @@ TRAINING_STAGE = Stage("trained", (TRAINED, METRICS), Trained.read)
 class How:
     """From which weights a network is trained, by which recipe, after which teacher, for what task.
 
-    `weights` are words for `starting_point`; `recipe` None is fine_tune with weights, and without
-    small_images for images of at most 32 pixels and from_scratch for others; `teacher` is a
+    `weights` are words for `starting_point`; "auto" the best that can be had for photographs, and
+    for other images random ones (`settled`, `train.auto`), as None and "none" are. `recipe` None
+    is with weights few_images for fewer than 40 images a class and fine_tune for more, without
+    small_images for images of at most 32 pixels and from_scratch for others. `teacher` is a
     checkpoint's file; `task` None is what the data is for, and `grey_range` how deep grey is read
     (`load_images`). Where `fit` chooses,
     `race` candidates train briefly, and the one that learns most is taken
-    (`mobilenets.choosing.halving`);
-    None: where time is short.
+    (`mobilenets.choosing.halving`); None: where time is short. `at_hand` names what "auto" found.
     """
 
-    weights: str | None = None
+    weights: str | None = auto.AUTO
     recipe: str | None = None
     teacher: Path | None = None
     task: str | None = None
     race: int | None = None
     grey_range: Asked = "auto"
+    at_hand: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> str | None:
+        """The weights that the user names."""
+        return None if self.weights in (auto.AUTO, auto.NONE) else self.weights
+
+    @property
+    def started(self) -> bool:
+        """Whether trained weights are to start from."""
+        return self.named is not None or bool(self.at_hand)
+
+    def settled(self, images: Images, folder: Path, network: str | None = None) -> How:
+        """With what "auto" means for these images, and for `network` where there is no choice; as
+        it was found before in this run folder."""
+        if self.weights != auto.AUTO:
+            return self
+        return replace(self, at_hand=auto.found(images, folder, network))
 
     def check(self) -> None:
         """Raise for what cannot be, or is not there, before anything dear is done."""
@@ -109,34 +129,45 @@ class How:
 
     def inputs(self) -> dict[str, Any]:
         """All of it as JSON, files by what they contain."""
-        named = {name: str(value) for name, value in asdict(self).items()}
-        files = [Path(word) for word in (self.weights, self.teacher) if word is not None]
+        known = asdict(self) | {"weights": self.named}
+        if not self.at_hand:
+            del known["at_hand"]  # which came later
+        named = {name: str(value) for name, value in known.items()}
+        files = [Path(word) for word in (self.named, self.teacher) if word is not None]
         hashes = [sha256_of(file) for file in files if file.is_file()]
         return named | {"files": hashes}
 
     def families(self) -> tuple[str, ...] | None:
-        """The networks that the weights are of; None where that is open."""
-        return None if self.weights is None else families(self.weights)
+        """The networks that the named weights are of; None where that is open."""
+        return None if self.named is None else families(self.named)
 
-    def start(self, arch: Arch) -> Checkpoint | None:
-        """The checkpoint to start `arch` from, where weights are named."""
-        return None if self.weights is None else starting_point(self.weights, arch)
+    def lost(self, arch: Arch) -> float | None:
+        """What `arch` loses of its expected accuracy by its start, of those that "auto" found; None
+        where it has none (`auto.lost`)."""
+        return auto.lost(self.at_hand, arch) if self.at_hand else 0.0
 
-    def recipe_for(self, images: Images, limits: Limits) -> Recipe:
+    def start(self, arch: Arch, folder: Path) -> Checkpoint | None:
+        """The checkpoint to start `arch` from, where there are weights; of what "auto" found, the
+        one that the run in `folder` began with."""
+        if self.named is not None:
+            return starting_point(self.named, arch)
+        return auto.start_from(self.at_hand, arch, folder) if self.at_hand else None
+
+    def recipe_for(self, images: Images, limits: Limits, *, started: bool | None = None) -> Recipe:
         """The recipe that is named, for so many images, within the limits: a learning rate the user
-        gives is the one that trains."""
-        started = self.weights is not None
-        if self.recipe or started:
-            recipe = get_recipe(self.recipe or "fine_tune", flip=images.flip)
+        gives is the one that trains. `started` None is what the weights promise."""
+        started = self.started if started is None else started
+        if self.recipe:
+            recipe = get_recipe(self.recipe, flip=images.flip)
         else:
-            recipe = recipe_without_weights(images)
+            recipe = (recipe_with_weights if started else recipe_without_weights)(images)
         return recipe.for_images(len(images.train), started=started).limited(limits)
 
     def job(
         self, arch: Arch, images: Images, start: Checkpoint | None, *, limits: Limits, seed: int
     ) -> TrainingJob:
         """The training of `arch`, with the conventions of `start`, on these images."""
-        recipe = self.recipe_for(images, limits)
+        recipe = self.recipe_for(images, limits, started=start is not None)
         arch = arch if start is None else start.arch
         arch = replace(arch, head=images.task.head(arch))
         file = self.teacher

@@ -14,6 +14,8 @@ from mobilenets.data import Augment, Images
 from mobilenets.errors import MobileNetsError
 from mobilenets.train.recipe import Decay, Recipe, RMSprop
 
+# With trained weights, fewer training images a class than this are few.
+_FEW = 40
 # Images of so many pixels at most are cut to what they show.
 _SMALL = 32
 # ImageNet's random resized crops, as in "Inception preprocessing".
@@ -257,6 +259,13 @@ def recipe_without_weights(images: Images) -> Recipe:
     `from_scratch`."""
     small = images.native_size <= _SMALL
     return (small_images if small else from_scratch)(flip=images.flip)
+
+
+def recipe_with_weights(images: Images) -> Recipe:
+    """What trains on these images from trained weights where nobody says: `few_images` or
+    `fine_tune`."""
+    few = len(images.train) < _FEW * len(images.task.labels)
+    return (few_images if few else fine_tune)(flip=images.flip)
 
 
 def get_recipe(name: str, *, flip: bool = True) -> Recipe:

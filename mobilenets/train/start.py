@@ -27,7 +27,7 @@ def starting_point(words: str | Path, arch: Arch) -> Checkpoint:
     the widest); of the channels those with the largest filters stay. Raises `ArchError` for weights
     of another network.
     """
-    found = _load(words, arch)
+    found = _named(_load(words, arch), str(words))
     if found.arch.name != arch.name:
         raise ArchError(
             f"{words} holds weights of {found.arch.name}, not of {arch.name}; name it or "
@@ -63,6 +63,13 @@ def _seen_as(checkpoint: Checkpoint, arch: Arch) -> Checkpoint:
     to = replace(checkpoint.arch, rows=rows, size=arch.size)
     preprocess = {**checkpoint.preprocess, "resolution": arch.resolution}
     return replace(checkpoint, arch=to, preprocess=preprocess)
+
+
+def _named(checkpoint: Checkpoint, words: str) -> Checkpoint:
+    """The checkpoint, which says where it came from."""
+    known = {"file", "weights"} & checkpoint.training.keys()
+    name = {} if known else {"file": Path(words).name if Path(words).is_file() else words}
+    return replace(checkpoint, training=checkpoint.training | name)
 
 
 def _load(words: str | Path, arch: Arch) -> Checkpoint:

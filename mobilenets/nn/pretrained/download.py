@@ -13,11 +13,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import cache
 from http.client import HTTPException, HTTPMessage, HTTPResponse, IncompleteRead
 from importlib.metadata import PackageNotFoundError, distribution
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, NamedTuple
 from urllib.error import HTTPError
@@ -88,12 +89,18 @@ def local(published: Published) -> tuple[WeightsFile, Path] | None:
     return None
 
 
-def reachable(published: Published, *, seconds: float = 4.0) -> bool:
-    """Whether one of its addresses answers, asked once a process and host. $MOBILENETS_OFFLINE says
-    no."""
-    if os.environ.get("MOBILENETS_OFFLINE"):
-        return False
-    return any(_answers(_host(file), seconds) for file in published.files if not file.package)
+def at_hand(among: Iterable[Published], *, seconds: float = 4.0) -> list[Published]:
+    """Those that are on this machine, or of which an address answers, asked once a process. Where
+    $MOBILENETS_OFFLINE is set none is asked."""
+    among = list(among)
+    hosts = dict.fromkeys(_host(file) for one in among for file in one.files if not file.package)
+    answering = () if os.environ.get("MOBILENETS_OFFLINE") else _answering(tuple(hosts), seconds)
+    readable = [one for one in among if one.source != "keras" or find_spec("h5py")]
+    return [
+        one
+        for one in readable
+        if local(one) is not None or any(_host(file) in answering for file in one.files)
+    ]
 
 
 def verified(file: WeightsFile, path: Path) -> Path:
@@ -137,25 +144,25 @@ def _address(file: WeightsFile) -> str:
 
 
 @cache
-def _answers(host: str, seconds: float) -> bool:
-    """Whether anything comes back within `seconds`; looking up a name may take longer, and goes on
-    alone."""
-    found = threading.Event()
+def _answering(hosts: tuple[str, ...], seconds: float) -> frozenset[str]:
+    """Those from which anything comes back within `seconds`; looking up a name may take longer, and
+    is not waited for."""
+    found = set[str]()
 
-    def ask() -> None:
+    def ask(host: str) -> None:
         request = Request(host, headers=_AGENT, method="HEAD")
-        try:
-            build_opener().open(request, timeout=seconds).close()
-        except HTTPError:
-            pass  # an answer, too
-        except (OSError, HTTPException, AssertionError):
-            return
-        found.set()
+        with suppress(OSError, HTTPException):
+            with suppress(HTTPError):  # an answer, too
+                build_opener().open(request, timeout=seconds).close()
+            found.add(host)
 
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    asking.join(seconds)
-    return found.is_set()
+    asking = [threading.Thread(target=ask, args=(host,), daemon=True) for host in hosts]
+    for one in asking:
+        one.start()
+    until = time.monotonic() + seconds
+    for one in asking:
+        one.join(max(0.0, until - time.monotonic()))
+    return frozenset(found)
 
 
 def _download(file: WeightsFile, path: Path, patience: Patience) -> Path:

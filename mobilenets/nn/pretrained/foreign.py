@@ -97,8 +97,8 @@ def _loaded(path: Path) -> Any:
         names = get_unsafe_globals_in_checkpoint(path)
     except ValueError:  # the format before torch 1.6, or none
         names = []
-    inert = [(OrderedDict if name.endswith("Dict") else _Inert, name) for name in names]
-    with safe_globals(inert):  # type: ignore[no-untyped-call]
+    inert: list[Any] = [(OrderedDict if name.endswith("Dict") else _Inert, name) for name in names]
+    with safe_globals(inert):
         return torch.load(path, map_location="cpu", weights_only=True)
 
 

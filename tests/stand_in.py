@@ -19,12 +19,14 @@ import pytest
 
 @dataclass
 class Answer:
-    """What a server says: status, headers, body; `length` lies about the body's."""
+    """What a server says: status, headers, body; `length` lies about the body's. `stall` is waited
+    for before the connection ends."""
 
     body: bytes = b""
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     length: int | None = None
+    stall: threading.Event | None = None
 
 
 class Web:
@@ -57,6 +59,9 @@ def serving(web: Web) -> Iterator[Web]:
             self.end_headers()
             if self.command != "HEAD":
                 self.wfile.write(answer.body)
+            if answer.stall:
+                self.wfile.flush()
+                answer.stall.wait(10)
 
         do_GET = do_HEAD = do_POST = do_PUT = _reply  # noqa: N815
 

@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +23,9 @@ from mobilenets.archs import get_arch, keep_resolution
 from mobilenets.archs.published_weights import WeightsFile, find_weights
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn import Checkpoint
-from mobilenets.nn.pretrained import load_weights
-from mobilenets.nn.pretrained.download import fetch
+from mobilenets.nn.pretrained import download, load_weights
+from mobilenets.nn.pretrained.download import Patience, fetch
+from mobilenets.nn.pretrained.progress import Progress
 from tests.stand_in import Answer, Web, block_the_network, serving
 
 CONTENT = b"weights" * 100
@@ -122,6 +124,49 @@ def test_the_second_address_is_tried_after_the_first(web: Web, cache: Path):
     assert web.asked == ["GET /a.bin", "GET /b.bin"]
     assert fetch(published(web, "", "")).name == "b.bin"  # what is there is not asked for again
     assert len(web.asked) == 2
+
+
+def test_a_download_that_stalls_goes_on_by_the_next_address(web: Web, caplog):
+    """Half a file, and then nothing: not waited for."""
+    done = threading.Event()
+    web.answers["/a.bin"] = Answer(CONTENT[:9], length=len(CONTENT), stall=done)
+    web.answers["/b.bin"] = Answer(CONTENT)
+
+    path = fetch(published(web, "", ""), Patience(seconds=0.1))
+    done.set()
+
+    assert (path.name, path.read_bytes()) == ("b.bin", CONTENT)
+    assert f"{web.url}/a.bin (timed out) failed; trying the next address" in caplog.text
+    assert sorted(one.name for one in path.parent.iterdir()) == ["b.bin", "b.bin.sha256"]
+
+
+class Trickle:
+    """A body that comes byte by byte, by a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float):
+        now = iter(range(10_000))
+        monkeypatch.setattr(download.time, "monotonic", lambda: next(now) * seconds)
+
+    def read1(self, most: int) -> bytes:
+        return b"x"
+
+
+def test_a_download_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch):
+    slow = Trickle(monkeypatch, seconds=1.0)
+
+    with pytest.raises(OSError, match="stalled after 21 bytes"):
+        download._read(slow, 0, Patience(seconds=20, pace=1000), lambda count: None)
+
+
+def test_a_download_shows_how_far_it_is_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    for terminal in (False, True):
+        monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal)
+        with Progress("downloading it", 2_000_000) as progress:
+            progress.advance(1_000_000)
+        shown = capsys.readouterr().err
+        assert ("[###############               ] 1.0 MB" in shown) is terminal
 
 
 def test_a_file_put_there_by_hand_is_used(web: Web, cache: Path):

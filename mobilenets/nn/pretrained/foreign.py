@@ -8,6 +8,7 @@ else: any other class or function in the file becomes an `_Inert`, which does no
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -65,12 +66,14 @@ def read_state(path: Path) -> tuple[str, State]:
 
 def unreadable(path: Path, why: object) -> FileError:
     """What is said of a file that holds no weights."""
-    reason = " ".join(str(why).split())
-    if "WeightsUnpickler error" in reason:  # torch's advice is to run what is in the file
-        cause = reason.partition("WeightsUnpickler error:")[2].partition(" Please use")[0].strip()
-        reason = f"it holds more than tensors and plain containers, which is never run: {cause}"
+    text = " ".join(str(why).split())
+    code = re.search(r"GLOBAL (\S+)", text)
+    if code:  # torch's own advice is to run it
+        text = f"it holds more than tensors and plain containers: {code[1]}, which is never run"
+    elif "Weights only load failed" in text:
+        text = "it is no file of tensors that torch wrote"
     return FileError(
-        f"{path} cannot be read as weights ({reason[:200]}); give a file of tensors: "
+        f"{path} cannot be read as weights ({text[:200]}); give a file of tensors: "
         "torch.save(model.state_dict(), ...) or safetensors"
     )
 

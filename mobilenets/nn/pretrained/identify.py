@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from mobilenets.archs.variants import VARIANTS
 from mobilenets.nn.pretrained.keras import Layers
 
 _WIDEST = 2.0
+_CLASSIFIER = re.compile(r"(classifier(\.\d)?|_fc)\.bias")
 Shapes = Counter[tuple[int, ...]]
 
 
@@ -27,9 +29,18 @@ def identified(
     """
     shapes, classes = _windows(state), _classes(state)
     like = [one for one in PUBLISHED_WEIGHTS if one.source == source]
-    like.sort(key=lambda one: (one.padding == "same") is not tensorflow)
+    # V3-Large and timm's rw have the same windows; only the former's dense layer has a bias.
+    biased = "conv_head.bias" in state
+    like.sort(
+        key=lambda one: (
+            one.network.endswith("_rw") is biased,
+            (one.padding == "same") is not tensorflow,
+        )
+    )
     for network in dict.fromkeys(one.network for one in like):
         known = [one for one in like if one.network == network]
+        if _windows_of(known[0].arch).total() != shapes.total():
+            continue
         for width in _widths(known):
             nearest = min(known, key=lambda one: abs(one.width - width))
             found = replace(nearest, width=width, classes=classes)
@@ -73,8 +84,8 @@ def _windows_of(arch: Arch) -> Shapes:
 
 
 def _classes(state: Mapping[str, Tensor] | Layers) -> int:
-    """The length of the last bias."""
+    """The length of the last layer's bias."""
     if not isinstance(state, Mapping):
         return len(state[-1].get("bias", ())) or 1
-    biases = [tensor for name, tensor in state.items() if name.endswith(".bias")]
-    return len(biases[-1]) if biases and biases[-1].ndim else 1
+    last = max((name for name in state if _CLASSIFIER.fullmatch(name)), default="")
+    return state[last].numel() if last else 1

@@ -95,5 +95,4 @@ def test_a_fit_with_weights_chooses_their_network_and_starts_from_them(tmp_path:
     training = Checkpoint.load(run.folder / "trained.safetensors").training
     assert training["recipe"]["name"] == "fine_tune"
     assert "surgery" in training["start"]
-    assert run.summary["started_from"] == {"file": "0.safetensors", "carried_over": True}
-    assert "start     0.safetensors (carried over from another width)" in run.verdict()
+    assert "start     0.safetensors (carried over by surgery)" in run.verdict()

@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 from torch import nn
 
 from mobilenets.archs import get_arch
+from mobilenets.deliver.advice import start_words
 from mobilenets.errors import ArchError, FileError
 from mobilenets.nn.pretrained import load_weights
-from mobilenets.train.start import families, started_from, starting_point
+from mobilenets.train.start import families, starting_point
 from tests.randomised import randomise_
 
 State = dict[str, torch.Tensor]
@@ -158,7 +159,7 @@ def test_another_width_is_carried_over_and_another_network_refused(tmp_path: Pat
     start = starting_point(tmp_path / "v2.pth", get_arch("mobilenet_v2", width=0.35))
 
     assert (start.arch.width, start.arch.classes) == (0.35, 3)
-    assert started_from({"start": start.training}) == {"file": "v2.pth", "carried_over": True}
+    assert start_words(start.training) == "v2.pth (carried over by surgery)"
     with pytest.raises(ArchError, match="holds weights of mobilenet_v2, not of mobilenet_v1"):
         starting_point(tmp_path / "v2.pth", get_arch("mobilenet_v1"))
 

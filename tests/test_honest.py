@@ -244,7 +244,8 @@ def test_advice_is_for_what_is_weak(changed: dict[str, Any], first: str | None):
     [
         (None, None),
         ({"weights": "timm:a"}, "timm:a"),
-        ({"surgery": {}, "before": {"weights": "keras:b", "classifier": "new"}}, "keras:b"),
+        ({"surgery": {}, "before": {"weights": "b"}}, "b (carried over by surgery)"),
+        ({"weights": "b", "imagenet_top1": 75.12}, "b (ImageNet top-1 75.1 %)"),
         ({"images": "photos", "recipe": {}}, "a network trained on photos"),
     ],
 )

@@ -32,7 +32,7 @@ from tests.three import three_digits
 pytestmark = pytest.mark.slow
 NAME = "mobilenet_v1_0.25_8_os4"
 KEYS = (
-    "name", "width", "resolution", "params", "macs", "top1", "started_from", "epochs", "seconds",
+    "name", "width", "resolution", "params", "macs", "top1", "epochs", "seconds",
     "images_per_second", "checkpoint",
 )  # fmt: skip
 

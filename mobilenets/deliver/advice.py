@@ -33,7 +33,7 @@ def start_words(start: dict[str, Any] | None) -> str | None:
     were random."""
     if start is None:
         return None
-    notes = ["carried over from another width"] if "surgery" in start else []
+    notes = ["carried over by surgery"] if "surgery" in start else []
     while isinstance(start.get("before"), dict):
         start = start["before"]
     named = start.get("weights") or start.get("file")

@@ -66,7 +66,7 @@ In the order of the logits: {"; ".join(labels)}.
 
 Images: {counts}; {len(images["skipped"]):,} files could not be read.
 Recipe: {plain(training["recipe"].get("name", "unnamed"))}, {counted(record.epochs, "epoch")}.
-Started from: {plain(record.start or 'random weights')}.
+Started from: {plain(record.start or "random weights")}.
 Seed: {training["seed"]}. The epoch was chosen on the holdout images; validation images only report.
 
 ## Limits

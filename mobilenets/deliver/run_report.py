@@ -192,9 +192,9 @@ def _training(record: Record) -> str:
     minutes = sum(row["seconds"] for row in record.metrics) / 60
     which = f" Epoch {kept['epoch'] + 1:.0f} (dotted) had the lowest and was kept." if kept else ""
     text = (
-        f"{_epochs(record)} in {minutes:.3g} minutes, started from {record.start or 'random weights'}. "
-        "The holdout images are a part of "
-        f"the training images; their loss chooses the epoch.{which} The training loss is that of "
+        f"{_epochs(record)} in {minutes:.3g} minutes, started from "
+        f"{record.start or 'random weights'}. The holdout images are a part of the training images; "
+        f" their loss chooses the epoch.{which} The training loss is that of "
         "augmented images and smoothed labels, so it may lie above."
     )
     return section("Training", _note(text), plots.training(record.metrics, record.task))

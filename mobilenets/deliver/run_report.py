@@ -193,9 +193,9 @@ def _training(record: Record) -> str:
     which = f" Epoch {kept['epoch'] + 1:.0f} (dotted) had the lowest and was kept." if kept else ""
     text = (
         f"{_epochs(record)} in {minutes:.3g} minutes, started from "
-        f"{record.start or 'random weights'}. The holdout images are a part of the training images; "
-        f" their loss chooses the epoch.{which} The training loss is that of "
-        "augmented images and smoothed labels, so it may lie above."
+        f"{record.start or 'random weights'}. The holdout images are a part of the training "
+        f"images; their loss chooses the epoch.{which} The training loss is that of augmented "
+        "images and smoothed labels, so it may lie above."
     )
     return section("Training", _note(text), plots.training(record.metrics, record.task))
 

@@ -31,10 +31,10 @@ AUTO, NONE = "auto", "none"
 _LEAST_SIDE = 64
 _LOOKED_AT = 24  # images, whether they have colour
 _CHROMA, _COLOURED = 16, 0.01  # levels between the channels of a pixel, and part of the pixels
-# Expected ImageNet top-1 that a network loses whose weights are cut out of a wider one's, for each
-# factor e of width. A guess: cutting undoes more than a lower resolution does, so that a network of
-# a published width at fewer pixels goes first.
-_CUT = 30.0
+# Expected ImageNet top-1 that a network loses whose weights are cut out of a wider one's: at all,
+# and for each factor e of width. A guess: cutting undoes more than a lower resolution does, so that
+# a network of a published width at fewer pixels goes first.
+_CUT_AT_ALL, _CUT = 3.0, 30.0
 _CLOSE = 1e-6
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,8 @@ def lost(names: Iterable[str], arch: Arch) -> float | None:
     ]
     if not wider or arch.output_stride != 32:
         return None
-    return _CUT * max(ln(min(wider) / arch.width), 0.0)
+    ratio = min(wider) / arch.width
+    return _CUT_AT_ALL + _CUT * ln(ratio) if ratio > 1 + _CLOSE else 0.0
 
 
 def start_from(names: Iterable[str], arch: Arch, folder: Path) -> Checkpoint | None:

@@ -121,13 +121,12 @@ def left_out(files: Counter[str], folders: Sequence[str] = ()) -> tuple[str, ...
     data; none where there are none."""
     notes = []
     if files.total():
-        kinds = [
-            f"{count:,} {kind}{_hint(kind)}" for kind, count in files.most_common(_KINDS_SHOWN)
-        ]
+        by_count = sorted(files.items(), key=lambda one: (-one[1], one[0]))
+        kinds = [f"{count:,} {kind}{_hint(kind)}" for kind, count in by_count[:_KINDS_SHOWN]]
         more = len(files) - len(kinds)
         kinds += [f"others of {counted(more, 'kind')}"] * (more > 0)
         total = counted(files.total(), "file")
-        notes.append(f"{total} left out, no images by name: {', '.join(kinds)}")
+        notes.append(f"{total} left out, not read as images: {', '.join(kinds)}")
     if folders:
         notes.append(f"{counted(len(folders), 'folder')} left out, no data: {few(folders)}")
     return tuple(notes)

@@ -149,8 +149,8 @@ def test_a_layout_that_is_plainly_meant_is_read_so(
         (["cat/train", "cat/val", "dog/train", "dog/val"], "the splits of .*: train/, val/"),
         (pets("", "test"), "test/ of .* read as a split, and the classes beside as train"),
         (
-            [*pets(""), "a.txt", "cat/b.txt", "cat/c.HEIC", "cat/._0.png"],
-            r"4 files left out, not read as images: 2 \.txt, 1 \.HEIC, 1 hidden",
+            [*pets(""), "a.txt", "cat/b.txt", "cat/c.MP4", "cat/._0.png"],
+            r"4 files left out, not read as images: 2 \.txt, 1 \.MP4, 1 hidden",
         ),
         ([*pets(""), "__MACOSX/._a.png", ".cache/a.png"], "2 folders left out, no data: "),
         ([*pets(""), "runs/cat-v3/stages.json", "runs/cat-v3/a.png"], "no data: runs/cat-v3"),

@@ -144,17 +144,17 @@ def skipped_note(skipped: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     for name, reason in skipped:
         by_reason.setdefault(reason, []).append(name)
     kinds = [f"{few(names)} ({reason})" for reason, names in by_reason.items()]
-    found = few(kinds, shown=_KINDS_SHOWN, end="; ")
+    found = "; ".join(kinds[:_KINDS_SHOWN]) + ("; ..." if len(kinds) > _KINDS_SHOWN else "")
     return (f"{counted(len(skipped), 'image')} skipped: {found}",) if skipped else ()
 
 
-def few(names: Sequence[str], *, shown: int = 3, end: str = ", ") -> str:
+def few(names: Sequence[str], *, shown: int = 3) -> str:
     """The first of these names, shortened, and how many more there are."""
     short = [
         printable(n if len(n) <= _NAME_SHOWN else f"{n[:_NAME_SHOWN]}...") for n in names[:shown]
     ]
     more = len(names) - len(short)
-    return end.join(short) + (f" and {more:,} more" if more else "")
+    return ", ".join(short) + (f" and {more:,} more" if more else "")
 
 
 def printable(text: str) -> str:

@@ -582,7 +582,7 @@ def test_an_empty_class_folder_is_left_out_and_named(tmp_path: Path):
     images = load_images(tmp_path)
 
     assert images.task.labels == ("cat", "dog")
-    assert images.notes == (f"bird/ of {tmp_path} left out: no images in there",)
+    assert images.notes[0] == f"bird/ of {tmp_path} left out: no images in there"
 
 
 def test_one_class_is_refused(tmp_path: Path):

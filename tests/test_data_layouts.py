@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from random import Random
 
 import pytest
 from PIL import Image
@@ -23,14 +24,19 @@ def lay(root: Path, *places: str, count: int = 4) -> Path:
         if path.suffix:
             path.parent.mkdir(parents=True, exist_ok=True)
             if path.suffix in (".png", ".jpg"):
-                Image.new("L", (4, 4)).save(path)
+                picture(path)
             else:
                 path.write_text("text")
             continue
         path.mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            Image.new("L", (4, 4), number).save(path / f"{number}.png")
+            picture(path / f"{number}.png")
     return root
+
+
+def picture(path: Path) -> None:
+    """Noise, another for each path."""
+    Image.frombytes("L", (4, 4), Random(str(path)).randbytes(16)).save(path)
 
 
 def pets(*places: str) -> list[str]:

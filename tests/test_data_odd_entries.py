@@ -11,6 +11,7 @@ import re
 import socket
 import tarfile
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,15 @@ def pets(root: Path, *, count: int = 5) -> Path:
     for pet in ("cat", "dog"):
         (root / pet).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            Image.new("L", (4, 4), number).save(root / pet / f"{number}.png")
+            (root / pet / f"{number}.png").write_bytes(png(f"{pet} {number}"))
     return root
+
+
+def png(seed: str) -> bytes:
+    """Noise, another for each seed."""
+    file = io.BytesIO()
+    Image.frombytes("L", (4, 4), Random(seed).randbytes(16)).save(file, "PNG")
+    return file.getvalue()
 
 
 def used(images: Images) -> int:
@@ -142,7 +150,7 @@ def test_the_folder_itself_that_may_not_be_listed_is_refused(
 @pytest.mark.parametrize("name", ["lost+found", ".Trash-0", "$RECYCLE.BIN"])
 def test_what_a_file_system_leaves_is_no_class(tmp_path: Path, name: str):
     pets(tmp_path)
-    Image.new("L", (4, 4)).save(pets(tmp_path / name) / "0.png")
+    (pets(tmp_path / name) / "0.png").write_bytes(png(name))
     images = load_images(tmp_path)
 
     assert images.task.labels == ("cat", "dog")
@@ -397,18 +405,12 @@ def test_a_pattern_that_counts_down_is_refused():
 # Tars
 
 
-def png() -> bytes:
-    file = io.BytesIO()
-    Image.new("L", (4, 4)).save(file, "PNG")
-    return file.getvalue()
-
-
 def tar_of(path: Path, *names: str, label: str = "{}") -> Path:
     """Members of these names; the label of 03 or cam.03 is that of an odd number, 1."""
     with tarfile.open(path, "w") as tar:
         for name in names:
             number = int(re.findall(r"\d\d", name)[-1])
-            content = png() if name.endswith("png") else label.format(number % 2).encode()
+            content = png(name) if name.endswith("png") else label.format(number % 2).encode()
             info = tarfile.TarInfo(name)
             info.size = len(content)
             tar.addfile(info, io.BytesIO(content))

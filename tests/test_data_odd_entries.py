@@ -114,7 +114,7 @@ def test_an_odd_entry_is_skipped_and_named(tmp_path: Path, make: Any, reason: st
 
     assert [why for _, why in images.skipped] == [reason]
     assert images.skipped[0][0].startswith("cat/odd")
-    assert images.notes[-1] == f"1 image skipped: {images.skipped[0][0]} ({reason})"
+    assert images.notes[-1] == f"1 skipped: {images.skipped[0][0]} ({reason})"
     assert used(images) == 10
 
 
@@ -178,7 +178,7 @@ def test_names_that_are_not_utf_8_are_read_and_recorded(tmp_path: Path):
 
     assert images.task.labels == ("caf\\udce9", "cat")
     assert images.skipped == (("cat/\udcff.png", "the file is empty"),)
-    assert images.notes[-1] == "1 image skipped: cat/\\udcff.png (the file is empty)"
+    assert images.notes[-1] == "1 skipped: cat/\\udcff.png (the file is empty)"
     record = images.to_json()
     assert json.loads(json.dumps(record).encode("utf-8")) == record
     assert used(load_images(tmp_path, known=record)) == used(images) == 10
@@ -191,7 +191,7 @@ def test_many_skipped_are_named_by_reason(tmp_path: Path):
     os.mkfifo(tmp_path / "cat" / "pipe.png")
 
     assert load_images(tmp_path).notes[-1] == (
-        "6 images skipped: cat/bad0.png, cat/bad1.png, cat/bad2.png and 2 more (the file is "
+        "6 skipped: cat/bad0.png, cat/bad1.png, cat/bad2.png and 2 more (the file is "
         "empty); cat/pipe.png (a FIFO, not a file)"
     )
 

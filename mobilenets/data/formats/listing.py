@@ -145,7 +145,7 @@ def skipped_note(skipped: Sequence[tuple[str, str]]) -> tuple[str, ...]:
         by_reason.setdefault(reason, []).append(name)
     kinds = [f"{few(names)} ({reason})" for reason, names in by_reason.items()]
     found = "; ".join(kinds[:_KINDS_SHOWN]) + ("; ..." if len(kinds) > _KINDS_SHOWN else "")
-    return (f"{counted(len(skipped), 'image')} skipped: {found}",) if skipped else ()
+    return (f"{len(skipped):,} skipped: {found}",) if skipped else ()
 
 
 def few(names: Sequence[str], *, shown: int = 3) -> str:

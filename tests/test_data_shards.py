@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from mobilenets.archs import Size
 from mobilenets.cli.app import app
+from mobilenets.commands import shard as command
 from mobilenets.data import (
     Images,
     Members,
@@ -241,6 +242,15 @@ def test_the_command_says_what_it_wrote(tmp_path: Path):
     run = CliRunner().invoke(app, ["shard", str(tmp_path / "pets"), out, "--count", "15"])
 
     assert run.stdout == f"2 shards of 20 images: {out}\n"
+
+
+def test_the_command_says_what_it_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (fill(tmp_path / "pets") / "cat" / "list.txt").touch()
+    said: list[str] = []
+    monkeypatch.setattr(command.log, "warning", said.append)
+    command.shard(command.Sharding(tmp_path / "pets", tmp_path / "shards", ShardSize()))
+
+    assert said == ["1 file left out, not read as images: 1 .txt"]
 
 
 # WebDataset's own package

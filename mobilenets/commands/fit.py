@@ -19,7 +19,7 @@ from mobilenets.choosing.halving import RACING, Lap, after, has_time, race, trai
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.commands.allowance import Allowance, ending_minutes
 from mobilenets.commands.delivery import artefact_of, exported
-from mobilenets.data import Images
+from mobilenets.data import Images, name_of
 from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.finished import Run
 from mobilenets.deliver.present import PRESENTERS
@@ -74,7 +74,7 @@ class Fitting:
     @property
     def folder(self) -> Path:
         """Where the run lives."""
-        name = f"{Path(self.data).resolve().stem}-{self.budget.label()}"
+        name = f"{name_of(self.data)}-{self.budget.label()}"
         return self.out or Path("runs", name)
 
     def training(self, arch: Arch, images: Images) -> TrainingJob:

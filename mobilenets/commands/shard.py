@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mobilenets.data import ShardSize, load_images, write_shards
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -20,4 +23,7 @@ class Sharding:
 
 def shard(job: Sharding) -> dict[str, Any]:
     """The index of the shards, which is kept beside them; interrupted, the same call goes on."""
-    return write_shards(load_images(job.data), job.out, job.size)
+    images = load_images(job.data)
+    for note in images.notes:
+        log.warning(note)
+    return write_shards(images, job.out, job.size)

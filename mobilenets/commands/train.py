@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Arch, Resolution, cost, get_arch
-from mobilenets.data import Asked, Images
+from mobilenets.data import Asked, Images, name_of
 from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.record import read_score
 from mobilenets.files import write_json
@@ -49,7 +49,7 @@ class Training:
     @property
     def folder(self) -> Path:
         """Where the run lives."""
-        return self.out or Path("runs", f"{Path(self.data).resolve().stem}-{self.arch.full_name}")
+        return self.out or Path("runs", f"{name_of(self.data)}-{self.arch.full_name}")
 
     @property
     def how(self) -> How:

@@ -13,6 +13,7 @@ from mobilenets.data.batches import (
     whole,
 )
 from mobilenets.data.formats.builtin import BUILT_IN
+from mobilenets.data.formats.folders import name_of
 from mobilenets.data.formats.shards import Members
 from mobilenets.data.grey import Asked, parse_range
 from mobilenets.data.images import Images
@@ -42,6 +43,7 @@ __all__ = [
     "augment",
     "decode",
     "load_images",
+    "name_of",
     "parse_range",
     "physical_bytes",
     "read_image",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,18 @@ import numpy as np
 from mobilenets.data.formats.attribute_columns import CELEBA, list_celeba
 from mobilenets.data.formats.builtin import BUILT_IN
 from mobilenets.data.formats.csv_table import (
-    attributes_in,
     list_attribute_csv,
     list_class_csv,
     list_csv,
+    names_folders,
+    table_in,
+    task_of,
 )
-from mobilenets.data.formats.folders import list_folder
+from mobilenets.data.formats.folders import is_pattern, list_folder, list_pattern
 from mobilenets.data.formats.idx import holds_idx, list_idx
-from mobilenets.data.formats.listing import Listing, skipped_note
+from mobilenets.data.formats.listing import Listing, few, skipped_note
 from mobilenets.data.formats.shards import holds_shards, list_shards
+from mobilenets.data.formats.tree import holds_images
 from mobilenets.data.grey import Asked, known_values, look
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress, each
@@ -56,12 +59,13 @@ def load_images(
     """Labelled images with their split; every file is opened once to see whether it can be read.
 
     `data` is a built-in name (digits, fashion-mnist) or a path: a folder per class, the same under
-    train/, val/ and test/, a folder with MNIST's four idx files, WebDataset shards (a folder of
-    them or "folder/{000..011}.tar"), a CSV file of path,label and perhaps split; or attributes: a
-    CSV file of path and several columns of 1, 0 (or -1) or nothing, CelebA's list_attr_celeba.txt,
-    or the folder with one of these. `task`, a name of `mobilenets.tasks`, says which is meant; None
-    looks. The string "digits" is always the built-in; a folder of that name is "./digits" or a
-    `Path`. `known` is an earlier record (`Images.to_json`): if nothing has changed since, its
+    train/, val/ and test/, a pattern of class folders ("photos/*/*"), a folder with MNIST's four
+    idx files, WebDataset shards (a folder of them or "folder/{000..011}.tar"), a CSV file of
+    path,label and perhaps split; or attributes: a CSV file of path and several columns of 1, 0 (or
+    -1) or nothing, CelebA's list_attr_celeba.txt, or the folder with one of these. `task`, a name
+    of `mobilenets.tasks`, says which is meant; None looks. A folder called as what is built in is
+    "./digits" or a `Path`. Where two readings of a folder are possible, both are named and none is
+    taken. `known` is an earlier record (`Images.to_json`): if nothing has changed since, its
     skipped list stands and no file is opened. Raises `DataError`.
 
     `grey_range` are the values of 16-bit, 32-bit and float grey that are black and white, one range
@@ -115,8 +119,35 @@ class _Readers:
 
 
 def _list_table_or_folder(path: Path) -> Listing:
-    table = attributes_in(path)
-    return list_folder(path) if table is None else list_csv(table)
+    """By the one CSV file in a folder that names its images, or by the folders in there."""
+    table = table_in(path)
+    if table is None:
+        return list_folder(path)
+    folders = _classes_in(path)
+    if folders is None:
+        listing = list_csv(table.path)
+        return replace(listing, notes=(f"{path} is read by {table.path.name}", *listing.notes))
+    if task_of(table) == Classification.name and names_folders(table):
+        return folders
+    raise DataError(
+        f"{path} can be read in two ways: the labels are in {table.path.name}, or they are the "
+        f"names of its folders, {few(folders.task.labels)}; give '{table.path}' for the first, "
+        "--task classification for the second"
+    )
+
+
+def _classes_in(path: Path) -> Listing | None:
+    """The folder by its class folders, if there are two or more."""
+    try:
+        listing = list_folder(path)
+    except DataError:
+        return None
+    return listing if len(listing.task.labels) > 1 else None
+
+
+def _list_attribute_folder(path: Path) -> Listing:
+    table = table_in(path)
+    return list_folder(path) if table is None else list_attribute_csv(table.path)
 
 
 # By the task that the user names; without one the data is looked at.
@@ -124,7 +155,7 @@ _READERS: dict[str | None, _Readers] = {
     None: _Readers(list_csv, _list_table_or_folder),
     Classification.name: _Readers(list_class_csv, list_folder),
     Attributes.name: _Readers(
-        list_attribute_csv, _list_table_or_folder, "a .csv file of path and attributes"
+        list_attribute_csv, _list_attribute_folder, "a .csv file of path and attributes"
     ),
 }
 
@@ -138,8 +169,27 @@ def _list(data: str | Path, task: str | None) -> Listing:
 
 def _found(data: str | Path, readers: _Readers) -> Listing:
     if isinstance(data, str) and data in BUILT_IN:
+        _check_built_in(data)
         return BUILT_IN[data]()
     path = Path(data).expanduser()
+    if is_pattern(path):
+        return list_pattern(path)
+    try:
+        return _found_at(path, readers)
+    except OSError as error:  # a name too long, a folder above that may not be looked into
+        raise DataError(f"{path} cannot be read: {error.strerror}; give {_KINDS}") from error
+
+
+def _check_built_in(name: str) -> None:
+    path = Path(name)
+    if path.is_dir() and (holds_idx(path) or holds_images(path)):
+        raise DataError(
+            f"{name} is a data set that is built in, and a folder with images here; give "
+            f"./{name} for the folder, and run it from elsewhere for the other"
+        )
+
+
+def _found_at(path: Path, readers: _Readers) -> Listing:
     if path.is_dir():
         return _list_folder(path, readers)
     if path.suffix.lower() == ".tar":
@@ -157,10 +207,21 @@ def _list_folder(path: Path, readers: _Readers) -> Listing:
     if (path / CELEBA).exists():
         return list_celeba(path / CELEBA)
     if holds_idx(path):
+        _check_only_idx(path)
         return list_idx(path, name=path.resolve().name)
     if holds_shards(path):
         return list_shards(path)
     return readers.folder(path)
+
+
+def _check_only_idx(path: Path) -> None:
+    folders = _classes_in(path)
+    if folders is not None:
+        raise DataError(
+            f"{path} can be read in two ways: it holds idx files, and folders of images called "
+            f"{few(folders.task.labels)}; give '{path}/*' for the folders, and move them elsewhere "
+            "for the idx files"
+        )
 
 
 def _check_listing(listing: Listing, data: str | Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tarfile
+from collections import Counter
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -126,7 +127,7 @@ def _write(images: Images, order: Indices, path: Path, size: ShardSize) -> int:
         return len(read_contents(path).members)
     content, members = _pack(images, order, size)
     write_bytes(path, content)
-    write_json(index_path(path), index_record(Contents(members, 0), len(content)))
+    write_json(index_path(path), index_record(Contents(members, Counter()), len(content)))
     return len(members)
 
 

@@ -13,15 +13,6 @@ from mobilenets.tasks import Strata, Targets
 from mobilenets.tasks.targets import Indices
 
 SPLITS = ("train", "holdout", "val", "test")
-SPELLINGS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,8 +64,8 @@ class AttributeTable:
             if known and few < needed:
                 raise DataError(
                     f"attribute {name!r} is 1 in {there} and 0 in {known - there} of the usable "
-                    f"training images and needs at least {needed} of each; add images or remove "
-                    "the column"
+                    f"training images and needs at least {needed} of each; add images, or "
+                    "leave the column out"
                 )
 
 
@@ -154,8 +154,9 @@ class Attributes:
         if unknown.any() and not taught:
             names = [name for name, one in zip(self.labels, unknown, strict=True) if one]
             raise DataError(
-                f"no training image says whether it has {', '.join(names[:5])}; fill the columns, "
-                "remove them, or give a teacher that knows (--teacher) and whose logits are matched"
+                f"no training image says whether it has {', '.join(names[:5])}; fill the "
+                "columns, leave them out, or give a teacher that knows (--teacher) and whose "
+                "logits are matched"
             )
 
     def balance(self, targets: Targets) -> Tensor:

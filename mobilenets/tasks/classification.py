@@ -56,7 +56,8 @@ class ClassNumbers:
             if count < needed:
                 raise DataError(
                     f"class {name!r} has {count} usable training images and needs at least "
-                    f"{needed}, one each for {parts}; add images or remove the class"
+                    f"{needed}, one each for {parts}; add images, or "
+                    "move the class elsewhere"
                 )
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
 import numpy as np
 
-from mobilenets.data.formats.csv_rows import Line, Row, entries
+from mobilenets.data.formats.columns import Columns
+from mobilenets.data.formats.csv_rows import Line, Row, read_rows
 from mobilenets.data.formats.listing import Listing, fingerprint
+from mobilenets.data.formats.tree import reason, regular
 from mobilenets.data.source import Files
-from mobilenets.data.split import SPELLINGS
 from mobilenets.errors import DataError
 from mobilenets.tasks.attributes import Attributes, AttributeTable
 
@@ -38,22 +38,20 @@ class Table:
         return tuple(name for name in self.columns if name not in (_PATH, _SPLIT))
 
 
-def read_table(path: Path, header: Sequence[str], rows: list[Line]) -> Table:
-    """The path is in the column of that name, else in the first."""
-    words = [name.lower() for name in header]
-    columns = [word if word == _SPLIT else name for name, word in zip(header, words, strict=True)]
-    columns[words.index(_PATH) if _PATH in words else 0] = _PATH
-    return Table(path, tuple(columns), rows)
+def attribute_table(path: Path, columns: Columns, rows: list[Line]) -> Table:
+    """The table whose columns, but for path and split, are attributes."""
+    names = list(columns.names)
+    names[columns.path] = _PATH
+    if columns.split is not None:
+        names[columns.split] = _SPLIT
+    return Table(path, tuple(names), rows)
 
 
-def is_of_attributes(table: Table) -> bool:
-    """Whether nobody can have meant path,label,split: there are two columns of labels or more, none
-    of them called so, and the last does not hold splits."""
-    names = [name.lower() for name in table.attributes]
-    last = {row.cells[-1].lower() for row in table.rows}
-    return len(names) > 1 and "label" not in names and not (
-        table.columns[-1] != _SPLIT and last & set(SPELLINGS)
-    )  # fmt: skip
+def share_of_values(columns: Columns, rows: list[Line]) -> float:
+    """How many of the cells that are not empty hold what an attribute may, 0 to 1."""
+    cells = [line.cells[at] for line in rows for at in columns.others if at < len(line.cells)]
+    filled = [cell for cell in cells if cell]
+    return sum(cell in _VALUES for cell in filled) / max(1, len(filled))
 
 
 def list_attributes(table: Table, root: Path) -> Listing:
@@ -61,7 +59,8 @@ def list_attributes(table: Table, root: Path) -> Listing:
     `DataError` with the line of a bad row."""
     names = table.attributes
     _check_names(table)
-    found = entries(table.path, root, [_row(table, line) for line in table.rows])
+    read = read_rows(table.path, root, [_row(table, line) for line in table.rows])
+    found = read.entries
     values = [one.label.split(",") for one in found]
     _check_minus(table, {cell for row in values for cell in row})
     known = np.array([[_VALUES[cell] for cell in row] for row in values], np.float32)
@@ -73,6 +72,8 @@ def list_attributes(table: Table, root: Path) -> Listing:
         given=np.array([one.split for one in found], dtype=np.str_),
         fingerprint=fingerprint(repr(part).encode() for part in (names, *map(tuple, found))),
         flip=True,
+        notes=read.notes,
+        skipped=read.skipped,
     )
 
 
@@ -83,7 +84,8 @@ def list_celeba(path: Path) -> Listing:
     lines = _words(path)
     if len(lines) < 2:
         raise DataError(f"{path} is not CelebA's list of attributes; copy it again")
-    table = read_table(path, [_PATH, *lines[1].cells], lines[2:])
+    columns = Columns((_PATH, *lines[1].cells), path=0, label=None, split=None)
+    table = attribute_table(path, columns, lines[2:])
     parts = path.with_name(_CELEBA_SPLIT)
     if parts.exists():
         table = _with_split(table, _words(parts))
@@ -93,9 +95,10 @@ def list_celeba(path: Path) -> Listing:
 
 def _words(path: Path) -> list[Line]:
     try:
+        regular(path.stat())
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}; copy it again") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read: {reason(error)}; copy it again") from error
     lines = [Line(f"{path} line {at}", one.split()) for at, one in enumerate(text.splitlines(), 1)]
     return [line for line in lines if line.cells]
 
@@ -133,7 +136,7 @@ def _row(table: Table, line: Line) -> Row:
         if cells[name] not in _VALUES:
             raise DataError(
                 f"{line.where}: attribute {name!r} must be 1, 0 or -1, or empty where it is "
-                f"unknown, got {cells[name]!r}; mend it or remove the column"
+                f"unknown, got {cells[name]!r}; mend it, or call the column of the classes 'label'"
             )
     label = ",".join(cells[name] for name in table.attributes)
     return Row(line.where, {_PATH: cells[_PATH], _SPLIT: cells.get(_SPLIT, ""), "label": label})

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from mobilenets.data.formats.listing import Entry
-from mobilenets.data.split import SPELLINGS
+from mobilenets.data.formats.listing import Entry, few, printable
+from mobilenets.data.formats.split_names import split_named
+from mobilenets.data.formats.tree import reason, regular
 from mobilenets.errors import DataError
+from mobilenets.text import counted
 
 
 class Line(NamedTuple):
@@ -25,29 +28,89 @@ class Row(NamedTuple):
     cells: dict[str, str]
 
 
-def entries(table: Path, root: Path, rows: Iterable[Row]) -> list[Entry]:
-    """The rows of `table` as entries; paths are relative to `root`. Raises `DataError` with the
-    first bad row: an unknown split, a path that was there before, no such file."""
-    seen: dict[str, str] = {}
-    found = [_entry(root, row, seen) for row in rows]
+class Rows(NamedTuple):
+    """The images that a table names, and what is to be said of its other rows: `skipped` are
+    (path, reason)."""
+
+    entries: list[Entry]
+    skipped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+class _Unusable(Exception):
+    """A row that names no image with a label, and why."""
+
+
+def read_rows(table: Path, root: Path, rows: Iterable[Row]) -> Rows:
+    """The rows of `table`; paths are relative to `root`. A row without path or label, or whose file
+    is not there, is skipped. Raises `DataError` with the first row that cannot be meant: an unknown
+    split, a path that was there before with another label; and where all are skipped."""
+    seen: dict[str, tuple[str, Entry]] = {}
+    skipped, repeated, turned = dict[str, str](), list[str](), 0
+    for row in rows:
+        path = row.cells.get("path", "")
+        try:
+            entry = _entry(root, row)
+        except _Unusable as error:
+            skipped[path or row.where] = f"{error} ({row.where})" if path else str(error)
+            continue
+        turned += entry.path != path
+        if entry.path in seen:
+            _check_repeated(row, entry, *seen[entry.path])
+            repeated.append(row.where)
+        seen.setdefault(entry.path, (row.where, entry))
+    found = [entry for _, entry in seen.values()]
+    _check_split(table, found)
+    if skipped and not found:
+        name, why = next(iter(skipped.items()))
+        raise DataError(
+            f"{table} names no image that can be used: all {len(skipped)} rows are skipped (the "
+            f"first, {name}: {why}); paths are relative to {root}"
+        )
+    return Rows(found, tuple(skipped.items()), (*_said_repeated(repeated), *_said_turned(turned)))
+
+
+def _entry(folder: Path, row: Row) -> Entry:
+    path, label, told = (row.cells.get(name, "") for name in ("path", "label", "split"))
+    name = split_named(told)
+    split = name.split if name and not name.rest else ""
+    if told and split not in ("train", "val", "test"):
+        raise DataError(f"{row.where}: split must be train, val or test, got {told!r}; mend it")
+    if not path or not label:
+        raise _Unusable("no label" if path else "no path")
+    path, found = _found(folder, path)
+    return Entry(path, printable(label), split, found.st_size, found.st_mtime_ns)
+
+
+def _found(folder: Path, path: str) -> tuple[str, os.stat_result]:
+    """The path as it is found here, one of Windows by its folders, and the file."""
+    turned = path.replace("\\", "/")
+    try:
+        if turned != path and not (folder / path).exists():
+            path = turned
+        return path, regular((folder / path).stat())
+    except (OSError, ValueError) as error:  # ValueError: a null byte in it, or it is no file
+        raise _Unusable(reason(error)) from error
+
+
+def _check_repeated(row: Row, entry: Entry, where: str, first: Entry) -> None:
+    if entry != first:
+        raise DataError(
+            f"{row.where} repeats {entry.path!r} of {where} with another label or split; correct "
+            "one of them"
+        )
+
+
+def _check_split(table: Path, found: list[Entry]) -> None:
     if len({bool(entry.split) for entry in found}) > 1:
         raise DataError(f"{table} gives a split to some rows only; give it to all or to none")
-    return found
 
 
-def _entry(folder: Path, row: Row, seen: dict[str, str]) -> Entry:
-    """The row as an entry; notes in `seen` which line had which path."""
-    path, split = row.cells["path"], row.cells.get("split", "").lower()
-    if split and split not in SPELLINGS:
-        raise DataError(f"{row.where}: split must be train, val or test, got {split!r}; mend it")
-    if path in seen:
-        raise DataError(f"{row.where} repeats {path!r} of {seen[path]}; keep one of them")
-    seen[path] = row.where
-    try:
-        stat = (folder / path).stat()
-    except OSError as error:
-        raise DataError(
-            f"{row.where}: {folder / path} is not there ({error.strerror}); paths are relative to "
-            f"{folder}"
-        ) from error
-    return Entry(path, row.cells["label"], SPELLINGS.get(split, ""), stat.st_size, stat.st_mtime_ns)
+def _said_repeated(where: list[str]) -> tuple[str, ...]:
+    return (
+        (f"{counted(len(where), 'row')} left out, the same twice: {few(where)}",) if where else ()
+    )
+
+
+def _said_turned(count: int) -> tuple[str, ...]:
+    return (f"{counted(count, 'path')} with \\ read as folders",) if count else ()

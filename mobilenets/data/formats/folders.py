@@ -5,7 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from mobilenets.data.formats.layout import ClassFolder, Layout, find_layout
+from mobilenets.data.formats.class_folders import ClassFolder, Layout, find_layout
 from mobilenets.data.formats.listing import Entry, Listing, left_out, list_files, printable
 from mobilenets.data.formats.split_names import UNLABELLED, split_named
 from mobilenets.data.formats.tree import Folder, Tree, scan
@@ -22,7 +22,14 @@ def list_folder(root: Path) -> Listing:
 
 def is_pattern(data: str | Path) -> bool:
     """Whether `data` is one of folders: there is a * in it, and nothing called so."""
-    return "*" in str(data) and not Path(data).expanduser().is_dir()
+    return "*" in str(data) and not Path(data).expanduser().exists()
+
+
+def name_of(data: str | Path) -> str:
+    """What a run on `data` is called after: a folder or a file, or what a pattern begins with."""
+    kept = [part for part in Path(data).expanduser().parts if "*" not in part]
+    path = Path(*kept).resolve()
+    return path.stem if path.suffix.lower() in (".csv", ".tar") else path.name
 
 
 def list_pattern(pattern: Path) -> Listing:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from math import prod
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,28 +62,47 @@ def _read_pair(folder: Path, images: str, labels: str) -> tuple[NDArray[np.uint8
 
 
 def read_idx(path: Path, *, dimensions: int) -> NDArray[np.uint8]:
-    """The uint8 array in an idx file. Raises `DataError` for a malformed one."""
-    content = _content(path)
-    header = 4 + 4 * dimensions
-    if len(content) < header or content[:4] != bytes([0, 0, 8, dimensions]):
-        raise DataError(
-            f"{path} is not an idx file of bytes in {dimensions} dimensions: it starts with "
-            f"{content[:4].hex() or 'nothing'}; fetch it again"
-        )
-    shape = np.frombuffer(content, ">u4", count=dimensions, offset=4).astype(np.int64)
-    if len(content) - header != shape.prod():
-        raise DataError(
-            f"{path} holds {len(content) - header} bytes where its header says {shape.prod()}; "
-            "fetch it again"
-        )
-    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
-
-
-def _content(path: Path) -> bytes:
+    """The uint8 array in an idx file. Raises `DataError` for a malformed one, reading no more than
+    its header says."""
     try:
-        return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        with _opened(path) as file:
+            shape = _shape(path, file.read(4 + 4 * dimensions), dimensions)
+            needed = prod(shape)
+            _check_size(path, needed, 4 + 4 * dimensions)
+            content = file.read(needed + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be unpacked: {error}; fetch it again") from error
+    if len(content) != needed:
+        held = f"{len(content)}" if len(content) < needed else f"more than {needed}"
+        raise DataError(f"{path} holds {held} bytes where its header says {needed}; fetch it again")
+    return np.frombuffer(content, np.uint8).reshape(shape)
+
+
+def _opened(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+
+
+def _shape(path: Path, header: bytes, dimensions: int) -> tuple[int, ...]:
+    if len(header) < 4 + 4 * dimensions or header[:4] != bytes([0, 0, 8, dimensions]):
+        raise DataError(
+            f"{path} is not an idx file of bytes in {dimensions} dimensions: it starts with "
+            f"{header[:4].hex() or 'nothing'}; fetch it again"
+        )
+    shape = tuple(np.frombuffer(header, ">u4", offset=4).tolist())
+    if 0 in shape[1:]:
+        raise DataError(f"{path} has images of {shape[1]} x {shape[2]} pixels; fetch it again")
+    return shape
+
+
+def _check_size(path: Path, needed: int, header: int) -> None:
+    """Whether a file can hold so many bytes; gzip makes them 1/1032 at best."""
+    has, packed = path.stat().st_size, path.suffix == ".gz"
+    room = 1032 * has if packed else has - header
+    if needed > room:
+        raise DataError(
+            f"{path} holds {room} bytes{' at most' if packed else ''} where its header says "
+            f"{needed}; fetch it again"
+        )
 
 
 def _find(folder: Path, name: str) -> Path | None:

@@ -121,13 +121,12 @@ def left_out(files: Counter[str], folders: Sequence[str] = ()) -> tuple[str, ...
     data; none where there are none."""
     notes = []
     if files.total():
-        kinds = [
-            f"{count:,} {kind}{_hint(kind)}" for kind, count in files.most_common(_KINDS_SHOWN)
-        ]
+        by_count = sorted(files.items(), key=lambda one: (-one[1], one[0]))
+        kinds = [f"{count:,} {kind}{_hint(kind)}" for kind, count in by_count[:_KINDS_SHOWN]]
         more = len(files) - len(kinds)
         kinds += [f"others of {counted(more, 'kind')}"] * (more > 0)
         total = counted(files.total(), "file")
-        notes.append(f"{total} left out, no images by name: {', '.join(kinds)}")
+        notes.append(f"{total} left out, not read as images: {', '.join(kinds)}")
     if folders:
         notes.append(f"{counted(len(folders), 'folder')} left out, no data: {few(folders)}")
     return tuple(notes)
@@ -145,17 +144,17 @@ def skipped_note(skipped: Sequence[tuple[str, str]]) -> tuple[str, ...]:
     for name, reason in skipped:
         by_reason.setdefault(reason, []).append(name)
     kinds = [f"{few(names)} ({reason})" for reason, names in by_reason.items()]
-    found = few(kinds, shown=_KINDS_SHOWN, end="; ")
-    return (f"{counted(len(skipped), 'image')} skipped: {found}",) if skipped else ()
+    found = "; ".join(kinds[:_KINDS_SHOWN]) + ("; ..." if len(kinds) > _KINDS_SHOWN else "")
+    return (f"{len(skipped):,} skipped: {found}",) if skipped else ()
 
 
-def few(names: Sequence[str], *, shown: int = 3, end: str = ", ") -> str:
+def few(names: Sequence[str], *, shown: int = 3) -> str:
     """The first of these names, shortened, and how many more there are."""
     short = [
         printable(n if len(n) <= _NAME_SHOWN else f"{n[:_NAME_SHOWN]}...") for n in names[:shown]
     ]
     more = len(names) - len(short)
-    return end.join(short) + (f" and {more:,} more" if more else "")
+    return ", ".join(short) + (f" and {more:,} more" if more else "")
 
 
 def printable(text: str) -> str:

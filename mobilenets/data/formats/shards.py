@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple, final
@@ -13,15 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mobilenets.data.formats.listing import Entry, Listing, list_entries
-from mobilenets.data.formats.tars import Contents, Member, read_contents
+from mobilenets.data.formats.listing import Entry, Listing, left_out, list_entries
+from mobilenets.data.formats.split_names import UNLABELLED, is_split, split_named
+from mobilenets.data.formats.tars import Contents, Member, index_path, read_contents
+from mobilenets.data.formats.tree import suffix
 from mobilenets.data.read import GreyRange, read_image
-from mobilenets.data.split import SPELLINGS
-from mobilenets.errors import DataError
+from mobilenets.errors import DataError, FileError
 from mobilenets.files import read_json
 
 INDEX = "shards.json"  # beside the shards: their classes, whether they may be mirrored, their names
 UNFINISHED = "shards.partial.json"  # while they are written
+_SHARDS, _DIGITS = 100_000, 18  # more names, or longer numbers, are a slip of the pen
 _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -86,22 +89,28 @@ def _tars(folder: Path) -> list[Path]:
     folders = [one for one in folder.iterdir() if one.is_dir() and not one.name.startswith(".")]
     if not folders:
         return sorted(folder.glob("*.tar"))
-    if any(one.name.lower() not in SPELLINGS for one in folders):
+    if not all(is_split(one.name) for one in folders):
         return []
     return [] if any(folder.glob("*/*/")) else sorted(folder.glob("*/*.tar"))
 
 
 def expand_braces(pattern: str) -> list[Path]:
-    """The files of "a-{000..011}.tar", in order; without braces the one file."""
+    """The files of "a-{000..011}.tar", in order; without braces the one file. Raises `DataError`
+    for a pattern of none, or of more than anybody has."""
     pieces = _BRACES.split(pattern)  # text, first, last, text, first, last, text
-    ranges = [
-        [f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)]
-        for first, last in zip(pieces[1::3], pieces[2::3], strict=True)
-    ]
-    texts = pieces[::3]
+    texts, pairs = pieces[::3], list(zip(pieces[1::3], pieces[2::3], strict=True))
+    count = 1 if max(map(len, pieces[1::3] + pieces[2::3]), default=0) < _DIGITS else _SHARDS + 1
+    ranges = []
+    for first, last in pairs if count == 1 else []:
+        numbers = range(int(first), int(last) + 1)
+        count *= len(numbers)
+        ranges.append((numbers, len(first)))
+    if not 0 < count <= _SHARDS:
+        what = f"more than {_SHARDS:,} files" if count else "no file, as it counts down"
+        raise DataError(f"{pattern} names {what}; write the numbers of the shards that are there")
     return [
         Path("".join(a + b for a, b in zip(texts, (*choice, ""), strict=True)))
-        for choice in product(*ranges)
+        for choice in product(*([f"{n:0{width}}" for n in numbers] for numbers, width in ranges))
     ]
 
 
@@ -137,14 +146,16 @@ def list_shards(data: Path) -> Listing:
         classes = sorted(
             {entry.label for entry in entries if entry.split in ("train", "")}, key=_by
         )
-    return list_entries(
+    left = sum((shard.contents.left for shard in shards), _beside(data, paths))
+    listing = list_entries(
         index.get("name") or root.resolve().name,
         source,
         entries,
         classes=tuple(classes),
-        ignored=sum(shard.contents.ignored for shard in shards),
+        ignored=left.total(),
         flip=index.get("flip", True),
     )
+    return replace(listing, notes=left_out(left))
 
 
 def _find(data: Path) -> tuple[Path, list[Path], dict[str, Any]]:
@@ -154,9 +165,7 @@ def _find(data: Path) -> tuple[Path, list[Path], dict[str, Any]]:
         raise DataError(
             f"{folder} lacks {INDEX}: its shards were not finished; run `mobilenets shard` again"
         )
-    index = read_json(folder / INDEX) if (folder / INDEX).exists() else {}
-    if not isinstance(index, dict):
-        raise DataError(f"{folder / INDEX} is not an index of shards; write the shards anew")
+    index = _read_index(folder / INDEX) if (folder / INDEX).exists() else {}
     if data.is_dir():
         paths = [folder / name for name in index.get("shards", [])] or _tars(folder)
     else:
@@ -170,11 +179,53 @@ def _find(data: Path) -> tuple[Path, list[Path], dict[str, Any]]:
     return folder, paths, index
 
 
+def _beside(data: Path, paths: list[Path]) -> Counter[str]:
+    """The files beside shards, by suffix; none where the shards themselves were named."""
+    folders = {path.parent for path in paths} if data.is_dir() else set[Path]()
+    files = {one for folder in folders for one in folder.iterdir() if not one.is_dir()}
+    ours = {data / INDEX, *paths, *map(index_path, paths)}
+    return Counter(suffix(one.name) for one in files - ours)
+
+
+def _read_index(path: Path) -> dict[str, Any]:
+    """shards.json, its fields of the kinds that they should be; each may be missing."""
+    try:
+        record = read_json(path)
+    except (FileError, RecursionError) as error:
+        raise DataError(f"{path} cannot be read as JSON; write the shards anew") from error
+    odd = None if isinstance(record, dict) else "it is no object"
+    for field, is_kind in _FIELDS.items():
+        if odd is None and field in record and not is_kind(record[field]):
+            odd = f"its {field} is {str(record[field])[:40]!r}"
+    if odd is not None:
+        raise DataError(f"{path} is not an index of shards: {odd}; write the shards anew")
+    return dict(record)
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) and one for one in value)
+
+
+def _are_paths(value: Any) -> bool:
+    """Whether these are names of files in the folder or below."""
+    return _are_names(value) and not any(
+        Path(one).is_absolute() or ".." in Path(one).parts or "\0" in one for one in value
+    )
+
+
+_FIELDS = {
+    "name": lambda value: isinstance(value, str) and bool(value),
+    "classes": lambda value: _are_names(value) and len(set(value)) == len(value),
+    "shards": _are_paths,
+    "flip": lambda value: isinstance(value, bool),
+    "ordered": lambda value: isinstance(value, bool),
+}
+
+
 def _shard(root: Path, path: Path) -> _Shard:
     within = path.relative_to(root).as_posix()
-    words = re.split(r"[^a-z]+", within.removesuffix(path.suffix).lower())
-    splits = [SPELLINGS[word] for word in words if word in SPELLINGS]
-    split = splits[0] if splits else ""
+    told = (split_named(part) for part in Path(within).with_suffix("").parts)
+    split = next((name.split for name in told if name and name.split != UNLABELLED), "")
     return _Shard(within, path.stat().st_mtime_ns, split, read_contents(path))
 
 

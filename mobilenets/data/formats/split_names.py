@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-SPELLINGS = {
+_SPELLINGS = {
     "train": "train",
     "training": "train",
     "trn": "train",
@@ -80,7 +80,7 @@ def is_beside_images(name: str) -> bool:
     return any(word in _BESIDE for word in words) or words[:2] == ["ground", "truth"]
 
 
-_KINDS = {**SPELLINGS, **dict.fromkeys((*_UNLABELLED, *_ASKED), UNLABELLED)}
+_KINDS = {**_SPELLINGS, **dict.fromkeys((*_UNLABELLED, *_ASKED), UNLABELLED)}
 
 
 def _words(name: str) -> list[str]:

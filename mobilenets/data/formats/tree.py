@@ -189,7 +189,7 @@ def _add_folder(
     if item.name.startswith(".") or item.name in _NOT_DATA:
         tree.apart.append(path)
         return
-    found = item.stat()
+    found = Path(item.path).stat()  # an entry's own has no number on Windows
     if found.st_dev in _PSEUDO:
         raise ValueError("a folder of the system")
     first = seen.setdefault((found.st_dev, found.st_ino), path)

@@ -76,7 +76,9 @@ class _Reading:
     def inner(self, top: Folder) -> Folder:
         """The folder in `top`, or `top`, that holds all images and has folders of them."""
         while (inside := self._only(top)) is not None:
-            self.notes.append(f"{self._at(inside)} is read: it holds all images of {self._at(top)}")
+            beside = [folder for folder in top.full if folder is not inside]
+            rest = f"; left out beside it: {_names(beside)}" if beside else ""
+            self.notes.append(f"{self._at(inside)} is read: it holds the images{rest}")
             top = inside
         return top
 
@@ -112,6 +114,7 @@ class _Reading:
             return []
         self._say_unlabelled([one for one in parts if one not in given])
         self._say_outside(outside)
+        self._say_left(top)
         self._check_twice(given)
         given.sort(key=lambda one: _ORDER.index(one.split))
         return [one for part in given for one in self._class_folders(part)]
@@ -157,7 +160,8 @@ class _Reading:
             return True
         train = next(folder for folder in top.full if folder not in outside)
         if len(self._within(train).full) > 1:
-            raise self._two_readings(top.full, self._within(train).full)
+            within = self._within(train)
+            raise self._two_readings(top.full, within.full, f"{self._at(within)}/*")
         return False
 
     def _say_unlabelled(self, parts: Iterable[_Part]) -> None:
@@ -251,16 +255,21 @@ class _Reading:
     def _class_folders(self, part: _Part, leave: Sequence[Folder] = ()) -> list[ClassFolder]:
         split, _, within = part
         found = [folder for folder in within.full if folder not in leave]
-        self._check_nested(found)
-        empty = [folder for folder in within.folders if not folder.count]
-        if empty:
-            self.notes.append(f"{_names(empty)} of {self._at(within)} left out: no images in there")
-        if within.images:
-            self.notes.append(
-                f"{counted(len(within.images), 'image')} of {self._at(within)} left out: in no "
-                f"class folder (the first, {within.images[0].name})"
-            )
+        if split in ("", "train"):
+            self._check_nested(found)
+        self._say_left(within)
         return [ClassFolder(folder, folder.name, split) for folder in found]
+
+    def _say_left(self, folder: Folder) -> None:
+        """Of a folder of class folders, what is in none."""
+        empty = [one for one in folder.folders if not one.count]
+        if empty:
+            self.notes.append(f"{_names(empty)} of {self._at(folder)} left out: no images in there")
+        if folder.images:
+            self.notes.append(
+                f"{counted(len(folder.images), 'image')} of {self._at(folder)} left out: in no "
+                f"class folder (the first, {folder.images[0].name})"
+            )
 
     def _check_nested(self, folders: list[Folder]) -> None:
         """Refuse folders of which nobody can say whether they or those in them are the classes:
@@ -282,8 +291,11 @@ class _Reading:
     def _at(self, folder: Folder) -> Path:
         return self.root / folder.path
 
-    def _two_readings(self, outer: Sequence[Folder], inner: Sequence[Folder]) -> DataError:
-        first, second = (self._pattern(folders) for folders in (outer, inner))
+    def _two_readings(
+        self, outer: Sequence[Folder], inner: Sequence[Folder], pattern: str | None = None
+    ) -> DataError:
+        """With a pattern for each; `pattern` is that of the inner, if it is known."""
+        first, second = self._pattern(outer), pattern or self._pattern(inner)
         return DataError(
             f"{self.root} can be read in two ways: the classes are {_names(outer)}, or they are "
             f"the folders in there, {_names(inner)}; give '{first}' for the first, '{second}' for "

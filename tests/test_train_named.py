@@ -78,7 +78,8 @@ def test_the_record_and_that_nothing_is_done_twice(data: Path, tmp_path: Path):
     again = train_named(given)
 
     arch, images = get_arch(NAME, classes=3), load_images(data)
-    assert tuple(record) == KEYS
+    assert tuple(key for key in record if key in KEYS) == KEYS
+    assert {"top1_interval", "balanced_accuracy", "learned", "spread", "start"} <= set(record)
     assert (record["name"], record["width"], record["resolution"]) == ("mobilenet_v1", 0.25, 8)
     assert (record["params"], record["macs"]) == (cost(arch).params, cost(arch).macs)
     assert record["top1"] == evaluate(load(tmp_path / "trained.safetensors"), images).top1
@@ -120,7 +121,7 @@ def test_killed_with_everything_on_it_ends_as_if_nothing_had_happened(
     assert same.training["batch_norm"]["reestimated"] == "averaged weights"
     assert same.training["teacher"] is not None
     top1 = [json.loads(done.stdout)["top1"] for done in (resumed, whole)]
-    assert tuple(json.loads(whole.stdout)) == KEYS
+    assert tuple(key for key in json.loads(whole.stdout) if key in KEYS) == KEYS
     assert top1[0] == top1[1]
 
 

@@ -93,7 +93,7 @@ def export(job: Exporting) -> dict[str, Any]:
 
 
 def _images(data: str | Path, checkpoint: Checkpoint) -> Images:
-    """Split and read as they were for the training; raises `DataError` for images of other classes."""
+    """Split and read as they were for the training; raises `DataError` for other classes."""
     seed = int(checkpoint.training.get("seed", 0))
     grey_range = Preprocess.from_json(checkpoint.preprocess).grey_range
     images = load_images(data, seed=seed, task=checkpoint.task, grey_range=grey_range)

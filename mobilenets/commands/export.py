@@ -14,7 +14,7 @@ import torch
 
 from mobilenets.archs import Budget
 from mobilenets.commands.origin import trained_in
-from mobilenets.data import Images, load_images
+from mobilenets.data import Images, Preprocess, load_images
 from mobilenets.deliver.predictor import as_predictor, load
 from mobilenets.deliver.verdict import MAX_LOSS, MAX_RELATIVE_ERROR, relative_error, verify
 from mobilenets.errors import ConversionError, DataError, FileError, MobileNetsError
@@ -93,9 +93,10 @@ def export(job: Exporting) -> dict[str, Any]:
 
 
 def _images(data: str | Path, checkpoint: Checkpoint) -> Images:
-    """Split as they were for the training; raises `DataError` for images of other classes."""
+    """Split and read as they were for the training; raises `DataError` for other classes."""
     seed = int(checkpoint.training.get("seed", 0))
-    images = load_images(data, seed=seed, task=checkpoint.task)
+    grey_range = Preprocess.from_json(checkpoint.preprocess).grey_range
+    images = load_images(data, seed=seed, task=checkpoint.task, grey_range=grey_range)
     if images.task.labels != checkpoint.labels:
         theirs, ours = (", ".join(one[:5]) for one in (images.task.labels, checkpoint.labels))
         raise DataError(

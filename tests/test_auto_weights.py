@@ -154,7 +154,7 @@ def test_of_one_width_what_is_here_goes_before_what_is_to_be_downloaded(
     cached.touch()
     names = ("timm:efficientnet_lite0.ra_in1k", "timm:tf_efficientnet_lite0.in1k")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "weights.json").write_text("{}")
+    (tmp_path / "run" / "weights.json").write_text('{"network": null, "at_hand": []}')
 
     auto.start_from(names, get_arch("efficientnet_lite0"), tmp_path / "run")
 
@@ -165,7 +165,7 @@ def test_a_download_that_fails_is_followed_by_the_next_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     names = ("timm:mobilenetv2_100.ra_in1k", V2)
-    (tmp_path / "weights.json").write_text("{}")
+    (tmp_path / "weights.json").write_text('{"network": null, "at_hand": []}')
     arch = get_arch("mobilenet_v2", resolution=32)
 
     def start(words: str, arch: Arch) -> Checkpoint:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable
 from math import log as ln
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 
@@ -39,6 +39,21 @@ _CLOSE = 1e-6
 log = logging.getLogger(__name__)
 
 
+class _Start(TypedDict):
+    """Of which network, and from which weights a run began; None: random ones."""
+
+    of: str
+    weights: str | None
+
+
+class _Record(TypedDict):
+    """weights.json: what was looked for, and found."""
+
+    network: str | None
+    at_hand: list[str]
+    start: NotRequired[_Start]
+
+
 def are_photographs(images: Images) -> bool:
     """Whether most images have colour, and a side of at least 64 pixels."""
     if images.native_size < _LEAST_SIDE:
@@ -63,8 +78,8 @@ def found(images: Images, folder: Path, network: str | None = None) -> tuple[str
     if not are_photographs(images):
         return ()
     path = folder / WEIGHTS
-    record: dict[str, Any] = read_json(path) if path.exists() else {}
-    if record.get("network", "") != network:
+    record: _Record | None = read_json(path, _Record) if path.exists() else None
+    if record is None or record["network"] != network:
         record = {"network": network, "at_hand": _look_for(network)}
         write_json(path, record)
     names = tuple(record["at_hand"])
@@ -101,10 +116,10 @@ def start_from(names: Iterable[str], arch: Arch, folder: Path) -> Checkpoint | N
     """The checkpoint to start `arch` from, of the best of `names` that can be had: at its width, or
     the nearest wider one; of these those on this machine, then the most accurate. Kept in `folder`.
     None where none can."""
-    record = read_json(folder / WEIGHTS)
-    start = record.get("start", {})
-    if start.get("of") == arch.full_name:
-        return None if start["weights"] is None else starting_point(start["weights"], arch)
+    record: _Record = read_json(folder / WEIGHTS, _Record)
+    begun = record.get("start")
+    if begun and begun["of"] == arch.full_name:
+        return None if begun["weights"] is None else starting_point(begun["weights"], arch)
     checkpoint, name = None, None
     for one in sorted(_called(names), key=lambda one: _rank(one, arch)):
         if one.network == arch.name:
@@ -117,8 +132,7 @@ def start_from(names: Iterable[str], arch: Arch, folder: Path) -> Checkpoint | N
             break
     if checkpoint is None:
         log.warning(f"no weights of {arch.name} can be had: training starts from random ones")
-    start = {"of": arch.full_name, "weights": name}
-    write_json(folder / WEIGHTS, record | {"start": start})
+    write_json(folder / WEIGHTS, {**record, "start": {"of": arch.full_name, "weights": name}})
     return checkpoint
 
 

@@ -124,6 +124,11 @@ def test_a_layout_that_is_plainly_meant_is_read_so(
 @pytest.mark.parametrize(
     ("places", "note"),
     [
+        (pets("train", "dev"), "splits read in .*: train/ as train, dev/ as val"),
+        (
+            pets("seg_train/seg_train", "seg_test/seg_test"),
+            "splits read in .*: seg_train/seg_train/ as train, seg_test/seg_test/ as test",
+        ),
         ([*pets("train"), "unlabeled"], "/unlabeled is left out: its 4 images lie in no class fol"),
         (
             [*pets(""), "unlabelled"],
@@ -171,7 +176,7 @@ def test_what_was_not_plain_is_said(tmp_path: Path, places: list[str], note: str
 
 
 def test_a_plain_folder_needs_no_words(tmp_path: Path):
-    assert load_images(lay(tmp_path, *pets("train", "val"))).notes == ()
+    assert load_images(lay(tmp_path, *pets("Train", "valid"))).notes == ()
 
 
 FLAT = ("train/cat.0.png", "train/dog.0.png", "test/cat.1.png", "test/dog.1.png")

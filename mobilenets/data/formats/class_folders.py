@@ -23,6 +23,7 @@ from mobilenets.text import counted
 _HOW = "put each class into a folder of its own, or write a .csv file of path,label"
 _NAMED = 5  # folders that a sentence names
 _ORDER = ("train", "val", "test")
+_PLAIN = (*_ORDER, "valid", "validation")
 
 
 class ClassFolder(NamedTuple):
@@ -117,6 +118,7 @@ class _Reading:
         self._say_left(top)
         self._check_twice(given)
         given.sort(key=lambda one: _ORDER.index(one.split))
+        self._say_splits(given)
         return [one for part in given for one in self._class_folders(part)]
 
     def _members(self, top: Folder) -> list[tuple[str, Folder]]:
@@ -176,6 +178,12 @@ class _Reading:
             self.notes.append(
                 f"{self._at(folder)} is left out: its {counted(folder.count, 'image')} {why}"
             )
+
+    def _say_splits(self, parts: Sequence[_Part]) -> None:
+        """Which folder is which split, unless all are called so."""
+        if any(part.within.path.lower() not in _PLAIN for part in parts):
+            read = ", ".join(f"{part.within.path}/ as {part.split}" for part in parts)
+            self.notes.append(f"splits read in {self.root}: {read}")
 
     def _say_outside(self, folders: list[Folder]) -> None:
         if folders:

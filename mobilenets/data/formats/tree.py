@@ -67,7 +67,8 @@ class Folder:
                 yield f"{above}{item.name}", item
                 continue
             within = f"{item.path}/" if item.path else ""
-            inside = sorted((*item.images, *item.folders), key=lambda one: one.name, reverse=True)
+            inside: list[Folder | Image] = [*item.images, *item.folders]
+            inside.sort(key=lambda one: one.name, reverse=True)
             todo += [(within, one) for one in inside]
 
 

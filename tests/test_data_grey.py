@@ -11,10 +11,21 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch.testing import assert_close
+from typer.testing import CliRunner
 
+from mobilenets.archs import Size
+from mobilenets.cli.app import app
 from mobilenets.commands.origin import images_of
 from mobilenets.commands.train import Training, train_named
-from mobilenets.data import Images, ShardSize, load_images, parse_range, write_shards
+from mobilenets.data import (
+    Images,
+    ShardSize,
+    decode,
+    load_images,
+    parse_range,
+    train_pixels,
+    write_shards,
+)
 from mobilenets.data import grey as grey_module
 from mobilenets.deliver import load
 from mobilenets.deliver.predictor import images_for
@@ -103,6 +114,18 @@ def test_the_range_is_the_training_images_own(tmp_path: Path):
 
     assert images.grey_range == (300, 1200)
     assert images.preprocess(28).grey_range == (300, 1200)
+
+
+def test_what_trains_and_what_is_scored_is_read_by_the_range(tmp_path: Path):
+    images = load_images(write(tmp_path, twelve_bits))
+
+    scored = decode(images, images.val, images.preprocess(24))
+    kept = train_pixels(images, Size(24, 24))
+    streamed = train_pixels(images, Size(24, 24), memory_bytes=0)
+
+    assert scored.unique().tolist() == [0, 255]
+    for training in (kept, streamed):
+        assert training.__getitems__([0, 1, 2]).pixels.unique().tolist() == [0, 255]
 
 
 def test_a_few_hot_pixels_do_not_darken_the_others(tmp_path: Path):
@@ -290,3 +313,30 @@ def test_other_images_are_scored_by_the_networks_range(trained: tuple[Path, Path
     assert images_for(load(path), darker).grey_range == (300, 1200)
     start = Checkpoint.load(path)
     assert images_of(darker, start, tmp_path / "run").grey_range == (300, 1200)
+
+
+def test_the_option_is_what_the_network_keeps(tmp_path: Path):
+    data = write(tmp_path / "twelve", twelve_bits)
+    words = [
+        "train", "mobilenet_v3_small", str(data), "--width", "0.35", "--resolution", "24",
+        "--epochs", "1", "--range", "-5:4095", "--out", str(tmp_path / "run"),
+    ]  # fmt: skip
+
+    done = CliRunner().invoke(app, words)
+
+    assert done.exit_code == 0, done.output
+    kept = Checkpoint.load(tmp_path / "run" / "trained.safetensors").preprocess["grey_range"]
+    assert kept == [-5, 4095]
+
+
+@pytest.mark.parametrize("verb", [["train", "mobilenet_v2"], ["fit"]])
+def test_an_option_that_is_no_range_is_refused_before_anything_is_done(
+    tmp_path: Path, verb: list[str]
+):
+    words = [*verb, "nowhere", "--range", "9:1", "--out", str(tmp_path / "run")]
+    words += ["--macs", "1M"] if verb == ["fit"] else []
+
+    done = CliRunner().invoke(app, words)
+
+    assert "such as 0:4095, got ('9', '1')" in str(done.exception)
+    assert not (tmp_path / "run").exists()

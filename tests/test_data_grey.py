@@ -240,7 +240,7 @@ def test_images_of_kinds_that_cannot_be_read_are_left_out_with_what_to_do(tmp_pa
     (note,) = load_images(tmp_path).notes
 
     assert note == (
-        "1 file left out, no images by name: 1 .NEF (convert them to PNG, JPEG or TIFF)"
+        "1 file left out, not read as images: 1 .NEF (convert them to PNG, JPEG or TIFF)"
     )
 
 

@@ -30,6 +30,7 @@ V2, TIMM_V2 = "torchvision:mobilenet_v2.IMAGENET1K_V2", "timm:mobilenetv2_050.la
 def nothing_at_hand(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No network, no package, an empty cache."""
     block_the_network(monkeypatch)
+    monkeypatch.delenv("MOBILENETS_OFFLINE", raising=False)
     download._answering.cache_clear()
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(download, "_in_package", lambda file: None)

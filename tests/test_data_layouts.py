@@ -227,13 +227,17 @@ FLAT = ("train/cat.0.png", "train/dog.0.png", "test/cat.1.png", "test/dog.1.png"
             "JPEGImages holds no images in class folders",
             id="Pascal VOC",
         ),
-        pytest.param(["cat.0.png", "dog.0.png"], "holds no images in class folders", id="flat"),
-        pytest.param(["cat", "dog/"], "one class only", id="an empty second class"),
+        pytest.param(
+            ["cat.0.png", "dog.0.png"], r"2 images \(the first, cat\.0\.png\) lie side", id="flat"
+        ),
+        pytest.param(
+            ["cat/in", "cat/out", "dog/"], "one class only, 'cat'", id="an empty second class"
+        ),
     ],
 )  # fmt: skip
 def test_two_readings_are_refused_with_both(tmp_path: Path, places: Iterable[str], message: str):
     lay(tmp_path, *places)
-    if list(places) == ["cat", "dog/"]:
+    if "dog/" in places:
         for path in (tmp_path / "dog").iterdir():
             path.unlink()
 

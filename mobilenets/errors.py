@@ -17,6 +17,7 @@ Every message is one sentence: what, what we got, what to do.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -77,3 +78,14 @@ class TrainingStopped(MobileNetsError):
 
 class TrainingDiverged(MobileNetsError):
     """The loss is not a number any more; says where, and what to try."""
+
+
+# What says so: Python, torch on the CPU and on a GPU, the C++ of the runtimes, the system.
+_MEMORY = re.compile(
+    r"MemoryError|bad_alloc|(not enough|out of|allocate|lacks) memory", re.IGNORECASE
+)
+
+
+def lacks_memory(error: BaseException | str) -> bool:
+    """Whether an error, or what a process said last, is for want of memory."""
+    return isinstance(error, MemoryError) or bool(_MEMORY.search(str(error)))

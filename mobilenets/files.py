@@ -42,6 +42,8 @@ def write_bytes(path: Path, data: bytes) -> None:
 def cannot(do: str, path: Path, error: OSError | ValueError) -> FileError:
     """The sentence for what the system refused to do with `path`."""
     reason = (isinstance(error, OSError) and error.strerror) or str(error)
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        reason = "it, or what it should lie in, is no folder; give another"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         reason = f"{reason.lower()}; make room there and run the same command again"
     return FileError(f"cannot {do} {path}: {reason}")

@@ -93,7 +93,7 @@ def _made(value: Any, kind: Any, at: str) -> Any:
     try:
         return kind(**parts)
     except Exception as error:  # its own checks, which may raise any of our errors
-        raise ValueError(f"{at or 'it'} is wrong: {error}") from error
+        raise ValueError(f"{at}: {error}" if at else str(error)) from error
 
 
 @cache

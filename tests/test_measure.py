@@ -626,7 +626,7 @@ serve(lambda request: request["do"] == "start" or os.kill(os.getpid(), 9))
 
     with pytest.raises(
         MeasureError,
-        match=r"measuring a\.onnx in onnxruntime failed: its process crashed \(SIGKILL\)$",
+        match=r"measuring a\.onnx in onnxruntime failed: its process was killed, as happens where",
     ):
         measure(["a.onnx"])
 

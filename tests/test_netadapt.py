@@ -439,7 +439,7 @@ def test_a_step_kept_is_a_step_read(family: list[Step], tmp_path: Path):
     with pytest.raises(FileError, match="is no run of `mobilenets adapt`"):
         member(tmp_path / "nothing", 0)
     (tmp_path / "steps.jsonl").write_text("{")
-    with pytest.raises(FileError, match=r"steps\.jsonl cannot be read"):
+    with pytest.raises(FileError, match=r"steps\.jsonl is broken"):
         records(tmp_path)
 
 

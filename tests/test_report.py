@@ -388,13 +388,13 @@ def test_many_classes_get_a_table_of_the_pairs_most_confused(tmp_path: Path):
     assert "and 50 more, all in the file's metadata" in (run / "README.md").read_text()
 
 
-def test_names_that_are_no_utf8_are_shown_with_a_mark(tmp_path: Path):
+def test_names_that_are_no_utf8_are_escaped(tmp_path: Path):
     run = write_run(tmp_path)
     images = json.loads((run / "images.json").read_text())
     images["skipped"] = [{"name": "caf\udce9.png", "reason": "broken"}]
     (run / "images.json").write_text(json.dumps(images))
 
-    assert "<td>caf?.png</td>" in without_plotly(report(run))
+    assert "<td>caf\\udce9.png</td>" in without_plotly(report(run))
 
 
 def test_an_accuracy_has_wilsons_interval():
@@ -420,7 +420,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str):
     ("name", "content", "complaint"),
     [
         ("verdict.json", '{"verified": true}', r"verdict\.json: it lacks within_budget"),
-        ("predictions.json", "[]", r"predictions\.json: it lacks classes"),
+        ("predictions.json", "[]", r"predictions\.json: it must be an object, got a list of 0"),
         ("candidates.jsonl", "{}\n", r"candidates\.jsonl: it lacks full_name"),
         ("metrics.csv", "epoch,train_loss\n0,much\n", r"metrics\.csv: "),
         ("budget.json", '{"latency_ms": -1}', r"budget\.json: latency must be a positive"),

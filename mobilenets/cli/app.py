@@ -17,7 +17,8 @@ from typing import Annotated, Any
 import typer
 
 from mobilenets.archs import ARCHS, Budget, cost, get_arch, with_head
-from mobilenets.cli.show import show_json, show_progress, show_table
+from mobilenets.cli.refusals import close_stdout, refused
+from mobilenets.cli.show import print_anything, show_json, show_progress, show_table
 from mobilenets.errors import MobileNetsError, NoFitError
 from mobilenets.processes.openmp import spin_briefly
 
@@ -709,6 +710,7 @@ def main() -> None:
     """Run the command line; every user's mistake is one sentence on stderr. Of several processes
     that torchrun starts with it, the first runs it, and the others train with that."""
     spin_briefly()
+    print_anything()
     show_progress()
     sys.exit(_status(_led if "TORCHELASTIC_RUN_ID" in os.environ else _run))
 
@@ -737,6 +739,14 @@ def _status(work: Callable[[], int]) -> int:
         return _complain(f"{error.format_message()} See mobilenets --help.", 1)
     except (typer.Abort, KeyboardInterrupt):
         return _complain("stopped; the same command goes on where it was", 1)
+    except BrokenPipeError:  # of a reader who has seen enough
+        close_stdout()
+        return 1
+    except (OSError, MemoryError, RuntimeError) as error:
+        sentence = refused(error)
+        if sentence is None:
+            raise
+        return _complain(sentence, 1)
 
 
 def _complain(sentence: str, status: int) -> int:

@@ -16,10 +16,11 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from mobilenets import errors
-from mobilenets.errors import MobileNetsError
+from mobilenets.errors import MobileNetsError, lacks_memory
 from mobilenets.processes.openmp import as_found
 
 Request = Mapping[str, Any]
@@ -112,6 +113,11 @@ class Child:
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         said = f": {lines[-1]}" if lines else ""
+        if code == -signal.SIGKILL or lacks_memory(said):
+            return (
+                "was killed, as happens where a machine lacks memory; close other programs, or "
+                "give a smaller network"
+            )
         if code >= 0:
             return f"failed with {code}{said}"
         return f"crashed ({signal.Signals(-code).name}){said}"
@@ -120,12 +126,24 @@ class Child:
 def serve(answer: Callable[[Request], Any]) -> None:
     """The child's side: answer the requests on stdin until it closes.
 
-    Our own errors are told to the parent; any other ends the child.
+    Our own errors are told to the parent; any other ends the child. So does the parent's end,
+    however it came, and whatever the child is at.
     """
+    requests: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     with os.fdopen(os.dup(1), "w") as replies:
         os.dup2(2, 1)  # libraries print where they like
-        for line in sys.stdin:
-            print(json.dumps(_reply(answer, json.loads(line))), file=replies, flush=True)
+        while True:
+            request = json.loads(requests.get())
+            print(json.dumps(_reply(answer, request)), file=replies, flush=True)
+
+
+def _listen(requests: SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        requests.put(line)
+    if os.getpgid(0) == os.getpid():
+        os.killpg(0, signal.SIGKILL)  # with what the libraries have started
+    os._exit(0)
 
 
 def _reply(answer: Callable[[Request], Any], request: Request) -> dict[str, Any]:

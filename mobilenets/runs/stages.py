@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from mobilenets.files import write_json
+from mobilenets.files import make_folder, write_json
 from mobilenets.runs.layout import STAGES
 from mobilenets.runs.owner import check_owner
 
@@ -34,7 +34,7 @@ class Stages:
     """
 
     def __init__(self, folder: Path, *, first: str):
-        self.folder = folder
+        self.folder = make_folder(folder)  # before anything dear is done
         self._chain = ""
         self._done = check_owner(folder, first=first)
 

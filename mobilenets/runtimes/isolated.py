@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mobilenets.archs import Arch, from_json, to_json
-from mobilenets.errors import ConversionError
+from mobilenets.errors import ConversionError, lacks_memory
 from mobilenets.files import scratch
 from mobilenets.processes.child import Child, ChildDied, Request, serve, usable_cores
 from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.runtimes.artefact import export, export_int8, move
 
+_ADVICE = "; choose another runtime, or report it to its makers"
 TIMEOUT = 600.0  # seconds for one network
 _WORTH_A_CHILD = 16  # conversions: a child takes seconds to start, and gigabytes
 
@@ -49,14 +50,16 @@ def try_exports(
     places = [None] * len(usable_cores()) if cores is None else list(cores)
     children = max(1, min(len(places), len(jobs) // _WORTH_A_CHILD))
     with ExitStack() as stack:
-        shares = [
-            stack.enter_context(closing(_one_by_one(jobs[first::children], engine, core)))
-            for first, core in enumerate(places[:children])
-        ]
-        # The last in and so the first out: a share cannot be closed while it is at work.
+        # The first in and so the last out: what waits for a process is done once that has ended.
         pool = stack.enter_context(ThreadPoolExecutor(children))
+        exporters = [stack.enter_context(Exporter(core)) for core in places[:children]]
+
+        def export_one(exporter: Exporter, job: Job) -> ConversionError | None:
+            return exporter.try_export(job, engine)
+
         for start in range(0, len(jobs), children):
-            yield from list(pool.map(next, shares[: len(jobs) - start]))
+            some = jobs[start : start + children]
+            yield from list(pool.map(export_one, exporters[: len(some)], some))
 
 
 class Exporter:
@@ -105,14 +108,6 @@ class Exporter:
         self.close()
 
 
-def _one_by_one(
-    jobs: Sequence[Job], engine: Engine, core: int | None
-) -> Generator[ConversionError | None, None, None]:
-    with Exporter(core) as exporter:
-        for job in jobs:
-            yield exporter.try_export(job, engine)
-
-
 def _ask(child: Child, job: Job, engine: Engine) -> ConversionError | None:
     network = job.network
     source = (
@@ -127,8 +122,8 @@ def _ask(child: Child, job: Job, engine: Engine) -> ConversionError | None:
             move(draft, folder)
     except (ChildDied, ConversionError) as error:
         return ConversionError(
-            f"{engine} could not convert {job.name}: its converter {error}; "
-            "choose another runtime, or report it to its makers"
+            f"{engine} could not convert {job.name}: its converter {error}"
+            + ("" if lacks_memory(error) else _ADVICE)
         )
     return None
 

@@ -16,7 +16,7 @@ from mobilenets.files import broken, read_bytes, read_json, remove, sha256_of, w
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import BEST, IMAGES, LAST, METRICS, TRAINED
 from mobilenets.runs.stages import Stage
-from mobilenets.shapes import Number, Positive, shaped
+from mobilenets.shapes import AboveZero, Number, Positive, shaped
 from mobilenets.train import auto
 from mobilenets.train.distil import Teacher, teacher_in
 from mobilenets.train.group import check_leads
@@ -28,7 +28,7 @@ from mobilenets.train.trainer import train
 log = logging.getLogger(__name__)
 
 
-_COLUMNS = ("holdout_loss", "seconds")
+_COLUMNS = ("epoch", "holdout_loss", "seconds")
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +63,11 @@ class Trained:
         return min(self.metrics, key=lambda row: row["holdout_loss"])
 
 
+class _Row(TypedDict):
+    epoch: Number
+    seconds: AboveZero
+
+
 def read_metrics(data: bytes, columns: Sequence[str]) -> list[dict[str, float]]:
     """The rows of a metrics.csv, an epoch each, which have these columns at least; raises
     ValueError."""
@@ -74,7 +79,9 @@ def read_metrics(data: bytes, columns: Sequence[str]) -> list[dict[str, float]]:
     missing = [name for name in columns if not found or name not in found[0]]
     if missing:
         raise ValueError(f"it lacks {', '.join(missing)}")
-    return shaped(found, list[dict[str, Number]])
+    for row in found:  # a loss may be no number
+        shaped(row, _Row)
+    return found
 
 
 TRAINING_STAGE = Stage("trained", (TRAINED, METRICS), Trained.read)

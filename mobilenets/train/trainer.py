@@ -39,6 +39,7 @@ from mobilenets.train.module import Learner, class_weights
 from mobilenets.train.norm import IMAGES, MeanStatistics, Reestimate, lags
 from mobilenets.train.plan import epochs_seen, planned
 from mobilenets.train.recipe import Recipe
+from mobilenets.train.resumed import BrokenState, Resumed, read_state
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def train(
     minutes = recipe.minutes and (minutes or recipe.minutes)
     run = _Run(arch, images, recipe, folder, seed, start, teacher, task, minutes)
     fitted = group.by_all(partial(_fitted, run))
-    state = torch.load(fitted.best, map_location="cpu", weights_only=True)
+    state = _best_of(fitted.best)
     return Checkpoint(
         arch=arch,
         weights=_weights_in(state),
@@ -282,14 +283,41 @@ def _processes(recipe: Recipe) -> dict[str, Any]:
 def _trained(
     module: Learner, loaders: Loaders, folder: Path, more: Sequence[pl.Callback]
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
-    """Train, from `last.ckpt` where it is there; raises `TrainingStopped` on Ctrl-C and SIGTERM,
-    which Lightning turns into a quiet exit (SIGTERM's with status 0)."""
-    last = folder / LAST
-    start = group.decided(lambda: last if last.exists() else None)
-    with _quiet():
-        trainer, best = _trainer(module, folder, more)
+    """Train, from `last.ckpt` where it is there and whole, from `best.ckpt` where it is not; raises
+    `FileError` where neither is."""
+    files = [folder / name for name in (LAST, BEST)]
+    states = group.decided(lambda: [one for one in files if files[0].exists() and one.exists()])
+    for at, state in enumerate(states):
         try:
-            trainer.fit(module, *loaders, ckpt_path=start, weights_only=True)
+            return _trained_from(state, module, loaders, folder, more)
+        except BrokenState as error:
+            if at + 1 == len(states):
+                raise FileError(
+                    f"the state to resume from is broken: {error}; put a good copy of {state.name} "
+                    f"into {folder}, or train from the start with --restart"
+                ) from error
+            log.warning(
+                f"the state to resume from is broken: {error}; going on from the epoch with the "
+                "lowest holdout loss so far"
+            )
+    return _trained_from(None, module, loaders, folder, more)
+
+
+def _trained_from(
+    state: Path | None,
+    module: Learner,
+    loaders: Loaders,
+    folder: Path,
+    more: Sequence[pl.Callback],
+) -> tuple[pl.Trainer, ModelCheckpoint]:
+    """Raises `BrokenState`, and `TrainingStopped` on Ctrl-C and SIGTERM, which Lightning turns into
+    a quiet exit (SIGTERM's with status 0)."""
+    with _quiet():
+        resumed = Resumed(state)
+        trainer, best = _trainer(module, folder, [*more, resumed])
+        try:
+            with resumed.told():
+                trainer.fit(module, *loaders, ckpt_path=state, weights_only=True)
             stopped = trainer.interrupted
         except SystemExit:
             stopped = True
@@ -306,6 +334,17 @@ def _trained(
             "the same command goes on after the last whole epoch"
         )
     return trainer, best
+
+
+def _best_of(path: Path) -> dict[str, Any]:
+    """The state of the epoch that is kept; raises `FileError`."""
+    try:
+        return read_state(path)
+    except BrokenState as error:
+        raise FileError(
+            f"the best epoch's weights are broken: {error}; put a good copy there, or train from "
+            "the start with --restart"
+        ) from error
 
 
 def _weights_in(state: dict[str, Any]) -> dict[str, Tensor]:

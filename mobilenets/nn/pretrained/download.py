@@ -28,7 +28,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from mobilenets.archs.package_weights import EXTRA
 from mobilenets.archs.published_weights import Published, WeightsFile
 from mobilenets.errors import FileError
-from mobilenets.files import write_bytes, write_text
+from mobilenets.files import cache_folder, write_bytes, write_text
 from mobilenets.nn.pretrained.progress import Progress
 
 _HUB = "https://huggingface.co"
@@ -42,11 +42,6 @@ class Patience(NamedTuple):
 
     seconds: float = 20.0
     pace: float = 1000.0
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept."""
-    return Path(os.environ.get("MOBILENETS_CACHE") or "~/.cache/mobilenets").expanduser()
 
 
 def fetch(published: Published, patience: Patience = Patience()) -> Path:  # noqa: B008

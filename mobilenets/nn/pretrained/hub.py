@@ -16,6 +16,7 @@ from typing import Any, TypedDict
 
 from mobilenets.errors import FileError
 from mobilenets.files import (
+    cache_folder,
     make_folder,
     read_bytes,
     read_json,
@@ -25,7 +26,6 @@ from mobilenets.files import (
     write_text,
 )
 from mobilenets.nn.checkpoint import Checkpoint
-from mobilenets.nn.pretrained.download import cache_folder
 from mobilenets.runs.layout import ARCH, CARD, REPORT, TRAINED, VERDICT
 
 _NAMES = (CARD, REPORT, ARCH, VERDICT)

@@ -1,0 +1,35 @@
+"""Files of our own that are broken, and what reads them: a sentence each, never a traceback."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.mutations import READ, VERBS, make_runs, no_children, trials
+
+# Verbs that may train where a mutation makes them begin anew.
+SLOW = {"fit again", "adapt", "quantise", "adapt again", "quantise again", "train again", "member"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory):
+    folder = tmp_path_factory.mktemp("runs")
+    with no_children():
+        make_runs(folder)
+        yield folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_mutated_file_ends_in_a_sentence_or_is_read(runs: Path, verb: str):
+    found: list[str] = []
+
+    ends = trials(runs, verb, range(8 if verb in SLOW else 40), done=found.append)
+
+    assert found == []
+    assert ends["sentence"]
+
+
+def test_every_verb_is_given_files_that_it_reads():
+    assert READ.keys() == VERBS.keys()

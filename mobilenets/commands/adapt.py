@@ -13,6 +13,7 @@ from mobilenets.choosing.choice import measured_once
 from mobilenets.commands.adapt_member import Ending, check_ending, delivered, summary
 from mobilenets.commands.origin import images_of, name_of, trained_in
 from mobilenets.data import Images
+from mobilenets.data.trained_on import carry
 from mobilenets.errors import BudgetError
 from mobilenets.nn import Checkpoint
 from mobilenets.prune import Price, Settings, Step, Workers, netadapt
@@ -105,6 +106,7 @@ def adapt(job: Adaptation) -> dict[str, Any]:
     stages, price = Stages(job.folder, first=ADAPTED.name), job.price()
     check_reachable(start.arch, job.target, price, job.settings.kinds, limit=job.limit)
     images = images_of(job.data, start, job.folder)
+    carry(trained_in(job.source), start.training, job.folder)
     last = run_steps(job, start, images, price, stages)
     if isinstance(price, LatencyPrice):
         price.correct_(last.arch)
@@ -125,7 +127,7 @@ def run_steps(
         "files": str(job.engine) if job.limit == "size_bytes" else None,
         "settings": asdict(job.settings),
     }
-    claim(job.folder, ADAPTATION, inputs, dear="adaptation")
+    claim(job.folder, ADAPTATION, inputs, dear=(STEPS,), what="adaptation")
     last = stages.run(ADAPTED, inputs, lambda: _run_steps(job, start, images, price))
     if last.index == 0:
         taken, limit = describe(job.limit, last.price), describe(job.limit, job.target)

@@ -44,7 +44,7 @@ def budget_of(source: Path) -> Budget:
 def name_of(source: Path) -> str:
     """What a run that comes from this one is called after: the folder, or folder and file."""
     path = source.resolve()
-    return f"{path.parent.name}-{path.stem}" if path.suffix == ".safetensors" else path.stem
+    return f"{path.parent.name}-{path.stem}" if path.suffix == ".safetensors" else path.name
 
 
 def images_of(data: str | Path, start: Checkpoint, folder: Path) -> Images:

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from mobilenets.archs import get_arch, keep_resolution
 from mobilenets.cli.app import app
 from mobilenets.data import Preprocess, load_images
-from mobilenets.data.trained_on import KEY, carry, find, keep, learned_from
+from mobilenets.data.trained_on import KEY, carry, find, keep, learned_from, unseen
 from mobilenets.deliver import load
 from mobilenets.deliver.selection import Selection, select
 from mobilenets.errors import DataError
@@ -196,6 +196,28 @@ def test_a_network_has_learned_from_what_its_start_has_learned_from(pets: Path, 
     second = tmp_path / "second" / "trained.safetensors"
     assert selected(second, pets).said == "8 images; 32 that trained it left out"
     assert selected(second, tmp_path / "owls").said == "2 images; 8 that trained it left out"
+
+
+def test_what_has_trained_a_network_validates_nothing_that_comes_of_it(
+    pets: Path, network: Path, tmp_path: Path
+):
+    training = Checkpoint.load(network).training
+    same = load_images(pets)
+    assert unseen(same, network, training) is same
+
+    for number in range(5):
+        (pets / "cat" / f"{number}.png").unlink()  # cut anew, others come into val
+    images = load_images(pets)
+    left = unseen(images, network, training)
+    assert 0 < len(left.val) < len(images.val)
+    assert not set(left.digests[left.val]) & set(learned_from(same).tolist())
+    assert f"{len(images.val) - len(left.val)} validation images left out" in left.notes[-1]
+
+    seen = replace(images, val=images.val[np.isin(images.digests[images.val], learned_from(same))])
+    with pytest.raises(
+        DataError, match=r"all of which trained\.safetensors has learned from; give"
+    ):
+        unseen(seen, network, training)
 
 
 def test_a_test_part_is_not_scored_with_the_validation_images(tmp_path: Path):

@@ -175,6 +175,20 @@ def test_with_more_epochs_it_goes_on_from_the_last_one(
 
 
 @pytest.mark.slow
+def test_a_run_whose_folder_was_moved_goes_on_there(digits: Images, tmp_path: Path):
+    train(ARCH, digits, recipe(2), folder=tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+
+    again = train(ARCH, digits, recipe(2), folder=tmp_path / "there")
+    longer = train(ARCH, digits, recipe(3), folder=tmp_path / "there")
+
+    assert again.training["epochs"] == 2
+    losses = [float(row["holdout_loss"]) for row in metrics(tmp_path / "there")]
+    assert longer.training["holdout_loss"] == pytest.approx(min(losses))
+    assert not (tmp_path / "here").exists()
+
+
+@pytest.mark.slow
 def test_with_more_minutes_it_goes_on_and_with_fewer_it_ends_as_it_is(
     digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -102,11 +102,12 @@ def adapt(job: Adaptation) -> dict[str, Any]:
     The same call goes on where a killed one was. An artefact that misses the limit is kept, and the
     record says so. Raises `NoFitError` where the limit cannot be reached.
     """
-    start = Checkpoint.load(trained_in(job.source))
+    file = trained_in(job.source)
+    start = Checkpoint.load(file)
     stages, price = Stages(job.folder, first=ADAPTED.name), job.price()
     check_reachable(start.arch, job.target, price, job.settings.kinds, limit=job.limit)
-    images = images_of(job.data, start, job.folder)
-    carry(trained_in(job.source), start.training, job.folder)
+    images = images_of(job.data, start, job.folder, file=file)
+    carry(file, start.training, job.folder)
     last = run_steps(job, start, images, price, stages)
     if isinstance(price, LatencyPrice):
         price.correct_(last.arch)

@@ -9,10 +9,13 @@ from typing import Any, Protocol
 from mobilenets.runs.layout import ASKED
 from mobilenets.runs.owner import ANEW, TRAINED_FILES, claim, set_aside
 from mobilenets.runs.stages import Stages
-from mobilenets.train import Limits
+from mobilenets.train import How, Limits
 
 
 class _Asking(Protocol):
+    @property
+    def how(self) -> How: ...
+
     @property
     def limits(self) -> Limits: ...
 
@@ -22,8 +25,9 @@ class _Asking(Protocol):
 
 def asked_of(job: _Asking) -> dict[str, Any]:
     """The options of a training that both verbs have, but for how long it is."""
-    limits = job.limits
-    return {
+    how, limits = job.how, job.limits
+    words = {} if how.named is not None else {"weights": str(how.weights)}
+    return how.inputs() | words | {
         "flip": limits.flip,
         "mixed": limits.mixed_precision,
         "lr": limits.learning_rate,

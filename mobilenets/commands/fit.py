@@ -88,7 +88,7 @@ class Fitting:
             "threads": self.threads,
             "runtime": list(map(str, self.engines)),
         }
-        return asked | self.how.inputs() | asked_of(self)
+        return asked | asked_of(self)
 
     def training(self, arch: Arch, images: Images) -> TrainingJob:
         """The training of `arch`."""

@@ -98,7 +98,7 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     checkpoint, stage, budget = Checkpoint.load(source), both(runtime), budget_of(job.source)
     stages = Stages(folder, first=stage.name)
     claim(folder, ASKED, {"network": checkpoint.digest()}, dear=(KEPT, VERDICT))
-    images = images_of(job.data, checkpoint, folder)
+    images = images_of(job.data, checkpoint, folder, file=source)
     carry(source, checkpoint.training, folder)
     inputs = [checkpoint.digest(), images.fingerprint, str(job.engine)]
     schemes = stages.run(stage, inputs, lambda: write_both(folder, source, images, runtime))

@@ -56,7 +56,7 @@ class Training:
 
     def asked(self) -> dict[str, Any]:
         """All that a run is of, but for the images and how long is trained."""
-        return {"network": self.arch.full_name} | self.how.inputs() | asked_of(self)
+        return {"network": self.arch.full_name} | asked_of(self)
 
     @property
     def how(self) -> How:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -12,8 +13,10 @@ import numpy as np
 
 from mobilenets.data.content import Digests
 from mobilenets.data.images import Images
+from mobilenets.errors import DataError
 from mobilenets.files import write_bytes
 from mobilenets.runs.layout import TRAINED_ON
+from mobilenets.text import counted
 
 # What a checkpoint's `training` says of its file: a hash of what is in it.
 KEY = "trained_on"
@@ -53,6 +56,25 @@ def carry(network: Path, training: Mapping[str, Any], folder: Path) -> None:
     digests = find(network, training)
     if digests is not None and not (folder / TRAINED_ON).exists():
         keep(digests, folder)
+
+
+def unseen(images: Images, network: Path, training: Mapping[str, Any]) -> Images:
+    """The images without those in `val` that a network has learned from, where that is known: they
+    would validate nothing. Raises `DataError` where none is left."""
+    digests = find(network, training)
+    if digests is None:
+        return images
+    seen = np.isin(images.digests[images.val], digests)
+    if not seen.any():
+        return images
+    count = counted(int(seen.sum()), "validation image")
+    if seen.all():
+        raise DataError(
+            f"of {images.name} {count} would be scored, all of which {network.name} has learned "
+            "from; give the images that it was trained on as they were then, or others"
+        )
+    note = f"{count} left out, which {network.name} has learned from"
+    return replace(images, val=images.val[~seen], notes=(*images.notes, note))
 
 
 def _hashes(training: Mapping[str, Any]) -> Iterator[Any]:

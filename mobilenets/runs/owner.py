@@ -89,9 +89,8 @@ def claim(
 
 def check_data(folder: Path, data: object, fingerprint: str) -> None:
     """Raise `FolderTaken` where `folder` holds what came of other images."""
-    path = folder / IMAGES
-    there = read_json(path) if path.exists() and has_any(folder, _DEAR) else {}
-    if not isinstance(there, dict) or there.get("fingerprint", fingerprint) == fingerprint:
+    there = _images_record(folder) if has_any(folder, _DEAR) else {}
+    if there.get("fingerprint", fingerprint) == fingerprint:
         return
     was = there.get("data", there.get("name"))
     why = "whose files have changed since" if was == str(data) else f"and not on {data}"
@@ -132,12 +131,19 @@ def _record(folder: Path) -> dict[str, str]:
     return done
 
 
+def _images_record(folder: Path) -> dict[str, Any]:
+    """What it says of the images; nothing where it is broken, for it is written anew then."""
+    try:
+        found = read_json(folder / IMAGES) if (folder / IMAGES).exists() else {}
+    except FileError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def _another_run(folder: Path, first: str) -> FolderTaken:
     """Whose it is, as far as that is known."""
     command = _COMMANDS.get(first)
     whose = f", of `mobilenets {command}`" if command else ""
-    path = folder / IMAGES
-    images = read_json(path) if path.exists() else {}
-    data = images.get("data") if isinstance(images, dict) else None
+    data = _images_record(folder).get("data")
     on = f" on {data}" if data and whose else ""
     return FolderTaken(f"{folder} holds another run{whose}{on}; {ANOTHER}")

@@ -135,9 +135,8 @@ class How:
         if not self.at_hand:
             del known["at_hand"]  # which came later
         named = {name: str(value) for name, value in known.items()}
-        files = [Path(word) for word in (self.named, self.teacher) if word is not None]
-        hashes = [sha256_of(file) for file in files if file.is_file()]
-        return named | {"files": hashes}
+        given = {name: Path(named[name]) for name in ("weights", "teacher")}
+        return named | {name: sha256_of(file) for name, file in given.items() if file.is_file()}
 
     def families(self) -> tuple[str, ...] | None:
         """The networks that the named weights are of; None where that is open."""
@@ -178,9 +177,9 @@ class How:
 
     def _before(self, start: Checkpoint | None) -> Digests | None:
         """What `start` has learned from, where it is a network of ours in its run's folder."""
-        if start is None or self.weights is None:
+        if start is None or self.named is None:
             return None
-        return trained_on.find(Path(self.weights), start.training, whole=False)
+        return trained_on.find(Path(self.named), start.training, whole=False)
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.runs.layout import BEST, LAST, METRICS
 from mobilenets.tasks import Task
 from mobilenets.train import group
-from mobilenets.train.callbacks import Mended, Metrics, Stoppable, WholeFiles, averaging
+from mobilenets.train.callbacks import Kept, Mended, Metrics, Stoppable, WholeFiles, averaging
 from mobilenets.train.deadline import InTime, TimeLeft
 from mobilenets.train.distil import Teacher
 from mobilenets.train.going_on import claim_training, epochs_done
@@ -229,10 +229,10 @@ def _trainer(
     module: Learner, folder: Path, more: Sequence[pl.Callback]
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     recipe = module.recipe
-    best = ModelCheckpoint(
+    best = Kept(
         folder, Path(BEST).stem, monitor="holdout_loss", mode="min", enable_version_counter=False
     )
-    last = ModelCheckpoint(folder, Path(LAST).stem, save_top_k=1, enable_version_counter=False)
+    last = Kept(folder, Path(LAST).stem, save_top_k=1, enable_version_counter=False)
     callbacks: list[pl.Callback] = [
         Metrics(folder / METRICS, module.task),
         EarlyStopping("holdout_loss", patience=recipe.patience, check_finite=True),

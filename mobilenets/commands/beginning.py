@@ -27,13 +27,17 @@ def asked_of(job: _Asking) -> dict[str, Any]:
     """The options of a training that both verbs have, but for how long it is."""
     how, limits = job.how, job.limits
     words = {} if how.named is not None else {"weights": str(how.weights)}
-    return how.inputs() | words | {
-        "flip": limits.flip,
-        "mixed": limits.mixed_precision,
-        "lr": limits.learning_rate,
-        "class weights": limits.class_weights,
-        "seed": job.seed,
-    }
+    return (
+        how.inputs()
+        | words
+        | {
+            "flip": limits.flip,
+            "mixed": limits.mixed_precision,
+            "lr": limits.learning_rate,
+            "class weights": limits.class_weights,
+            "seed": job.seed,
+        }
+    )
 
 
 def begun(

@@ -43,6 +43,7 @@ from mobilenets.archs import Arch, Budget, at_width, cost, from_json
 from mobilenets.commands.adapt import Adaptation, adapt
 from mobilenets.commands.train import Training, train_named
 from mobilenets.data import Images, load_images
+from mobilenets.data.trained_on import learned_from
 from mobilenets.files import read_json, write_json, write_text
 from mobilenets.measuring.latency import Latency
 from mobilenets.measuring.machine import device_name
@@ -214,7 +215,7 @@ class Long:
             trained = train(
                 arch, images, recipe, folder=self.folder, seed=family.seed, start=start
             )  # fmt: skip
-        save_trained(trained, self.folder)
+        save_trained(trained, self.folder, learned_from(images))
         costs = cost(arch)
         found = {
             "macs": costs.macs, "params": costs.params, **validated(trained, images),

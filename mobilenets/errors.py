@@ -6,6 +6,7 @@ MobileNetsError
 │   └── NoFitError    no network fits the budget; names the binding limit and the nearest network
 ├── DataError         images, labels or folders
 ├── FileError         a checkpoint or artefact that cannot be read
+├── FolderTaken       a run's folder that holds what another run came to
 ├── RuntimeMissing    a runtime that is not installed or not known
 ├── ConversionError   a runtime's converter that failed or crashed
 ├── MeasureError      a measurement that failed
@@ -58,6 +59,10 @@ class DataError(MobileNetsError):
 
 class FileError(MobileNetsError):
     """A checkpoint or artefact that cannot be read."""
+
+
+class FolderTaken(MobileNetsError):
+    """The folder holds what another run came to, which is not written over."""
 
 
 class RuntimeMissing(MobileNetsError):

@@ -77,8 +77,8 @@ def trained(digits: Images, tmp_path_factory: pytest.TempPathFactory) -> Checkpo
 
 
 def small_table(folder: Path, header: list[str], rows: list[list[str]]) -> Path:
-    for row in rows:
-        Image.new("RGB", (8, 8)).save(folder / row[0])
+    for at, row in enumerate(rows):
+        Image.new("RGB", (8, 8), (at, 0, 0)).save(folder / row[0])
     return write_table(folder / "table.csv", [header, *rows])
 
 
@@ -114,7 +114,7 @@ def test_celeba_is_read_with_its_split(tmp_path: Path):
     folder.mkdir()
     lines, parts = ["20", "Smiling Eyeglasses "], []
     for at in range(20):
-        Image.new("RGB", (8, 8)).save(folder / f"{at:06}.jpg")
+        Image.new("RGB", (8, 8), (12 * at, 0, 0)).save(folder / f"{at:06}.jpg")
         lines.append(f"{at:06}.jpg  {1 if at % 2 else -1} {1 if at % 3 else -1}")
         parts.append(f"{at:06}.jpg {0 if at < 14 else 1 if at < 17 else 2}")
     (tmp_path / "list_attr_celeba.txt").write_text("\n".join(lines) + "\n")

@@ -52,6 +52,7 @@ def array_images(count: int = 12, size: int = 8) -> Images:
         skipped=(),
         ignored=0,
         native_size=size,
+        digests=np.arange(count, dtype=np.uint64),
         fingerprint="0",
         flip=False,
         rule=SplitRule(),

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Iterable
+import shutil
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -15,8 +17,7 @@ import torchvision
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from mobilenets.data import Arrays, Images, SplitRule, load_images
-from mobilenets.data import loading as load
+from mobilenets.data import Arrays, Images, SplitRule, content, load_images, remembered
 from mobilenets.data.formats import builtin
 from mobilenets.data.formats.idx import read_idx
 from mobilenets.data.split import divide
@@ -24,12 +25,16 @@ from mobilenets.errors import DataError
 from mobilenets.tasks.attributes import AttributeTable
 from mobilenets.tasks.classification import ClassNumbers
 
+DIFFERENT = np.arange(1, 41, dtype=np.uint64)  # digests of images of which none is a copy
+
 
 def fill(folder: Path, count: int, *, size: tuple[int, int] = (4, 4)) -> None:
-    """`count` PNG files 0.png, 1.png, ... in a new folder."""
+    """`count` PNG files 0.png, 1.png, ... in a new folder, no two alike, here or elsewhere."""
     folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(crc32(str(folder).encode()))
     for number in range(count):
-        Image.new("L", size, number).save(folder / f"{number}.png")
+        pixels = rng.integers(0, 256, size[::-1], dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
 
 
 def pets(root: Path, *, cats: int = 10, dogs: int = 10) -> Path:
@@ -54,10 +59,11 @@ def write_idx(path: Path, array: np.ndarray[Any, Any]) -> None:
 
 
 def idx_folder(folder: Path, *, train: int = 12, val: int = 4, suffix: str = "") -> Path:
-    """The four files, labels 0, 1, 0, 1, ...; each image is filled with its number."""
+    """The four files, labels 0, 1, 0, 1, ...; each image is filled with its number, the t10k part's
+    counted from 100."""
     folder.mkdir(parents=True, exist_ok=True)
-    for part, count in (("train", train), ("t10k", val)):
-        pixels = np.repeat(np.arange(count), 6).reshape(count, 2, 3)
+    for part, count, first in (("train", train, 0), ("t10k", val, 100)):
+        pixels = np.repeat(first + np.arange(count), 6).reshape(count, 2, 3)
         write_idx(folder / f"{part}-images-idx3-ubyte{suffix}", pixels)
         write_idx(folder / f"{part}-labels-idx1-ubyte{suffix}", np.arange(count) % 2)
     return folder
@@ -175,7 +181,7 @@ def test_idx_images_keep_their_pixels_and_labels(tmp_path: Path):
 
     assert images.source.read(7)[0].tolist() == [[7, 7, 7], [7, 7, 7]]
     assert images.targets.values[:3].tolist() == [0, 1, 0]
-    assert images.source.read(int(images.val[3]))[0, 0].tolist() == [3, 3, 3]
+    assert images.source.read(int(images.val[3]))[0, 0].tolist() == [103, 103, 103]
 
 
 def test_a_missing_idx_file_is_named(tmp_path: Path):
@@ -334,7 +340,7 @@ def test_beyond_the_limit_only_headers_are_read(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "cat" / "cut.jpg"
     Image.new("RGB", (64, 64)).save(path)
     path.write_bytes(path.read_bytes()[:-50])
-    monkeypatch.setattr(load, "CHECKED_WHOLE", 20)
+    monkeypatch.setattr(content, "CHECKED_WHOLE", 20)
 
     assert load_images(tmp_path).skipped == ()
 
@@ -642,7 +648,7 @@ def test_a_seed_that_is_no_count_is_refused(seed: Any):
 def test_a_large_fraction_still_leaves_a_class_its_training_image():
     labels, given = np.repeat([0, 1], [3, 30]), np.full(33, "")
     rule = SplitRule(val_fraction=0.9, holdout_fraction=0.9)
-    split = divide(ClassNumbers(labels), given, np.arange(33), rule, ("a", "b"))
+    split = divide(ClassNumbers(labels), given, np.arange(33), rule, ("a", "b"), DIFFERENT[:33])
 
     assert np.bincount(labels[split.train]).tolist() == [1, 1]
     assert np.bincount(labels[split.holdout]).tolist() == [1, 2]
@@ -658,7 +664,7 @@ def test_the_same_seed_cuts_the_same_images_as_ever():
     given, rule = np.full(24, ""), SplitRule(3)
 
     classes, attributes = (
-        divide(targets, given, np.arange(24), rule, ("a", "b", "c"))
+        divide(targets, given, np.arange(24), rule, ("a", "b", "c"), DIFFERENT[:24])
         for targets in (ClassNumbers(numbers), AttributeTable(table))
     )
 
@@ -666,6 +672,110 @@ def test_the_same_seed_cuts_the_same_images_as_ever():
     assert classes.holdout.tolist() == [3, 14, 23]
     assert attributes.val.tolist() == [10, 12, 17, 19]
     assert attributes.holdout.tolist() == [7, 13, 16, 18]
+
+
+# Copies
+
+
+def copies(folder: Path, *, each: int) -> None:
+    """Of every image so many in all: "0.png", "0 (1).png", ..."""
+    for path in list(folder.rglob("*.png")):
+        for number in range(1, each):
+            shutil.copyfile(path, path.with_name(f"{path.stem} ({number}).png"))
+
+
+def parts_of(images: Images) -> dict[int, set[str]]:
+    """The parts of the split in which each digest is."""
+    found: dict[int, set[str]] = {}
+    for split in ("train", "holdout", "val", "test"):
+        for digest in images.digests[getattr(images, split)].tolist():
+            found.setdefault(digest, set()).add(split)
+    return found
+
+
+@pytest.mark.parametrize("each", [2, 5])
+def test_copies_of_an_image_come_into_one_part(tmp_path: Path, each: int):
+    copies(pets(tmp_path), each=each)
+    images = load_images(tmp_path)
+
+    assert {len(parts) for parts in parts_of(images).values()} == {1}
+    assert counts(images) == {"train": 14 * each, "holdout": 2 * each, "val": 4 * each, "test": 0}
+    assert images.notes == (
+        f"{20 * (each - 1)} of {20 * each} images are there more than once, such as "
+        "cat/0 (1).png and cat/0.png; copies come into the same part of the split"
+        if each == 2
+        else f"{20 * (each - 1)} of {20 * each} images are there more than once, such as "
+        "cat/0 (1).png and cat/0 (2).png; copies come into the same part of the split",
+    )
+
+
+def test_links_to_an_image_are_copies_of_it(tmp_path: Path):
+    pets(tmp_path)
+    for number in range(10):
+        os.link(tmp_path / "cat" / f"{number}.png", tmp_path / "cat" / f"hard{number}.png")
+        (tmp_path / "dog" / f"soft{number}.png").symlink_to(tmp_path / "dog" / f"{number}.png")
+
+    assert {len(parts) for parts in parts_of(load_images(tmp_path)).values()} == {1}
+
+
+def test_a_training_image_that_is_in_val_or_test_is_left_out(tmp_path: Path):
+    for split in ("train", "val", "test"):
+        pets(tmp_path / split, cats=5, dogs=5)
+    for split in ("val", "test"):
+        shutil.copyfile(tmp_path / split / "dog/0.png", tmp_path / "train/dog" / f"{split}.png")
+    images = load_images(tmp_path)
+
+    assert counts(images) == {"train": 8, "holdout": 2, "val": 10, "test": 10}
+    assert not names(images, "train") & {"train/dog/val.png", "train/dog/test.png"}
+    assert images.notes == (
+        "2 training images are left out, being in val or test too: train/dog/test.png and "
+        "test/dog/0.png",
+    )
+
+
+def test_an_image_with_two_labels_is_named_and_on_one_side(tmp_path: Path):
+    pets(tmp_path)
+    for number in range(10):
+        shutil.copyfile(tmp_path / f"cat/{number}.png", tmp_path / f"dog/cat{number}.png")
+    images = load_images(tmp_path)
+
+    assert {len(parts) for parts in parts_of(images).values()} == {1}
+    assert images.notes[1] == (
+        "10 images are there with two labels, the first cat/0.png and dog/cat0.png; mend the label "
+        "of one"
+    )
+
+
+def test_arrays_have_copies_too(tmp_path: Path):
+    idx_folder(tmp_path)
+    pixels = np.repeat(np.arange(4), 6).reshape(4, 2, 3)
+    write_idx(tmp_path / "t10k-images-idx3-ubyte", pixels)  # the first four training images
+    images = load_images(tmp_path)
+
+    assert counts(images) == {"train": 6, "holdout": 2, "val": 4, "test": 0}
+
+
+def test_copies_are_not_enough_for_a_class(tmp_path: Path):
+    pets(tmp_path, cats=1)
+    copies(tmp_path / "cat", each=5)
+
+    with pytest.raises(
+        DataError,
+        match=r"class 'cat' has 1 usable training images and needs at least 3, .*; copies of an "
+        "image count once, and not where they are in val or test",
+    ):
+        load_images(tmp_path)
+
+
+def test_of_copies_with_attributes_one_of_which_something_is_known_is_cut():
+    table = np.array([[1, 0], [0, 1]] * 6 + [[np.nan, np.nan]] * 12, np.float32)
+    digests = np.concatenate([DIFFERENT[:12], DIFFERENT[:12]])
+    split = divide(
+        AttributeTable(table), np.full(24, ""), np.arange(24), SplitRule(), ("a", "b"), digests
+    )
+
+    assert split.val.tolist() == sorted({*split.val % 12, *(split.val % 12 + 12)})
+    assert len(split.val) == 4
 
 
 # The record
@@ -679,16 +789,69 @@ def test_the_record_survives_json(tmp_path: Path):
     assert record["skipped"] == [{"name": "cat/bad.png", "reason": "the file is empty"}]
 
 
-def test_the_fingerprint_stays_where_the_folder_moves(tmp_path: Path):
-    before = load_images(pets(tmp_path / "here")).fingerprint
-    (tmp_path / "here").rename(tmp_path / "there")
-
-    assert load_images(tmp_path / "there").fingerprint == before
+def copied(folder: Path, to: Path) -> None:
+    shutil.copytree(folder, to, copy_function=shutil.copyfile)
 
 
-def test_the_fingerprint_tells_a_file_that_was_touched(tmp_path: Path):
+def cloned(folder: Path, to: Path) -> None:
+    """As git gives files: new times, others' permissions."""
+    copied(folder, to)
+    for path in to.rglob("*.png"):
+        os.utime(path, (1, 1))
+        path.chmod(0o600)
+
+
+def linked(folder: Path, to: Path) -> None:
+    to.symlink_to(folder)
+
+
+@pytest.mark.parametrize("moved", [copied, cloned, linked, Path.rename])
+def test_data_is_what_its_files_hold_wherever_they_lie(
+    tmp_path: Path, moved: Callable[[Path, Path], Any]
+):
+    before = load_images(pets(tmp_path / "here"))
+    moved(tmp_path / "here", tmp_path / "there")
+    after = load_images(tmp_path / "there")
+
+    assert after.fingerprint == before.fingerprint
+    assert after.digests.tolist() == before.digests.tolist()
+    assert after.val.tolist() == before.val.tolist()
+
+
+def test_a_touch_changes_nothing(tmp_path: Path):
     before = load_images(pets(tmp_path)).fingerprint
     os.utime(tmp_path / "cat" / "0.png", ns=(1, 1))
+
+    assert load_images(tmp_path).fingerprint == before
+
+
+@pytest.mark.parametrize("settled_ns", [0, 2 * 10**9])
+def test_a_changed_byte_is_seen_though_size_and_time_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settled_ns: int
+):
+    monkeypatch.setattr(remembered, "SETTLED_NS", settled_ns)
+    path = pets(tmp_path) / "cat" / "0.png"
+    before, found = load_images(tmp_path), path.stat()
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # the last one's checksum is not read
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    after = load_images(tmp_path)
+
+    assert path.stat().st_size == found.st_size
+    assert after.fingerprint != before.fingerprint
+    assert np.flatnonzero(after.digests != before.digests).tolist() == [0]
+
+
+@pytest.mark.parametrize("changed", ["added", "removed", "renamed"])
+def test_a_file_more_or_less_or_of_another_name_is_other_data(tmp_path: Path, changed: str):
+    before = load_images(pets(tmp_path)).fingerprint
+    path = tmp_path / "cat" / "0.png"
+    if changed == "added":
+        fill(tmp_path / "cat" / "more", 1)
+    elif changed == "removed":
+        path.unlink()
+    else:
+        path.rename(path.with_name("00.png"))
 
     assert load_images(tmp_path).fingerprint != before
 
@@ -709,21 +872,143 @@ def test_the_fingerprint_of_arrays_tells_pixels_and_labels(tmp_path: Path):
     assert len({before, relabelled, load_images(tmp_path).fingerprint}) == 3
 
 
-def test_a_known_record_spares_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+# What is remembered
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the files had been there for long."""
+    monkeypatch.setattr(remembered, "SETTLED_NS", 0)
+
+
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are read from now on."""
+    found: list[str] = []
+    read = Path.read_bytes
+
+    def noted(path: Path) -> bytes:
+        if path.suffix == ".png":
+            found.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
+    return found
+
+
+@pytest.mark.usefixtures("settled")
+def test_files_that_were_read_before_are_not_opened_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     (pets(tmp_path) / "cat" / "bad.png").touch()
     first = load_images(tmp_path)
-    monkeypatch.setattr(load, "probe", None)  # would fail if called
-    again = load_images(tmp_path, known=first.to_json())
+    again_read = opened(monkeypatch)
+    again = load_images(tmp_path)
 
+    assert again_read == ["bad.png"]  # which another version may be able to read
     assert again.to_json() == first.to_json()
-    assert again.train.tolist() == first.train.tolist()
+    assert again.digests.tolist() == first.digests.tolist()
 
 
-def test_a_known_record_of_other_images_is_not_trusted(tmp_path: Path):
-    known = load_images(pets(tmp_path)).to_json()
-    (tmp_path / "cat" / "bad.png").touch()
+@pytest.mark.usefixtures("settled")
+def test_only_what_is_new_is_read_and_what_is_gone_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    load_images(pets(tmp_path))
+    fill(tmp_path / "bird", 3)
+    (tmp_path / "cat" / "0.png").unlink()
+    again_read = opened(monkeypatch)
+    images = load_images(tmp_path)
 
-    assert len(load_images(tmp_path, known=known).skipped) == 1
+    assert sorted(again_read) == ["0.png", "1.png", "2.png"]
+    assert len(images.source) == 22
+    assert images.native_size == 4
+
+
+def test_a_file_just_written_is_read_again_for_it_may_be_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    load_images(pets(tmp_path))
+    again_read = opened(monkeypatch)
+    load_images(tmp_path)
+
+    assert len(again_read) == 20
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("broken", [b"", b"junk", None, "flipped"])
+def test_what_is_remembered_wrongly_is_not_believed(
+    tmp_path: Path, remembered_images: Path, broken: bytes | str | None
+):
+    before = load_images(pets(tmp_path / "pets"))
+    (kept,) = (remembered_images / "images").iterdir()
+    content = kept.read_bytes()
+    kept.write_bytes(
+        broken if isinstance(broken, bytes)
+        else content[:-70] if broken is None
+        else content[:60] + bytes([content[60] ^ 1]) + content[61:]
+    )  # fmt: skip
+    after = load_images(tmp_path / "pets")
+
+    assert after.fingerprint == before.fingerprint
+    assert kept.read_bytes() == content
+
+
+@pytest.mark.usefixtures("settled")
+def test_where_nothing_can_be_remembered_nothing_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "a file").touch()
+    monkeypatch.setattr(remembered, "cache_folder", lambda: tmp_path / "a file")
+    before = load_images(pets(tmp_path / "pets"))
+
+    assert load_images(tmp_path / "pets").fingerprint == before.fingerprint
+
+
+@pytest.mark.usefixtures("settled")
+def test_folders_that_were_listed_long_ago_are_forgotten_where_there_are_too_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembered_images: Path
+):
+    load_images(pets(tmp_path / "old"))
+    (old,) = (remembered_images / "images").iterdir()
+    os.utime(old, (1, 1))
+    monkeypatch.setattr(remembered, "_MOST_BYTES", 1.5 * old.stat().st_size)
+    load_images(pets(tmp_path / "new"))
+
+    (new,) = (remembered_images / "images").iterdir()
+    assert new != old
+
+
+@pytest.mark.usefixtures("settled")
+def test_two_tables_of_one_folder_are_both_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    table = write_csv(tmp_path, pet_rows(), cats=8, dogs=8)
+    other = tmp_path / "other.csv"
+    other.write_text(table.read_text().replace("/", "/4"))
+    for pet in ("cat", "dog"):
+        for number in range(4):
+            (tmp_path / pet / f"{4 + number}.png").rename(tmp_path / pet / f"4{number}.png")
+    load_images(table)
+    load_images(other)
+    again_read = opened(monkeypatch)
+    load_images(table)
+
+    assert again_read == []
+
+
+@pytest.mark.usefixtures("settled")
+def test_headers_alone_are_not_taken_for_a_look_at_the_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    pets(tmp_path)
+    path = tmp_path / "cat" / "cut.jpg"
+    Image.new("RGB", (64, 64)).save(path)
+    path.write_bytes(path.read_bytes()[:-50])
+    with monkeypatch.context() as patch:
+        patch.setattr(content, "CHECKED_WHOLE", 20)
+        assert load_images(tmp_path).skipped == ()
+
+    assert [name for name, _ in load_images(tmp_path).skipped] == ["cat/cut.jpg"]
 
 
 def test_builtin_images_are_arrays():

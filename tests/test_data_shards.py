@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -26,6 +28,7 @@ from mobilenets.data import (
     ShardSize,
     load_images,
     pack,
+    remembered,
     train_pixels,
     write_shards,
 )
@@ -34,11 +37,11 @@ from mobilenets.errors import DataError
 
 
 def fill(folder: Path, *, cats: int = 10, dogs: int = 10, suffix: str = "png") -> Path:
-    """A folder per class; every image is its own colour."""
+    """A folder per class; every image is its own colour, in folders of other names too."""
     for pet, count in (("cat", cats), ("dog", dogs)):
         (folder / pet).mkdir(parents=True, exist_ok=True)
         for number in range(count):
-            colour = (10 * number, 100 if pet == "cat" else 200, 30)
+            colour = (10 * number, 100 if pet == "cat" else 200, crc32(folder.name.encode()) % 256)
             Image.new("RGB", (6, 4), colour).save(folder / pet / f"{number}.{suffix}")
     return folder
 
@@ -356,13 +359,29 @@ def test_an_image_that_cannot_be_read_is_skipped_and_named(tmp_path: Path):
     assert 3 not in np.concatenate([images.train, images.holdout, images.val])
 
 
-def test_a_known_record_opens_no_image(tmp_path: Path):
+def test_images_in_a_tar_that_were_read_before_are_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     tar_of(tmp_path / "a.tar", dots(10) | {"03.png": b"no picture"})
-    record = load_images(tmp_path).to_json()
-
-    assert load_images(tmp_path, known=record).skipped == (
-        ("a.tar/03.png", "not an image of a known format"),
+    monkeypatch.setattr(remembered, "SETTLED_NS", 0)
+    first, read = load_images(tmp_path), list[int]()
+    stored = Members.stored
+    monkeypatch.setattr(
+        Members, "stored", lambda self, index: read.append(index) or stored(self, index)
     )
+    again = load_images(tmp_path)
+
+    assert read == [3]
+    assert again.skipped == first.skipped == (("a.tar/03.png", "not an image of a known format"),)
+    assert again.fingerprint == first.fingerprint
+
+
+def test_shards_are_what_their_members_hold_and_hold_what_the_files_do(tmp_path: Path):
+    images, shards = sharded(tmp_path)
+    shutil.copytree(tmp_path / "shards", tmp_path / "there", copy_function=shutil.copyfile)
+
+    assert sorted(shards.digests.tolist()) == sorted(images.digests.tolist())
+    assert load_images(tmp_path / "there").fingerprint == shards.fingerprint
 
 
 def test_a_folder_of_classes_with_an_archive_is_no_shards(tmp_path: Path):

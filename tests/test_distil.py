@@ -14,7 +14,7 @@ from torch import nn
 
 from mobilenets.archs import get_arch, keep_resolution
 from mobilenets.data import Augment, Images, load_images
-from mobilenets.errors import DataError, FileError
+from mobilenets.errors import DataError, FileError, FolderTaken
 from mobilenets.nn import Checkpoint, Deployed, MobileNet
 from mobilenets.train import Distil, Recipe, Teacher, from_scratch, train
 from mobilenets.train.distil import imitation_loss, teacher_in
@@ -227,14 +227,18 @@ def test_a_student_comes_to_embed_as_its_teacher():
 
 
 @pytest.mark.slow
-def test_a_run_with_another_teacher_starts_anew_and_keeps_no_projection(
+def test_a_run_with_another_teacher_is_another_and_keeps_no_projection(
     digits: Images, tmp_path: Path
 ):
     given = replace(
         from_scratch(), epochs=1, minutes=None, distil=Distil(match="embedding", share=0.5)
     )
     teachers = [Teacher.of(Checkpoint.fresh(WIDE, seed=n), match="embedding") for n in (1, 2)]
-    found = [train(ARCH, digits, given, folder=tmp_path, teacher=one) for one in teachers]
+    found = [
+        train(ARCH, digits, given, folder=tmp_path / one.digest(), teacher=one) for one in teachers
+    ]
+    with pytest.raises(FolderTaken, match="holds another training, of other teacher"):
+        train(ARCH, digits, given, folder=tmp_path / teachers[0].digest(), teacher=teachers[1])
 
     assert found[0].weights.keys() == MobileNet(ARCH).state_dict().keys()
     assert found[0].digest() != found[1].digest()

@@ -29,10 +29,11 @@ from mobilenets.commands.fit_adapted import fit_adapted
 from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
 from mobilenets.deliver.finished import Run
-from mobilenets.deliver.predictor import evaluate, images_for
+from mobilenets.deliver.predictor import evaluate
 from mobilenets.deliver.present.classification import ClassPresenter
+from mobilenets.deliver.selection import select
 from mobilenets.deliver.usage import needs_package, snippet
-from mobilenets.errors import DataError, FileError, MobileNetsError
+from mobilenets.errors import FileError, FolderTaken, MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.stages import Stage, Stages
@@ -104,7 +105,8 @@ def test_a_run_leaves_a_file_for_every_stage(done: Path):
         "budget.json", "images.json", "candidates.jsonl", "arch.json", "trained.safetensors",
         "metrics.csv", "model.onnx", "verdict.json", "report.html", "README.md",
     } <= names  # fmt: skip
-    assert not [name for name in names if "partial" in name or name.endswith(".ckpt")]
+    assert not [name for name in names if "partial" in name]
+    assert {name for name in names if name.endswith(".ckpt")} == {"last.ckpt", "best.ckpt"}
 
 
 def test_the_run_learns_and_its_artefact_is_verified(done: Path):
@@ -298,25 +300,23 @@ def test_artefact_and_checkpoint_predict_alike(done: Path, data: Path):
 def test_eval_scores_only_the_validation_images_of_the_training_data(done: Path, data: Path):
     network = load(done / "model.onnx")
 
-    score = evaluate(network, images_for(network, str(data)))
+    found = select(network, str(data))
+    score = evaluate(network, found.images, found.indices)
 
     verdict = read_json(done / "verdict.json")
     assert score.top1 == verdict["top1_artefact"]
     assert score.images == verdict["images"]
 
 
-def test_eval_scores_all_of_other_images(done: Path, tmp_path: Path):
+def test_eval_scores_those_of_other_images_that_did_not_train_it(done: Path, tmp_path: Path):
     other = write_folder(tmp_path / "other", per_class=10)
     network = load(done / "model.onnx")
 
-    assert evaluate(network, images_for(network, str(other))).images == 30
+    found = select(network, str(other))
 
-
-def test_eval_refuses_classes_the_network_does_not_know(done: Path):
-    network = load(done / "model.onnx")
-
-    with pytest.raises(DataError, match="classes the network was not trained for, 0, 1"):
-        evaluate(network, images_for(network, "digits"))
+    trained = read_json(done / "images.json")["counts"]
+    assert len(found.indices) + found.left_out["trained"] == 30
+    assert 0 < found.left_out["trained"] < trained["train"]  # they are the first ten of each
 
 
 def test_another_programs_onnx_is_refused(tmp_path: Path):
@@ -343,6 +343,27 @@ def test_nothing_is_done_twice(done: Path, data: Path):
     after = {path.name: path.stat().st_mtime_ns for path in done.iterdir()}
     rewritten = {name for name in after if after[name] != before[name]}
     assert rewritten <= {"images.json", "budget.json", "summary.json"}
+
+
+def test_another_budget_is_refused_before_anything_is_written(
+    done: Path, data: Path, tmp_path: Path
+):
+    run = Path(shutil.copytree(done, tmp_path / "run"))
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+
+    with pytest.raises(FolderTaken, match="holds another run, of other budget; give another --out"):
+        fit(data, Budget(macs=0.4e6), out=run, limits=Limits(epochs=12, flip=False))
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+
+
+def test_more_epochs_train_the_network_that_was_chosen_on(done: Path, data: Path, tmp_path: Path):
+    run = Path(shutil.copytree(done, tmp_path / "run"))
+    longer = fit(data, BUDGET, out=run, limits=Limits(epochs=14, flip=False))
+
+    assert longer.summary["epochs"] == 14
+    lines = [(folder / "metrics.csv").read_text().splitlines() for folder in (done, run)]
+    assert lines[1][:13] == lines[0]
+    assert (run / "arch.json").read_bytes() == (done / "arch.json").read_bytes()
 
 
 def test_a_lost_file_is_made_again_and_what_follows_is_not_trained_again(
@@ -479,5 +500,5 @@ def test_a_folder_of_another_command_is_refused_even_where_that_broke_off(tmp_pa
     with pytest.raises(KeyboardInterrupt):
         Stages(tmp_path, first="trained").run(Stage("trained", ("file",), Path.exists), 1, broken)
 
-    with pytest.raises(MobileNetsError, match="holds another run; give another --out"):
+    with pytest.raises(MobileNetsError, match=r"holds another run.*; give another --out"):
         Stages(tmp_path, first="chosen")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import csv
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +11,12 @@ import torch
 
 from mobilenets.archs import get_arch, keep_resolution
 from mobilenets.data import Augment, Images, load_images
-from mobilenets.errors import FileError, MobileNetsError
+from mobilenets.errors import FileError, FolderTaken, MobileNetsError
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.train import Limits, Recipe, fine_tune, from_scratch, plan, train, trainer
 from mobilenets.train.deadline import TimeLeft
+from mobilenets.train.going_on import claim_training
 from mobilenets.train.module import Learner
 from mobilenets.train.optimise import rate_factor
 
@@ -127,13 +128,97 @@ def test_a_run_stopped_after_an_epoch_and_called_again_is_the_same_to_the_bit(
 
 
 @pytest.mark.slow
-def test_another_seed_in_the_same_folder_starts_anew(digits: Images, tmp_path: Path):
-    train(ARCH, digits, recipe(1), folder=tmp_path, seed=0)
-    first = metrics(tmp_path)
-    train(ARCH, digits, recipe(1), folder=tmp_path, seed=1)
+def test_another_training_in_the_same_folder_is_refused_and_what_is_there_stays(
+    digits: Images, tmp_path: Path
+):
+    first = train(ARCH, digits, recipe(1), folder=tmp_path, seed=0)
+    other = replace(recipe(1), learning_rate=0.01)
 
-    assert len(metrics(tmp_path)) == 1
-    assert metrics(tmp_path) != first
+    with pytest.raises(FolderTaken, match="holds another training, of other seed; give another --"):
+        train(ARCH, digits, recipe(1), folder=tmp_path, seed=1)
+    with pytest.raises(FolderTaken, match="holds another training, of other recipe; give another"):
+        train(ARCH, digits, other, folder=tmp_path)
+    again = train(ARCH, digits, recipe(1), folder=tmp_path, seed=0)
+    torch.testing.assert_close(dict(again.weights), dict(first.weights), rtol=0, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", [False, True])
+def test_with_more_epochs_it_goes_on_from_the_last_one(
+    digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stopped: bool
+):
+    """Whether it was done or stopped; and then with fewer than were planned, if not than there
+    are."""
+
+    def stop(module: Learner) -> None:
+        if module.current_epoch == 2:
+            raise MemoryError("killed")
+        module.start_epoch(module.current_epoch)
+
+    with monkeypatch.context() as patch:
+        if stopped:
+            patch.setattr(Learner, "on_train_epoch_start", stop)
+            with pytest.raises(MemoryError):
+                train(ARCH, digits, recipe(9), folder=tmp_path)
+        else:
+            train(ARCH, digits, recipe(2), folder=tmp_path)
+    before = metrics(tmp_path)
+    longer = train(ARCH, digits, recipe(4), folder=tmp_path)
+
+    assert metrics(tmp_path)[:2] == before
+    assert len(metrics(tmp_path)) == longer.training["epochs"] == 4
+    assert float(metrics(tmp_path)[3]["learning_rate"]) == pytest.approx(0, abs=1e-6)
+    with pytest.raises(FolderTaken, match="holds a training of 4 epochs, and 3 are fewer; give an"):
+        train(ARCH, digits, recipe(3), folder=tmp_path)
+    again = train(ARCH, digits, recipe(4), folder=tmp_path)
+    torch.testing.assert_close(dict(again.weights), dict(longer.weights), rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_a_run_whose_folder_was_moved_goes_on_there(digits: Images, tmp_path: Path):
+    train(ARCH, digits, recipe(2), folder=tmp_path / "here")
+    (tmp_path / "here").rename(tmp_path / "there")
+
+    again = train(ARCH, digits, recipe(2), folder=tmp_path / "there")
+    longer = train(ARCH, digits, recipe(3), folder=tmp_path / "there")
+
+    assert again.training["epochs"] == 2
+    losses = [float(row["holdout_loss"]) for row in metrics(tmp_path / "there")]
+    assert longer.training["holdout_loss"] == pytest.approx(min(losses))
+    assert not (tmp_path / "here").exists()
+
+
+@pytest.mark.slow
+def test_with_more_minutes_it_goes_on_and_with_fewer_it_ends_as_it_is(
+    digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An epoch takes 20 s, its evaluation 1 s."""
+    monkeypatch.setattr(plan, "_seconds", lambda trial, loaders: (1.0, 1.0))
+
+    def minutes(epochs: int) -> Recipe:
+        return from_scratch(flip=False).limited(Limits(minutes=(21.5 * epochs) / 60))
+
+    train(ARCH, digits, minutes(2), folder=tmp_path)
+    before = metrics(tmp_path)
+    longer = train(ARCH, digits, minutes(3), folder=tmp_path)
+    shorter = train(ARCH, digits, minutes(1), folder=tmp_path)
+
+    assert len(before) == 2
+    assert metrics(tmp_path)[:2] == before
+    assert longer.training["epochs"] == shorter.training["epochs"] == 3
+    torch.testing.assert_close(dict(shorter.weights), dict(longer.weights), rtol=0, atol=0)
+
+
+def test_a_network_without_a_state_to_go_on_from_is_not_written_over(tmp_path: Path):
+    claim_training(tmp_path, {"recipe": asdict(recipe(2)), "seed": 0})
+    claim_training(tmp_path, {"recipe": asdict(recipe(3)), "seed": 0})  # nothing is there yet
+    (tmp_path / "trained.safetensors").touch()
+
+    with pytest.raises(
+        FolderTaken,
+        match=r"of another length and no last\.ckpt to go on from; .*, or --restart.*--weights",
+    ):
+        claim_training(tmp_path, {"recipe": asdict(recipe(4)), "seed": 0})
 
 
 @pytest.mark.slow

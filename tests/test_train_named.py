@@ -7,23 +7,27 @@ import json
 import os
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mobilenets.archs import cost, get_arch
 from mobilenets.commands.train import Training, train_named
 from mobilenets.data import load_images
 from mobilenets.deliver import load
 from mobilenets.deliver.predictor import evaluate
-from mobilenets.errors import MobileNetsError, TrainingDiverged
+from mobilenets.errors import FolderTaken, MobileNetsError, TrainingDiverged
 from mobilenets.nn import Checkpoint
 from mobilenets.train import Limits
 from mobilenets.train.module import Learner
@@ -213,3 +217,51 @@ def test_what_cannot_be_is_refused(changes: dict[str, object], message: str, tmp
 
 def test_the_folder_is_named_after_data_and_network():
     assert Training("v2", "photos/cats", width=0.5).folder == Path("runs/cats-mobilenet_v2_0.5_224")
+
+
+def test_the_same_images_elsewhere_go_on_and_other_images_or_options_are_refused(
+    data: Path, tmp_path: Path
+):
+    def job(name: str, *, epochs: int = 1, **changes: Any) -> Training:
+        limits = Limits(epochs=epochs, flip=False)
+        return Training(NAME, tmp_path / name, limits=limits, out=tmp_path / "run", **changes)
+
+    shutil.copytree(data, tmp_path / "a", copy_function=shutil.copyfile)
+    train_named(job("a"))
+    network = (tmp_path / "run" / "trained.safetensors").read_bytes()
+    (tmp_path / "a").rename(tmp_path / "b")
+    for path in (tmp_path / "b").rglob("*.png"):
+        os.utime(path, (1, 1))
+    train_named(job("b"))
+    next((tmp_path / "b").rglob("*.png")).unlink()
+
+    with pytest.raises(FolderTaken, match=r"holds a run on .*/b, whose files have changed since; "):
+        train_named(job("b", epochs=2))
+    with pytest.raises(FolderTaken, match="holds another run, of other network; give another --ou"):
+        train_named(replace(job("b"), name="mobilenet_v1_0.5_8_os4"))
+    with pytest.raises(FolderTaken, match="holds another run, of other seed; give another --out"):
+        train_named(job("b", seed=1))
+    assert (tmp_path / "run" / "trained.safetensors").read_bytes() == network
+    train_named(job("b", restart=True))
+    assert (tmp_path / "run" / "earlier/1/trained.safetensors").read_bytes() == network
+    assert (tmp_path / "run" / "trained.safetensors").read_bytes() != network
+
+
+def test_copies_of_noise_are_not_known_by_heart(tmp_path: Path):
+    """Labels by chance: what is right more often than by chance has seen its validation images."""
+    rng = np.random.default_rng(0)
+    for pet in "ab":
+        (tmp_path / "data" / pet).mkdir(parents=True)
+        for number in range(15):
+            image = Image.fromarray(rng.integers(0, 255, (8, 8, 3), dtype=np.uint8))
+            for copy in range(5):
+                image.save(tmp_path / "data" / pet / f"{number} ({copy}).png")
+    limits = Limits(epochs=30, flip=False)
+
+    record = train_named(Training(NAME, tmp_path / "data", limits=limits, out=tmp_path / "run"))
+
+    assert record["top1"] < 90
+    assert (
+        "120 of 150 images are there more than once"
+        in (tmp_path / "run" / "images.json").read_text()
+    )

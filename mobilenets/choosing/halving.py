@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Arch
+from mobilenets.files import remove
+from mobilenets.runs.layout import BEST, LAST
 from mobilenets.runs.stages import Stages
 from mobilenets.shapes import Number, Positive
 from mobilenets.tasks import percent
@@ -84,6 +86,8 @@ def train_lap(
     now = minutes and share * _PART * minutes
     stages = Stages(folder, first=TRAINING_STAGE.name)
     trained = stages.run(TRAINING_STAGE, job.inputs(), lambda: job.run(folder, minutes=now))
+    for name in (LAST, BEST):  # a lap is never longer
+        remove(folder / name)
     found = _lap(job, number, trained)
     log.info(
         f"{found.name}: loss {found.loss:.3f}, {job.images.task.title} "

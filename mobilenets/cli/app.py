@@ -110,6 +110,10 @@ ClassWeights = Annotated[
         "[default: none]"
     ),
 ]
+Restart = Annotated[
+    bool,
+    typer.Option("--restart", help="Start anew; what the run folder holds goes to its earlier/."),
+]
 Memory = Annotated[str | None, typer.Option(help="Limit on peak activations, fp32: 1.5MB.")]
 
 
@@ -363,6 +367,7 @@ def fit(
     out: Annotated[
         Path | None, typer.Option(help="Run folder.  [default: runs/DATA-LIMITS]")
     ] = None,
+    restart: Restart = False,
     seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
     json: Json = False,
 ) -> None:
@@ -379,7 +384,7 @@ def fit(
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     job = Fitting(
-        data, budget, out=out, threads=threads, seed=seed,
+        data, budget, out=out, threads=threads, seed=seed, restart=restart,
         engines=tuple(parse_engines(runtime, int8=int8)),
         limits=Limits(epochs, minutes, flip, None, mixed, class_weights),
         how=How(weights, recipe, teacher, task, race, parse_range(grey_range)),
@@ -524,6 +529,7 @@ def train(
     out: Annotated[
         Path | None, typer.Option(help="Run folder.  [default: runs/DATA-NETWORK]")
     ] = None,
+    restart: Restart = False,
     seed: Annotated[int, typer.Option(help="Of the split and the training.")] = 0,
     json: Json = False,
 ) -> None:
@@ -551,6 +557,7 @@ def train(
             out,
             task,
             parse_range(grey_range),
+            restart,
         )
     )
     return show_json(record) if json else training.show(record)
@@ -560,17 +567,20 @@ def train(
 def evaluate(
     file: Network,
     data: Annotated[str, typer.Argument(help="Folder, CSV, or built-in name.")],
+    known_only: Annotated[
+        bool, typer.Option("--known-only", help="Leave out classes that FILE does not know.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Print how good FILE is on DATA; on the data it was trained on, the validation images.
+    """Print how good FILE is on the images in DATA that did not train it.
 
     Example: mobilenets eval runs/digits/model.onnx digits
     """
     from mobilenets.commands.evaluate import Evaluation
     from mobilenets.commands.evaluate import evaluate as evaluate_network
 
-    score = evaluate_network(Evaluation(file, data))
-    return show_json(score.to_json()) if json else print(score.words())
+    found = evaluate_network(Evaluation(file, data, known_only))
+    return show_json(found.to_json()) if json else print(found.score.words())
 
 
 @app.command()

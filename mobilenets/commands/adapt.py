@@ -13,6 +13,7 @@ from mobilenets.choosing.choice import measured_once
 from mobilenets.commands.adapt_member import Ending, check_ending, delivered, summary
 from mobilenets.commands.origin import images_of, name_of, trained_in
 from mobilenets.data import Images
+from mobilenets.data.trained_on import carry
 from mobilenets.errors import BudgetError
 from mobilenets.nn import Checkpoint
 from mobilenets.prune import Price, Settings, Step, Workers, netadapt
@@ -101,10 +102,12 @@ def adapt(job: Adaptation) -> dict[str, Any]:
     The same call goes on where a killed one was. An artefact that misses the limit is kept, and the
     record says so. Raises `NoFitError` where the limit cannot be reached.
     """
-    start = Checkpoint.load(trained_in(job.source))
+    file = trained_in(job.source)
+    start = Checkpoint.load(file)
     stages, price = Stages(job.folder, first=ADAPTED.name), job.price()
     check_reachable(start.arch, job.target, price, job.settings.kinds, limit=job.limit)
-    images = images_of(job.data, start, job.folder)
+    images = images_of(job.data, start, job.folder, file=file)
+    carry(file, start.training, job.folder)
     last = run_steps(job, start, images, price, stages)
     if isinstance(price, LatencyPrice):
         price.correct_(last.arch)
@@ -125,7 +128,7 @@ def run_steps(
         "files": str(job.engine) if job.limit == "size_bytes" else None,
         "settings": asdict(job.settings),
     }
-    claim(job.folder, ADAPTATION, inputs, dear="adaptation")
+    claim(job.folder, ADAPTATION, inputs, dear=(STEPS,), what="adaptation")
     last = stages.run(ADAPTED, inputs, lambda: _run_steps(job, start, images, price))
     if last.index == 0:
         taken, limit = describe(job.limit, last.price), describe(job.limit, job.target)

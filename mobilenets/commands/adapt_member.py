@@ -16,7 +16,7 @@ from mobilenets.archs.budget import LIMIT_NAMES
 from mobilenets.choosing.candidate import describe_arch
 from mobilenets.commands.delivery import artefact_of, exported
 from mobilenets.commands.origin import images_of
-from mobilenets.data import Images
+from mobilenets.data import Images, trained_on
 from mobilenets.deliver.record import read_verdict
 from mobilenets.deliver.verdict import drop_undecided, verify
 from mobilenets.errors import MobileNetsError
@@ -153,7 +153,9 @@ def _train(ending: Ending, step: Step, start: Checkpoint, images: Images) -> Non
             start=checkpoint, teacher=teacher,
         )  # fmt: skip
     training = {**checkpoint.training, "seed": images.seed, "adapted": adapted}
-    save_trained(replace(checkpoint, training=training), ending.folder)
+    before = trained_on.find(step_file(ending.run, 0), start.training, whole=False)
+    digests = trained_on.learned_from(images, before)
+    save_trained(replace(checkpoint, training=training), ending.folder, digests)
 
 
 def summary(

@@ -15,6 +15,7 @@ import torch
 from mobilenets.archs import Budget
 from mobilenets.commands.origin import trained_in
 from mobilenets.data import Images, Preprocess, load_images
+from mobilenets.data.trained_on import carry, unseen
 from mobilenets.deliver.predictor import as_predictor, load
 from mobilenets.deliver.verdict import MAX_LOSS, MAX_RELATIVE_ERROR, relative_error, verify
 from mobilenets.errors import ConversionError, DataError, FileError, MobileNetsError
@@ -87,12 +88,13 @@ def export(job: Exporting) -> dict[str, Any]:
     checkpoint = Checkpoint.load(source)
     for engine in job.engines:
         _check_free(job.path(engine), checkpoint, engine)
-    images = None if job.data is None else _images(job.data, checkpoint)
+    images = None if job.data is None else _images(job.data, checkpoint, source)
+    carry(source, checkpoint.training, job.folder)
     files = [_exported(job, engine, source, checkpoint, images) for engine in job.engines]
     return {"checkpoint": str(source), "files": files}
 
 
-def _images(data: str | Path, checkpoint: Checkpoint) -> Images:
+def _images(data: str | Path, checkpoint: Checkpoint, file: Path) -> Images:
     """Split and read as they were for the training; raises `DataError` for other classes."""
     seed = int(checkpoint.training.get("seed", 0))
     grey_range = Preprocess.from_json(checkpoint.preprocess).grey_range
@@ -103,7 +105,7 @@ def _images(data: str | Path, checkpoint: Checkpoint) -> Images:
             f"{data} has the {images.task.kinds} {theirs}, and the network was trained for {ours}; "
             "give the images that it was trained on"
         )
-    return images
+    return unseen(images, file, checkpoint.training)
 
 
 def _check_free(path: Path, checkpoint: Checkpoint, engine: Engine) -> None:

@@ -18,6 +18,7 @@ from mobilenets.choosing.chosen import CHOSEN, Chosen, keep
 from mobilenets.choosing.halving import RACING, Lap, after, has_time, race, train_lap
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.commands.allowance import Allowance, ending_minutes
+from mobilenets.commands.beginning import asked_of, begun
 from mobilenets.commands.delivery import artefact_of, exported
 from mobilenets.data import Images, name_of
 from mobilenets.deliver.advice import circumstances
@@ -41,7 +42,8 @@ from mobilenets.runs.layout import (
     VERDICT,
     lap_folder,
 )
-from mobilenets.runs.stages import Stage, Stages
+from mobilenets.runs.owner import TRAINED_FILES, has_all, has_any
+from mobilenets.runs.stages import Stage
 from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.runtimes.isolated import Exporter, Job, export_isolated
 from mobilenets.tasks import Task
@@ -59,7 +61,8 @@ class Fitting:
 
     The network is for the best of `engines`. `how` says what to train from; with weights, the
     choice is among the networks that they are of. `limits` bounds the training; where minutes do,
-    the race before it, too. `out` None is runs/DATA-LIMITS, such as runs/digits-latency1ms.
+    the race before it, too. `out` None is runs/DATA-LIMITS, such as runs/digits-latency1ms; with
+    `restart`, what it holds is set aside.
     """
 
     data: str | Path
@@ -70,12 +73,22 @@ class Fitting:
     engines: tuple[Engine, ...] = (DEFAULT,)
     threads: int = 1
     seed: int = 0
+    restart: bool = False
 
     @property
     def folder(self) -> Path:
         """Where the run lives."""
         name = f"{name_of(self.data)}-{self.budget.label()}"
         return self.out or Path("runs", name)
+
+    def asked(self) -> dict[str, Any]:
+        """All that a run is of, but for the images and how long is trained."""
+        asked = {
+            "budget": self.budget.to_json(),
+            "threads": self.threads,
+            "runtime": list(map(str, self.engines)),
+        }
+        return asked | asked_of(self)
 
     def training(self, arch: Arch, images: Images) -> TrainingJob:
         """The training of `arch`."""
@@ -89,18 +102,24 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
 
     Minutes are those of all of it, from `started` on (`time.monotonic`; None: from now): training
     has what the rest leaves. Every stage is a file there; called again with the same job, what is
-    done is not done again.
+    done is not done again, and for more epochs or minutes the training of the network that was
+    chosen goes on.
     Raises `NoFitError` where no network fits; an artefact that misses a limit is kept, and the
     summary says so.
     """
     started = time.monotonic() if started is None else started
     families, folder = _families(job.how), job.folder
-    stages = Stages(folder, first=CHOSEN.name)
+    stages = begun(folder, CHOSEN.name, job.asked, restart=job.restart)
     images = _images(job)
     job = replace(job, how=job.how.settled(images, folder))
     allowance = Allowance(job.how.recipe_for(images, job.limits).minutes, started)
     asked = _choice_inputs(job, images, families)
-    chosen = stages.run(CHOSEN, asked, lambda: _choose(job, images, families, allowance))
+    trained_before = has_any(folder, TRAINED_FILES) and has_all(folder, CHOSEN.files)
+    chosen = stages.run(
+        CHOSEN,
+        asked,
+        lambda: None if trained_before else _choose(job, images, families, allowance),
+    )
     training = job.training(chosen.arch, images)
     training = replace(training, recipe=after(chosen.laps, training.recipe))
     trained = stages.run(
@@ -181,7 +200,11 @@ def _choose(
     minutes = allowance.for_training(_ending(images, raced[0].engine, raced[0].about_ms))
 
     def lap(arch: Arch, number: int, share: float) -> Lap:
-        folder = lap_folder(job.folder, f"{number}-{arch.full_name}")
+        # A lap of another length is another one: it is not gone on with.
+        length = f"{job.limits.epochs or ''}{job.limits.minutes or ''}"
+        folder = lap_folder(
+            job.folder, "-".join(filter(None, (str(number), arch.full_name, length)))
+        )
         return train_lap(job.training(arch, images), number, share, folder, minutes=minutes)
 
     winner, laps = race(

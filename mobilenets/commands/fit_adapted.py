@@ -10,6 +10,7 @@ from mobilenets.commands.adapt_member import check_float
 from mobilenets.commands.fit import Fitting, fit
 from mobilenets.prune import Settings
 from mobilenets.runs.layout import start_folder
+from mobilenets.runs.owner import set_aside
 from mobilenets.runtimes import Engine
 
 # The start takes up to so many times the budget. From 1.5 times a narrower network does as well,
@@ -23,6 +24,9 @@ def fit_adapted(job: Fitting) -> dict[str, Any]:
     """`fit` for a budget twice as large, in the folder `start` of the run, and from there `adapt`
     to this one; the record is that of `adapt`."""
     check_float(job.engines)
+    if job.restart:
+        set_aside(job.folder)
+        job = replace(job, restart=False)
     adaptation = Adaptation(
         start_folder(job.folder), job.data, job.budget, engine=job.engines[0], threads=job.threads,
         settings=replace(_STRIDES, seed=job.seed), out=job.folder,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mobilenets.archs import Budget
 from mobilenets.data import Images, Preprocess
+from mobilenets.data.trained_on import unseen
 from mobilenets.errors import FileError
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
@@ -44,12 +45,15 @@ def budget_of(source: Path) -> Budget:
 def name_of(source: Path) -> str:
     """What a run that comes from this one is called after: the folder, or folder and file."""
     path = source.resolve()
-    return f"{path.parent.name}-{path.stem}" if path.suffix == ".safetensors" else path.stem
+    return f"{path.parent.name}-{path.stem}" if path.suffix == ".safetensors" else path.name
 
 
-def images_of(data: str | Path, start: Checkpoint, folder: Path) -> Images:
-    """Split as they were when the start was trained on them: what it has seen validates nothing;
-    and read as they were."""
+def images_of(
+    data: str | Path, start: Checkpoint, folder: Path, *, file: Path | None = None
+) -> Images:
+    """Split as they were when the start, which is in `file`, was trained on them: what it has seen
+    validates nothing; and read as they were."""
     seed = start.training.get("seed", 0)
     grey_range = Preprocess.from_json(start.preprocess).grey_range
-    return read_images(data, folder, seed=seed, grey_range=grey_range)
+    images = read_images(data, folder, seed=seed, grey_range=grey_range)
+    return images if file is None else unseen(images, file, start.training)

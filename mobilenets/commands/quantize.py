@@ -11,13 +11,15 @@ from mobilenets.archs import Budget
 from mobilenets.commands.delivery import VERIFIED, artefact_files, artefact_of
 from mobilenets.commands.origin import budget_of, images_of, name_of, trained_in
 from mobilenets.data import Images
+from mobilenets.data.trained_on import carry
 from mobilenets.deliver.verdict import cannot_tell, drop_undecided, verify
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, write_json
 from mobilenets.measuring.latency import LatencyRecord, compare, measure
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
-from mobilenets.runs.layout import KEPT, SUMMARY, VERDICT
+from mobilenets.runs.layout import ASKED, KEPT, SUMMARY, VERDICT
+from mobilenets.runs.owner import claim
 from mobilenets.runs.stages import Stage, Stages
 from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.artefact import size_of
@@ -95,7 +97,9 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     source, folder, runtime = trained_in(job.source), job.folder, job.engine.runtime
     checkpoint, stage, budget = Checkpoint.load(source), both(runtime), budget_of(job.source)
     stages = Stages(folder, first=stage.name)
-    images = images_of(job.data, checkpoint, folder)
+    claim(folder, ASKED, {"network": checkpoint.digest()}, dear=(KEPT, VERDICT))
+    images = images_of(job.data, checkpoint, folder, file=source)
+    carry(source, checkpoint.training, folder)
     inputs = [checkpoint.digest(), images.fingerprint, str(job.engine)]
     schemes = stages.run(stage, inputs, lambda: write_both(folder, source, images, runtime))
     files = (KEPT, *artefact_files(job.engine))

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs import Arch, Resolution, cost, get_arch
+from mobilenets.commands.beginning import asked_of, begun
 from mobilenets.data import Asked, Images, name_of
 from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.record import read_score
 from mobilenets.files import write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import SCORE, TRAINED
-from mobilenets.runs.stages import Stage, Stages
+from mobilenets.runs.stages import Stage
 from mobilenets.tasks import get_task
 from mobilenets.train.group import led
 from mobilenets.train.job import TRAINING_STAGE, How, Trained, TrainingJob, read_images
@@ -26,7 +27,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Training:
-    """What to train, on what, and how (`How`). `out` None is runs/DATA-NETWORK."""
+    """What to train, on what, and how (`How`). `out` None is runs/DATA-NETWORK; with `restart`,
+    what it holds is set aside."""
 
     name: str
     data: str | Path
@@ -40,6 +42,7 @@ class Training:
     out: Path | None = None
     task: str | None = None
     grey_range: Asked = "auto"
+    restart: bool = False
 
     @property
     def arch(self) -> Arch:
@@ -50,6 +53,10 @@ class Training:
     def folder(self) -> Path:
         """Where the run lives."""
         return self.out or Path("runs", f"{name_of(self.data)}-{self.arch.full_name}")
+
+    def asked(self) -> dict[str, Any]:
+        """All that a run is of, but for the images and how long is trained."""
+        return {"network": self.arch.full_name} | asked_of(self)
 
     @property
     def how(self) -> How:
@@ -69,7 +76,7 @@ def train_named(job: Training) -> dict[str, Any]:
     """
     folder, how = job.folder, job.how
     how.check()
-    stages = Stages(folder, first=TRAINING_STAGE.name)
+    stages = begun(folder, TRAINING_STAGE.name, job.asked, restart=job.restart)
     start = how.start(job.arch, folder) if how.named else None  # what is mistyped is said at once
     images = read_images(job.data, folder, seed=job.seed, task=job.task, grey_range=job.grey_range)
     how = how.settled(images, folder, job.arch.name)

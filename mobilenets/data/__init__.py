@@ -17,7 +17,7 @@ from mobilenets.data.formats.folders import name_of
 from mobilenets.data.formats.shards import Members
 from mobilenets.data.grey import Asked, parse_range
 from mobilenets.data.images import Images
-from mobilenets.data.loading import load_images
+from mobilenets.data.loading import find_images, load_images
 from mobilenets.data.pack import ShardSize, write_shards
 from mobilenets.data.preprocess import Preprocess
 from mobilenets.data.read import read_image
@@ -42,6 +42,7 @@ __all__ = [
     "StreamedPixels",
     "augment",
     "decode",
+    "find_images",
     "load_images",
     "name_of",
     "parse_range",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mobilenets.archs import Resolution
+from mobilenets.data.content import Digests
 from mobilenets.data.grey import Values
 from mobilenets.data.preprocess import Preprocess
 from mobilenets.data.read import GreyRange
@@ -24,7 +25,9 @@ class Images:
     `train`, `holdout`, `val` and `test` index `source` and `targets`. `holdout` is a part of the
     training images for whatever chooses (early stop, best checkpoint); `val` and `test` only
     report, and `test` may be empty. `skipped` holds (name, reason) of the images that cannot be
-    read. `native_size` is the median short side in pixels. `flip` says whether a mirrored image
+    read. `digests` tell which images are copies: a number for each, of the bytes of its file; and
+    `fingerprint` is of all of them, with their names, labels and given splits, wherever they lie.
+    `native_size` is the median short side in pixels. `flip` says whether a mirrored image
     means the same. `origin` says where val and test come from. `notes` are sentences for the user:
     how the data was read, what was left out, what is odd about it. `values` say which values of
     deep grey are black and white.
@@ -41,6 +44,7 @@ class Images:
     skipped: tuple[tuple[str, str], ...]
     ignored: int
     native_size: int
+    digests: Digests
     fingerprint: str
     flip: bool
     rule: SplitRule

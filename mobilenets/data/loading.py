@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from mobilenets.data.content import Contents, contents_of
+from mobilenets.data.copies import copies_said
 from mobilenets.data.formats.attribute_columns import CELEBA, list_celeba
 from mobilenets.data.formats.builtin import BUILT_IN
 from mobilenets.data.formats.csv_table import (
@@ -21,23 +23,18 @@ from mobilenets.data.formats.csv_table import (
 )
 from mobilenets.data.formats.folders import is_pattern, list_folder, list_pattern
 from mobilenets.data.formats.idx import holds_idx, list_idx
-from mobilenets.data.formats.listing import Listing, few, skipped_note
+from mobilenets.data.formats.listing import Listing, few, fingerprint, skipped_note
 from mobilenets.data.formats.shards import holds_shards, list_shards
 from mobilenets.data.formats.tree import holds_images
-from mobilenets.data.grey import Asked, known_values, look
+from mobilenets.data.grey import Asked, Values, known_values, look
 from mobilenets.data.images import Images
-from mobilenets.data.pool import Progress, each
-from mobilenets.data.read import probe
-from mobilenets.data.source import Arrays
-from mobilenets.data.split import SplitRule, divide
+from mobilenets.data.pool import Progress
+from mobilenets.data.split import Split, SplitRule, divide
 from mobilenets.errors import DataError
 from mobilenets.tasks import TASKS
 from mobilenets.tasks.attributes import Attributes
 from mobilenets.tasks.classification import Classification
 from mobilenets.tasks.targets import Indices
-
-# Above this many files only headers are read: decoding ImageNet once would take an hour.
-CHECKED_WHOLE = 200_000
 
 _KINDS = (
     "a folder per class, a folder with train/ and val/, a folder of .tar shards, a .csv file of "
@@ -65,42 +62,113 @@ def load_images(
     -1) or nothing, CelebA's list_attr_celeba.txt, or the folder with one of these. `task`, a name
     of `mobilenets.tasks`, says which is meant; None looks. A folder called as what is built in is
     "./digits" or a `Path`. Where two readings of a folder are possible, both are named and none is
-    taken. `known` is an earlier record (`Images.to_json`): if nothing has changed since, its
-    skipped list stands and no file is opened. Raises `DataError`.
+    taken. What was read is remembered in the cache folder, so that files which have not changed are
+    not opened again. Raises `DataError`.
 
     `grey_range` are the values of 16-bit, 32-bit and float grey that are black and white, one range
-    for all images: "auto" is that of the training images, None that of `read_image`.
+    for all images: "auto" is that of the training images, None that of `read_image`. `known` is an
+    earlier record (`Images.to_json`): what was seen of the values of the same images stands.
     """
     rule = SplitRule(seed, val_fraction, holdout_fraction)
+    found = find_images(data, task=task, grey_range=grey_range, progress=progress)
+    return found.split(rule, known)
+
+
+def find_images(
+    data: str | Path,
+    *,
+    task: str | None = None,
+    grey_range: Asked = "auto",
+    progress: Progress | None = None,
+) -> Found:
+    """The images of `load_images` before they are split: every file is read once, and remembered.
+    Raises `DataError`."""
     _check_task(task)
     listing = _list(data, task)
-    _check_listing(listing, data)
-    size, found = _known_check(listing, known) or _check(listing, progress)
-    skipped = tuple(sorted({**dict(listing.skipped), **dict(found)}.items()))
-    usable = _usable(listing, skipped)
-    split = divide(listing.targets, listing.given, usable, rule, listing.task.labels)
-    same = known is not None and known.get("fingerprint") == listing.fingerprint
-    values = known_values(known.get("values") if known and same else None, grey_range)
-    values = values or look(listing.source, split.train, usable, grey_range)
-    return Images(
-        name=listing.name,
-        task=listing.task,
-        source=listing.source,
-        targets=listing.targets,
-        train=split.train,
-        holdout=split.holdout,
-        val=split.val,
-        test=split.test,
-        skipped=skipped,
-        ignored=listing.ignored,
-        native_size=size,
-        fingerprint=listing.fingerprint,
-        flip=listing.flip,
-        rule=rule,
-        origin=split.origin,
-        notes=listing.notes + skipped_note(skipped) + values.notes,
-        values=values,
-    )
+    if not len(listing.source):
+        raise DataError(f"{data} holds no images in class folders; give {_KINDS}")
+    contents = contents_of(listing.source, progress)
+    if not contents.sides.any():
+        raise DataError(
+            f"none of the {len(contents.sides)} images can be read (the first, "
+            f"{listing.source.name(0)}: {contents.reasons[0]}); replace them"
+        )
+    return Found(data, listing, contents, grey_range)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """Labelled images of which it is known what their files hold."""
+
+    data: str | Path
+    listing: Listing
+    contents: Contents
+    grey_range: Asked
+
+    @property
+    def fingerprint(self) -> str:
+        """Of names, labels, given splits and what the files hold, not of where they lie or when
+        they were written."""
+        parts = (self.listing.described.encode(), self.contents.digests.astype("<u8").tobytes())
+        return fingerprint(parts)
+
+    @property
+    def usable(self) -> Indices:
+        """Those that can be read."""
+        usable = np.flatnonzero(self.contents.sides)
+        skipped = {name for name, _ in self.listing.skipped}
+        if not skipped:
+            return usable
+        name = self.listing.source.name
+        return np.array([at for at in usable if name(int(at)) not in skipped], dtype=np.int64)
+
+    def split(self, rule: SplitRule, known: dict[str, Any] | None = None) -> Images:
+        """To train, choose and report: as given, or cut by the rule. Raises `DataError` where there
+        are too few for that."""
+        listing, usable = self.listing, self.usable
+        listing.check_classes(self.data)
+        labels, digests = listing.task.labels, self.contents.digests
+        split = divide(listing.targets, listing.given, usable, rule, labels, digests)
+        said = copies_said(listing, usable, digests, split.copies)
+        same = known if known and known.get("fingerprint") == self.fingerprint else {}
+        values = known_values(same.get("values"), self.grey_range)
+        return self._images(split, rule, said, values or self._look(split.train))
+
+    def whole(self) -> Images:
+        """All of them as `val`, to be scored: of one class, or a single image, if need be."""
+        none = np.zeros(0, np.int64)
+        split = Split(none, none, self.usable, none, {"val": "all", "test": "none"}, none)
+        return self._images(split, SplitRule(), (), self._look(none))
+
+    def _look(self, train: Indices) -> Values:
+        return look(self.listing.source, train, self.usable, self.grey_range)
+
+    def _images(
+        self, split: Split, rule: SplitRule, said: tuple[str, ...], values: Values
+    ) -> Images:
+        listing, contents = self.listing, self.contents
+        unread = {listing.source.name(at): why for at, why in contents.reasons.items()}
+        skipped = tuple(sorted({**dict(listing.skipped), **unread}.items()))
+        return Images(
+            name=listing.name,
+            task=listing.task,
+            source=listing.source,
+            targets=listing.targets,
+            train=split.train,
+            holdout=split.holdout,
+            val=split.val,
+            test=split.test,
+            skipped=skipped,
+            ignored=listing.ignored,
+            native_size=int(np.median(contents.sides[self.usable])),
+            digests=contents.digests,
+            fingerprint=self.fingerprint,
+            flip=listing.flip,
+            rule=rule,
+            origin=split.origin,
+            notes=listing.notes + skipped_note(skipped) + said + values.notes,
+            values=values,
+        )
 
 
 def _check_task(task: str | None) -> None:
@@ -222,50 +290,3 @@ def _check_only_idx(path: Path) -> None:
             f"{few(folders.task.labels)}; give '{path}/*' for the folders, and move them elsewhere "
             "for the idx files"
         )
-
-
-def _check_listing(listing: Listing, data: str | Path) -> None:
-    if not len(listing.source):
-        raise DataError(f"{data} holds no images in class folders; give {_KINDS}")
-    if len(listing.task.labels) < 2:
-        raise DataError(
-            f"{data} holds one class only, {listing.task.labels[0]!r}; give the folder whose "
-            "sub-folders are the classes, two at least"
-        )
-
-
-Checked = tuple[int, tuple[tuple[str, str], ...]]  # native size, skipped
-
-
-def _known_check(listing: Listing, known: dict[str, Any] | None) -> Checked | None:
-    if known is None or known.get("fingerprint") != listing.fingerprint:
-        return None
-    return known["native_size"], tuple((item["name"], item["reason"]) for item in known["skipped"])
-
-
-def _check(listing: Listing, progress: Progress | None) -> Checked:
-    """The median short side, and which files cannot be read."""
-    source = listing.source
-    if isinstance(source, Arrays):
-        return min(source.array.shape[1:3]), ()
-    header_only = len(source) > CHECKED_WHOLE
-    found = each(
-        lambda index: probe(source.stored(index), header_only=header_only),
-        len(source),
-        progress=progress,
-    )
-    sizes = [side for side in found if isinstance(side, int)]
-    skipped = [(source.name(i), why) for i, why in enumerate(found) if isinstance(why, str)]
-    if not sizes:
-        name, why = skipped[0]
-        raise DataError(
-            f"none of the {len(found)} images can be read (the first, {name}: {why}); replace them"
-        )
-    return int(np.median(sizes)), tuple(skipped)
-
-
-def _usable(listing: Listing, skipped: tuple[tuple[str, str], ...]) -> Indices:
-    """Indices of the images that were not skipped."""
-    names = {name for name, _ in skipped}
-    source = listing.source
-    return np.array([i for i in range(len(source)) if source.name(i) not in names], dtype=np.int64)

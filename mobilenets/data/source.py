@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, final
+from typing import ClassVar, Protocol, final
 
 import numpy as np
 import torch
@@ -19,6 +19,10 @@ from mobilenets.errors import DataError
 class Source(Protocol):
     """Images by number."""
 
+    @property
+    def root(self) -> str:
+        """The folder that the files lie in."""
+
     def __len__(self) -> int: ...
 
     def read(
@@ -31,6 +35,9 @@ class Source(Protocol):
 
     def stored(self, index: int) -> Path | bytes:
         """The image file, or a file's bytes."""
+
+    def place(self, index: int) -> tuple[str, int]:
+        """The absolute path of the file that the image lies in, and the byte it begins at."""
 
     def name(self, index: int) -> str:
         """What to call this image in a report."""
@@ -50,6 +57,9 @@ class Files:
     def stored(self, index: int) -> Path:
         return Path(self.root, self.paths[index])
 
+    def place(self, index: int) -> tuple[str, int]:
+        return str(Path(self.root, self.paths[index]).absolute()), 0
+
     def read(
         self, index: int, *, short_side: int | None = None, grey_range: GreyRange | None = None
     ) -> Tensor:
@@ -67,6 +77,7 @@ class Arrays:
 
     array: NDArray[np.uint8]
     title: str
+    root: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         shape = self.array.shape
@@ -91,6 +102,10 @@ class Arrays:
 
     def stored(self, index: int) -> bytes:
         return png(self.array[index])
+
+    def place(self, index: int) -> tuple[str, int]:
+        """In no file."""
+        return "", index
 
     def name(self, index: int) -> str:
         return f"{self.title} #{index}"

@@ -21,7 +21,7 @@ class SplitRule:
 
     Each stratum of the targets is cut by itself: a class, which keeps an image in every part; of
     attributes, the images whose rarest attribute is the same. Parts that score are cut off those of
-    which something is known, if there are any.
+    which something is known, if there are any. Copies of an image come into the same part.
     """
 
     seed: int = 0
@@ -39,13 +39,15 @@ class SplitRule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Indices into the source, in rising order; `origin` says where val and test come from."""
+    """Indices into the source, in rising order; `origin` says where val and test come from.
+    `copies` were given as training images, and are in val or test, too: they are left out."""
 
     train: Indices
     holdout: Indices
     val: Indices
     test: Indices
     origin: dict[str, str]
+    copies: Indices
 
 
 def divide(
@@ -54,8 +56,10 @@ def divide(
     usable: Indices,
     rule: SplitRule,
     names: tuple[str, ...],
+    digests: NDArray[np.uint64],
 ) -> Split:
-    """The split of the `usable` images; `given` holds "train", "val", "test" or "" for each image.
+    """The split of the `usable` images; `given` holds "train", "val", "test" or "" for each image,
+    and `digests` are alike where images are copies.
 
     `names` are the targets' classes or attributes. A test part without a val part is used as val.
     Raises `DataError` where a class is too small, or an attribute is had by too few or too many.
@@ -63,13 +67,44 @@ def divide(
     parts = {name: _part(name, given, usable) for name in ("train", "val", "test", "")}
     rest = np.concatenate([parts["train"], parts[""]])
     val, test, origin = _given(parts["val"], parts["test"])
-    rng = np.random.default_rng(rule.seed)
-    targets.take(rest).check_enough(names, needed=2 if len(val) else 3)
-    strata = targets.strata()
+    rng, strata = np.random.default_rng(rule.seed), targets.strata()
+    scored = np.isin(digests[rest], digests[np.concatenate([val, test])])
+    given_rest, copies, rest = rest, rest[scored], rest[~scored]
+    different = _different(rest, digests, strata)
+    _check_enough(targets, given_rest, different, names, needed=2 if len(val) else 3)
     if not len(val):
-        val, rest = _cut(rest, strata, rule.val_fraction, keep=2, rng=rng)
-    holdout, train = _cut(rest, strata, rule.holdout_fraction, keep=1, rng=rng)
-    return Split(train, holdout, val, test, origin)
+        cut, different = _cut(different, strata, rule.val_fraction, keep=2, rng=rng)
+        val, rest = _with_copies(rest, cut, digests)
+    cut, _ = _cut(different, strata, rule.holdout_fraction, keep=1, rng=rng)
+    holdout, train = _with_copies(rest, cut, digests)
+    return Split(train, holdout, val, test, origin, np.sort(copies))
+
+
+def _different(indices: Indices, digests: NDArray[np.uint64], strata: Strata) -> Indices:
+    """One of the copies of each of these images, of which something is known where there is one."""
+    order = indices[np.lexsort((indices, ~strata.known[indices]))]
+    _, first = np.unique(digests[order], return_index=True)
+    return np.sort(order[first])
+
+
+def _with_copies(
+    indices: Indices, part: Indices, digests: NDArray[np.uint64]
+) -> tuple[Indices, Indices]:
+    """Those of `indices` that are images of `part` or copies of them; and the rest."""
+    taken = np.isin(digests[indices], digests[part])
+    return np.sort(indices[taken]), np.sort(indices[~taken])
+
+
+def _check_enough(
+    targets: Targets, rest: Indices, different: Indices, names: tuple[str, ...], *, needed: int
+) -> None:
+    targets.take(rest).check_enough(names, needed=needed)
+    try:
+        targets.take(different).check_enough(names, needed=needed)
+    except DataError as error:
+        raise DataError(
+            f"{error}; copies of an image count once, and not where they are in val or test"
+        ) from error
 
 
 def _part(name: str, given: NDArray[Any], usable: Indices) -> Indices:

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 
 from mobilenets.archs import Arch
-from mobilenets.data import Images, Preprocess, decode, load_images, read_image
-from mobilenets.errors import DataError, FileError
+from mobilenets.data import Images, Preprocess, decode, read_image
+from mobilenets.errors import FileError
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.runtimes import get_runtime
 from mobilenets.runtimes.artefact import RUNTIME_OF, describe_file
@@ -129,32 +129,9 @@ def _predictor(
     )
 
 
-def images_for(predictor: Predictor, data: str | Path) -> Images:
-    """The images in `data`, split as they were when this network was trained on them, if it was,
-    and read as those were."""
-    seed = predictor.about["training"].get("seed", 0)
-    grey_range = predictor.preprocess.grey_range
-    return load_images(data, seed=seed, task=predictor.task.name, grey_range=grey_range)
-
-
-def evaluate(predictor: Predictor, images: Images) -> Score:
-    """How good it is on `images`: all of them, but only the validation images where these are the
-    images the network was trained on. Raises `DataError` for classes it does not know."""
-    unknown = sorted(set(images.task.labels) - set(predictor.labels))
-    if unknown:
-        raise DataError(
-            f"{images.name} has {images.task.kinds} the network was not trained for, "
-            f"{', '.join(unknown[:5])}; it knows {', '.join(predictor.labels[:10])}"
-        )
-    task, indices = predictor.task, scored(predictor, images)
+def evaluate(predictor: Predictor, images: Images, indices: Indices | None = None) -> Score:
+    """How good it is on these images of a data set, all of labels that it knows; without `indices`
+    on the validation images."""
+    task, indices = predictor.task, images.val if indices is None else indices
     targets = task.in_order(images.targets.take(indices), images.task.labels)
     return task.score(predictor.score(images, indices), targets)
-
-
-def scored(predictor: Predictor, images: Images) -> Indices:
-    """Which images `evaluate` scores; `images` must come from `images_for`, or the validation
-    images of another split would include trained ones."""
-    training = predictor.about["training"]
-    if training.get("fingerprint") != images.fingerprint:
-        return np.sort(np.concatenate([images.train, images.holdout, images.val, images.test]))
-    return images.val

@@ -5,9 +5,11 @@ The artefact's is that of its format (`runtimes.artefact.artefact_name`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 # Of every run
+ASKED = "asked.json"
 STAGES = "stages.json"
 IMAGES = "images.json"
 BUDGET = "budget.json"
@@ -23,6 +25,7 @@ WEIGHTS = "weights.json"
 TRAINING = "training.json"
 PLAN = "plan.json"
 METRICS = "metrics.csv"
+TRAINED_ON = "trained_on.npy"
 LAST, BEST = "last.ckpt", "best.ckpt"
 TRAINED = "trained.safetensors"
 SCORE = "score.json"
@@ -41,6 +44,26 @@ VERDICT = "verdict.json"
 PREDICTIONS = "predictions.json"
 REPORT = "report.html"
 CARD = "README.md"
+
+
+_files = frozenset(value for name, value in globals().items() if name.isupper())
+_folders = frozenset(("race", "start", "steps", "members", "fp32", "int8"))
+
+
+def is_of_run(name: str) -> bool:
+    """Whether a run has a file or folder of this name; its artefacts are called model.SUFFIX."""
+    return name in _files or name in _folders or name.startswith("model.")
+
+
+def earlier_folder(run: Path) -> Path:
+    """Where what was there before is kept, in folders 1, 2, ..., when a run is begun anew."""
+    return run / "earlier"
+
+
+def is_run(names: Iterable[str]) -> bool:
+    """Whether a folder of these files is a run: by what it has before anything else, but for the
+    record of the images that were read."""
+    return any(name in (STAGES, ASKED, ADAPTATION) for name in names)
 
 
 def lap_folder(run: Path, lap: str) -> Path:

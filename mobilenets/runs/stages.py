@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from mobilenets.errors import FolderTaken
 from mobilenets.files import make_folder, write_json
 from mobilenets.runs.layout import STAGES
 from mobilenets.runs.owner import check_owner
@@ -43,8 +44,14 @@ class Stages:
         inputs."""
         self._chain = _hash([self._chain, stage.name, inputs])
         if not self._is_done(stage):
+            before = dict(self._done)
             self._note(stage.name, "")
-            work()
+            try:
+                work()
+            except FolderTaken:  # all is as it was
+                self._done = before
+                write_json(self.folder / STAGES, before)
+                raise
             self._note(stage.name, self._chain)
         return stage.read(self.folder)
 

@@ -245,8 +245,14 @@ class Attributes:
     def in_order(self, targets: Targets, names: tuple[str, ...]) -> AttributeTable:
         """What the data does not tell of is unknown."""
         ours = np.full((len(targets), len(self.labels)), np.nan, np.float32)
-        ours[:, [self.labels.index(name) for name in names]] = targets.values
+        for name, column in zip(names, targets.values.T, strict=True):
+            if name in self.labels:
+                ours[:, self.labels.index(name)] = column
         return AttributeTable(ours)
+
+    def known(self, targets: Targets, names: tuple[str, ...]) -> NDArray[np.bool_]:
+        """All: of each it tells the attributes that it knows."""
+        return np.ones(len(targets), bool)
 
 
 def _map(logits: Floats, table: Floats) -> float:

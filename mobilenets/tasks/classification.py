@@ -266,7 +266,12 @@ class Classification:
         return [Answer(self.labels[best], float(chances[best]))]
 
     def in_order(self, targets: Targets, names: tuple[str, ...]) -> ClassNumbers:
-        return ClassNumbers(np.array([self.labels.index(name) for name in names])[targets.values])
+        ours = {name: number for number, name in enumerate(self.labels)}
+        return ClassNumbers(np.array([ours.get(name, -1) for name in names])[targets.values])
+
+    def known(self, targets: Targets, names: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Those of a class that it knows."""
+        return self.in_order(targets, names).values >= 0
 
 
 def _short(percentage: float) -> str:

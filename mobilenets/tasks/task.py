@@ -161,3 +161,6 @@ class Task(Protocol):
 
     def in_order(self, targets: Targets, names: tuple[str, ...]) -> Targets:
         """Targets of data whose classes or attributes are `names`, as this task numbers them."""
+
+    def known(self, targets: Targets, names: tuple[str, ...]) -> NDArray[np.bool_]:
+        """Which of the images of such data (N,) are labelled with something that it knows."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
+from lightning.pytorch.callbacks import ModelCheckpoint, WeightAveraging
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
@@ -87,6 +87,19 @@ class Metrics(pl.Callback):
             log.info("epoch %s", _words(self._rows[-1], trainer.max_epochs, self._task))
         lines = [",".join(self._rows[-1]), *(_line(row) for row in self._rows)]
         write_text(self._path, "\n".join(lines) + "\n")
+
+
+class Kept(ModelCheckpoint):
+    """Goes on in its folder where that was moved, with what is kept there."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        def moved(path: str) -> str:
+            return str(Path(str(self.dirpath), Path(path).name)) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        best = {moved(path): score for path, score in state_dict["best_k_models"].items()}
+        here = {name: moved(state_dict[name]) for name in paths} | {"dirpath": self.dirpath}
+        super().load_state_dict({**state_dict, "best_k_models": best, **here})
 
 
 class Mended(pl.Callback):

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from mobilenets.archs import Arch, to_json
-from mobilenets.data import Asked, Images, load_images
+from mobilenets.data import Asked, Images, load_images, trained_on
+from mobilenets.data.content import Digests
 from mobilenets.errors import FileError, MobileNetsError
-from mobilenets.files import broken, read_bytes, read_json, remove, sha256_of, write_json
+from mobilenets.files import broken, read_bytes, read_json, sha256_of, write_json
 from mobilenets.nn import Checkpoint
-from mobilenets.runs.layout import BEST, IMAGES, LAST, METRICS, TRAINED
+from mobilenets.runs.layout import IMAGES, METRICS, TRAINED
+from mobilenets.runs.owner import check_data
 from mobilenets.runs.stages import Stage
 from mobilenets.shapes import AboveZero, Number, Positive, shaped
 from mobilenets.train import auto
@@ -140,9 +142,8 @@ class How:
         if not self.at_hand:
             del known["at_hand"]  # which came later
         named = {name: str(value) for name, value in known.items()}
-        files = [Path(word) for word in (self.named, self.teacher) if word is not None]
-        hashes = [sha256_of(file) for file in files if file.is_file()]
-        return named | {"files": hashes}
+        given = {name: Path(named[name]) for name in ("weights", "teacher")}
+        return named | {name: sha256_of(file) for name, file in given.items() if file.is_file()}
 
     def families(self) -> tuple[str, ...] | None:
         """The networks that the named weights are of; None where that is open."""
@@ -179,12 +180,19 @@ class How:
         arch = replace(arch, head=images.task.head(arch))
         file = self.teacher
         teacher = None if file is None else teacher_in(file, match=recipe.distil.match)
-        return TrainingJob(arch, images, recipe, seed, start, teacher)
+        return TrainingJob(arch, images, recipe, seed, start, teacher, self._before(start))
+
+    def _before(self, start: Checkpoint | None) -> Digests | None:
+        """What `start` has learned from, where it is a network of ours in its run's folder."""
+        if start is None or self.named is None:
+            return None
+        return trained_on.find(Path(self.named), start.training, whole=False)
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingJob:
-    """One training: the arguments of `train`."""
+    """One training: the arguments of `train`; `before` are the digests of the images that `start`
+    has learned from, where that is known."""
 
     arch: Arch
     images: Images
@@ -192,6 +200,7 @@ class TrainingJob:
     seed: int
     start: Checkpoint | None
     teacher: Teacher | None
+    before: Digests | None = None
 
     def inputs(self) -> list[Any]:
         """Everything that decides what comes out, as JSON."""
@@ -209,14 +218,14 @@ class TrainingJob:
             self.arch, self.images, self.recipe, folder=folder, seed=self.seed,
             start=self.start, teacher=self.teacher, minutes=minutes,
         )  # fmt: skip
-        save_trained(checkpoint, folder)
+        save_trained(checkpoint, folder, trained_on.learned_from(self.images, self.before))
 
 
-def save_trained(checkpoint: Checkpoint, folder: Path) -> None:
-    """Write what a run came to; the states that it could have gone on from are removed."""
-    checkpoint.save(folder / TRAINED)
-    for name in (LAST, BEST):
-        remove(folder / name)
+def save_trained(checkpoint: Checkpoint, folder: Path, digests: Digests) -> None:
+    """Write what a run came to, and of which images it learned. Its states stay: with more epochs
+    it goes on from there."""
+    training = {**checkpoint.training, trained_on.KEY: trained_on.keep(digests, folder)}
+    replace(checkpoint, training=training).save(folder / TRAINED)
 
 
 def read_images(
@@ -227,14 +236,15 @@ def read_images(
     task: str | None = None,
     grey_range: Asked = "auto",
 ) -> Images:
-    """The images, with a record in `folder`; what could be read is remembered from there. One
-    process does it (`group.led`)."""
+    """The images, with a record in `folder`, which is refused where it holds what came of others;
+    what was seen of their values is remembered from there. One process does it (`group.led`)."""
     check_leads()
     path = folder / IMAGES
     known = _known(path)
     log.info(f"reading {data}")
     images = load_images(data, seed=seed, known=known, task=task, grey_range=grey_range)
-    write_json(path, images.to_json())
+    check_data(folder, data, images.fingerprint)
+    write_json(path, images.to_json() | {"data": str(data)})
     for note in images.notes:
         log.warning(note)
     return images

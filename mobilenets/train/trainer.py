@@ -25,13 +25,13 @@ from mobilenets.archs import Arch, digest
 from mobilenets.data import Images, decode
 from mobilenets.errors import FileError, MobileNetsError, TrainingStopped
 from mobilenets.nn import Checkpoint, MobileNet
-from mobilenets.runs.layout import BEST, LAST, METRICS, PLAN, TRAINING
-from mobilenets.runs.owner import claim
+from mobilenets.runs.layout import BEST, LAST, METRICS
 from mobilenets.tasks import Task
 from mobilenets.train import group
-from mobilenets.train.callbacks import Mended, Metrics, Stoppable, WholeFiles, averaging
+from mobilenets.train.callbacks import Kept, Mended, Metrics, Stoppable, WholeFiles, averaging
 from mobilenets.train.deadline import InTime, TimeLeft
 from mobilenets.train.distil import Teacher
+from mobilenets.train.going_on import claim_training, epochs_done
 from mobilenets.train.hardware import accelerator, precision
 from mobilenets.train.heap import kept_memory
 from mobilenets.train.loaders import Loaders, loaders_of
@@ -62,8 +62,8 @@ def train(
     not one fits, its only epoch is of as many images as do; where the machine slows down, it is
     shortened (`InTime`). `minutes` are those that this call has, where they are others: a run is
     known by its recipe's. The run's state lives in `folder`:
-    called again with the same arguments it goes on after the last whole epoch, with others it
-    starts anew. `start` gives the first weights, and how images are
+    called again with the same arguments, or for more epochs or minutes, it goes on after the last
+    whole epoch; others are refused there. `start` gives the first weights, and how images are
     normalised; its classifier only where it has the same classes. `teacher` is imitated as
     `recipe.distil` says. Raises `TrainingStopped`, `TrainingDiverged`.
 
@@ -88,7 +88,7 @@ def train(
         "teacher": None if teacher is None else teacher.digest(),
     }
     _check_shares(images, recipe)
-    claim(folder, TRAINING, inputs, states=(LAST, BEST, PLAN, METRICS))
+    claim_training(folder, inputs)
     minutes = recipe.minutes and (minutes or recipe.minutes)
     run = _Run(arch, images, recipe, folder, seed, start, teacher, task, minutes)
     fitted = group.by_all(partial(_fitted, run))
@@ -104,6 +104,7 @@ def train(
             "recipe": asdict(fitted.recipe),
             "epochs": fitted.epochs,
             "seed": seed,
+            "split": asdict(images.rule),
             "images": images.name,
             "fingerprint": images.fingerprint,
             "train_images": len(images.train),
@@ -162,6 +163,8 @@ def _fitted(run: _Run) -> _Fitted:
     mended = Mended(len(images.train))
     with kept_memory():
         recipe, steps = planned(module, recipe, loaders, run.folder, left)
+        done = group.decided(lambda: epochs_done(run.folder))  # perhaps in more minutes than these
+        recipe = replace(recipe, epochs=max(recipe.epochs, done))
         more: list[pl.Callback] = [*_care(images, recipe, run.start, network, steps), mended]
         if left is not None:
             more.append(InTime(left))
@@ -227,10 +230,10 @@ def _trainer(
     module: Learner, folder: Path, more: Sequence[pl.Callback]
 ) -> tuple[pl.Trainer, ModelCheckpoint]:
     recipe = module.recipe
-    best = ModelCheckpoint(
+    best = Kept(
         folder, Path(BEST).stem, monitor="holdout_loss", mode="min", enable_version_counter=False
     )
-    last = ModelCheckpoint(folder, Path(LAST).stem, save_top_k=1, enable_version_counter=False)
+    last = Kept(folder, Path(LAST).stem, save_top_k=1, enable_version_counter=False)
     callbacks: list[pl.Callback] = [
         Metrics(folder / METRICS, module.task),
         EarlyStopping("holdout_loss", patience=recipe.patience, check_finite=True),

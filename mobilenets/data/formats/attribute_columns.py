@@ -70,7 +70,7 @@ def list_attributes(table: Table, root: Path) -> Listing:
         source=Files(tuple(one.path for one in found), str(root)),
         targets=AttributeTable(known.reshape(-1, len(names))),
         given=np.array([one.split for one in found], dtype=np.str_),
-        fingerprint=fingerprint(repr(part).encode() for part in (names, *map(tuple, found))),
+        described=fingerprint(repr(part).encode() for part in (names, *map(tuple, found))),
         flip=True,
         notes=read.notes,
         skipped=read.skipped,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -78,19 +77,19 @@ def _entry(folder: Path, row: Row) -> Entry:
         raise DataError(f"{row.where}: split must be train, val or test, got {told!r}; mend it")
     if not path or not label:
         raise _Unusable("no label" if path else "no path")
-    path, found = _found(folder, path)
-    return Entry(path, printable(label), split, found.st_size, found.st_mtime_ns)
+    return Entry(_found(folder, path), printable(label), split)
 
 
-def _found(folder: Path, path: str) -> tuple[str, os.stat_result]:
-    """The path as it is found here, one of Windows by its folders, and the file."""
+def _found(folder: Path, path: str) -> str:
+    """The path as it is found here, one of Windows by its folders."""
     turned = path.replace("\\", "/")
     try:
         if turned != path and not (folder / path).exists():
             path = turned
-        return path, regular((folder / path).stat())
+        regular((folder / path).stat())
     except (OSError, ValueError) as error:  # ValueError: a null byte in it, or it is no file
         raise _Unusable(reason(error)) from error
+    return path
 
 
 def _check_repeated(row: Row, entry: Entry, where: str, first: Entry) -> None:

@@ -72,9 +72,9 @@ def _told(folder: Folder) -> str:
 
 def _listing(root: Path, tree: Tree, layout: Layout) -> Listing:
     entries = [
-        Entry(path, printable(one.label), one.split, image.size_bytes, image.time_ns)
+        Entry(path, printable(one.label), one.split)
         for one in layout.classes
-        for path, image in one.folder.walk()
+        for path, _ in one.folder.walk()
     ]
     others = tree.left.total()
     return list_files(

@@ -26,8 +26,8 @@ class Listing:
     """What a format found: images, their targets, and the task that these are for, which names
     their classes or attributes; `given` is "train", "val" or "test" per image, "" where undecided.
 
-    `ignored` counts files that are no images; `fingerprint` changes with any name, size, time,
-    pixel or label. `notes` say, a sentence each, how the data was read and what was left out;
+    `ignored` counts files that are no images; `described` is a hash of all names, labels and
+    splits, in order. `notes` say, a sentence each, how the data was read and what was left out;
     `skipped` are (name, reason) of what cannot be used, found so before any file was opened.
     """
 
@@ -36,21 +36,42 @@ class Listing:
     source: Source
     targets: Targets
     given: NDArray[Any]
-    fingerprint: str
+    described: str
     flip: bool
     ignored: int = 0
     notes: tuple[str, ...] = ()
     skipped: tuple[tuple[str, str], ...] = ()
 
+    def check_classes(self, data: object) -> None:
+        """Raise `DataError` for what a network cannot learn: a class that the training images lack,
+        or one class alone."""
+        if len(self.task.labels) < 2:
+            raise DataError(
+                f"{data} holds one class only, {self.task.labels[0]!r}; give the folder whose "
+                "sub-folders are the classes, two at least"
+            )
+        if isinstance(self.targets, ClassNumbers):
+            self._check_trained(self.targets.values)
+
+    def _check_trained(self, numbers: NDArray[np.int64]) -> None:
+        may_train = np.isin(self.given, ("train", ""))
+        unknown = np.flatnonzero(~np.isin(numbers, numbers[may_train]))
+        if len(unknown):
+            first, labels = int(unknown[0]), self.task.labels
+            trained = ", ".join(labels[at] for at in np.unique(numbers[may_train]))
+            raise DataError(
+                f"{self.given[first]} has class {labels[numbers[first]]!r} "
+                f"({self.source.name(first)}), which train lacks; train has "
+                f"{trained or 'no class'}; rename the class or add training images"
+            )
+
 
 class Entry(NamedTuple):
-    """A file with its class and, where given, its split; size and time tell a changed file."""
+    """A file with its class and, where given, its split."""
 
     path: str
     label: str
     split: str
-    size_bytes: int
-    time_ns: int
 
 
 def list_files(
@@ -62,8 +83,8 @@ def list_files(
     notes: Iterable[str] = (),
     skipped: Iterable[tuple[str, str]] = (),
 ) -> Listing:
-    """The listing of image files; classes are those of the images that may train, sorted."""
-    classes = tuple(sorted({e.label for e in entries if e.split in ("train", "")}))
+    """The listing of image files; their classes are sorted."""
+    classes = tuple(sorted({entry.label for entry in entries}))
     source = Files(tuple(e.path for e in entries), root)
     listing = list_entries(name, source, entries, classes=classes, ignored=ignored)
     return replace(listing, notes=tuple(notes), skipped=tuple(skipped))
@@ -80,26 +101,16 @@ def list_entries(
 ) -> Listing:
     """The listing of a source whose images are these entries."""
     number = {label: index for index, label in enumerate(classes)}
-    for entry in entries:
-        _check_class(entry, classes, number)
     return Listing(
         name=name,
         task=Classification(classes),
         source=source,
         targets=ClassNumbers(np.array([number[e.label] for e in entries], dtype=np.int64)),
         given=np.array([e.split for e in entries], dtype=np.str_),
-        fingerprint=fingerprint(repr(tuple(entry)).encode() for entry in entries),
+        described=fingerprint(repr(tuple(entry)).encode() for entry in entries),
         flip=flip,
         ignored=ignored,
     )
-
-
-def _check_class(entry: Entry, classes: tuple[str, ...], number: dict[str, int]) -> None:
-    if entry.label not in number:
-        raise DataError(
-            f"{entry.split} has class {entry.label!r} ({entry.path}), which train lacks; train has "
-            f"{', '.join(classes) or 'no class'}; rename the class or add training images"
-        )
 
 
 def list_arrays(
@@ -111,7 +122,8 @@ def list_arrays(
     flip: bool,
 ) -> Listing:
     """The listing of images in memory."""
-    parts = (source.array.tobytes(), labels.tobytes(), repr((classes, given.tolist())).encode())
+    shape, numbers = source.array.shape[1:], labels.tolist()
+    parts = [repr((shape, numbers, classes, given.tolist())).encode()]
     task, targets = Classification(classes), ClassNumbers(labels)
     return Listing(source.title, task, source, targets, given, fingerprint(parts), flip)
 

@@ -56,6 +56,10 @@ class Members:
             raise DataError(f"{path} is shorter than it was: copy it again")
         return content
 
+    def place(self, index: int) -> tuple[str, int]:
+        path = Path(self.root, self.paths[self.shards[index]])
+        return str(path.absolute()), int(self.offsets[index])
+
     def read(
         self, index: int, *, short_side: int | None = None, grey_range: GreyRange | None = None
     ) -> Tensor:
@@ -70,10 +74,9 @@ class Members:
 
 
 class _Shard(NamedTuple):
-    """A tar relative to the listing's folder, with its time, split and contents."""
+    """A tar relative to the listing's folder, with its split and contents."""
 
     path: str
-    time_ns: int
     split: str
     contents: Contents
 
@@ -143,9 +146,7 @@ def list_shards(data: Path) -> Listing:
             f"{data} has train, val or test in the names of some shards only; name all so, or none"
         )
     if classes is None:
-        classes = sorted(
-            {entry.label for entry in entries if entry.split in ("train", "")}, key=_by
-        )
+        classes = sorted({entry.label for entry in entries}, key=_by)
     left = sum((shard.contents.left for shard in shards), _beside(data, paths))
     listing = list_entries(
         index.get("name") or root.resolve().name,
@@ -226,14 +227,14 @@ def _shard(root: Path, path: Path) -> _Shard:
     within = path.relative_to(root).as_posix()
     told = (split_named(part) for part in Path(within).with_suffix("").parts)
     split = next((name.split for name in told if name and name.split != UNLABELLED), "")
-    return _Shard(within, path.stat().st_mtime_ns, split, read_contents(path))
+    return _Shard(within, split, read_contents(path))
 
 
 def _entry(shard: _Shard, member: Member, classes: list[str] | None) -> Entry:
     path, label = f"{shard.path}/{member.name}", member.label
     if classes is not None:
         label = _class_of(path, label, classes)
-    return Entry(path, label, shard.split, member.size_bytes, shard.time_ns)
+    return Entry(path, label, shard.split)
 
 
 def _class_of(path: str, label: str, classes: list[str]) -> str:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from mobilenets.data.read import is_image_name
 from mobilenets.errors import DataError
-from mobilenets.runs.layout import STAGES
+from mobilenets.runs.layout import is_run
 
 # Left behind by macOS, Synology, Python and a file system's check, beside what starts with a dot.
 _NOT_DATA = ("__MACOSX", "@eaDir", "__pycache__", "lost+found", "$RECYCLE.BIN")
@@ -92,7 +92,7 @@ def scan(root: Path) -> Tree:
     while todo:
         folder = todo.pop()
         items = _items(root, folder, tree)
-        if any(item.name == STAGES for item in items) and folder is not tree.top:
+        if is_run(item.name for item in items) and folder is not tree.top:
             tree.apart.append(folder.path)  # a run of ours
             continue
         _fill(folder, items, tree, seen)

@@ -899,7 +899,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_files_that_were_read_before_are_not_opened_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    (pets(tmp_path) / "cat" / "bad.png").touch()
+    (pets(tmp_path) / "cat" / "bad.png").write_text("junk")
     first = load_images(tmp_path)
     again_read = opened(monkeypatch)
     again = load_images(tmp_path, known=first.to_json())  # else a part is looked at for its values

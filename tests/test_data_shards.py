@@ -369,7 +369,7 @@ def test_images_in_a_tar_that_were_read_before_are_not_read_again(
     monkeypatch.setattr(
         Members, "stored", lambda self, index: read.append(index) or stored(self, index)
     )
-    again = load_images(tmp_path)
+    again = load_images(tmp_path, known=first.to_json())
 
     assert read == [3]
     assert again.skipped == first.skipped == (("a.tar/03.png", "not an image of a known format"),)

@@ -243,6 +243,6 @@ def test_a_run_within_the_data_is_no_class_and_holds_no_images_of_one(
 def test_a_class_with_images_beside_a_run_is_a_class(pets: Path, beside: str):
     write_json(pets / "runs/one/stages.json", {})
     for number in range(3):
-        image(pets / "runs" / f"{number}-{beside}", number)
+        image(pets / "runs" / f"{number}-{beside}", 50 + number)
 
     assert load_images(pets).task.labels == ("bird", "cat", "runs")

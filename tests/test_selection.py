@@ -303,7 +303,7 @@ def test_what_cannot_be_read_is_counted(network: Path, tmp_path: Path):
 
     found = selected(network, data)
     assert found.said.endswith("; 1 that cannot be read")
-    assert "1 image skipped: cat/bad.png (the file is empty)" in found.images.notes
+    assert "1 skipped: cat/bad.png (the file is empty)" in found.images.notes
 
 
 def test_eval_says_on_stderr_and_in_json_what_it_scored(

@@ -193,7 +193,7 @@ def test_with_more_minutes_it_goes_on_and_with_fewer_it_ends_as_it_is(
     digits: Images, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """An epoch takes 20 s, its evaluation 1 s."""
-    monkeypatch.setattr(plan, "_seconds", lambda trial, loaders: (1.0, 1.0))
+    monkeypatch.setattr(plan, "_seconds", lambda trial, loaders, within: (1.0, 1.0))
 
     def minutes(epochs: int) -> Recipe:
         return from_scratch(flip=False).limited(Limits(minutes=(21.5 * epochs) / 60))

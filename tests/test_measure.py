@@ -434,7 +434,7 @@ def test_a_raw_record_gives_the_latency_back():
 
 def test_a_record_without_times_is_refused():
     with pytest.raises(
-        FileError, match=r"lacks times_ms, burst, probes_ns; write it with to_json\(raw=True"
+        FileError, match=r"lacks times_ms, burst\); write it with to_json\(raw=True"
     ):
         Latency.from_json(latency([1.0]).to_json())
 

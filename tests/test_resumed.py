@@ -133,7 +133,9 @@ def test_a_broken_best_state_is_said_to_be_so_at_the_end(
     images: Images, killed: Path, monkeypatch: pytest.MonkeyPatch
 ):
     junk(killed / "best.ckpt")
-    monkeypatch.setattr("mobilenets.train.callbacks.WholeFiles.save_checkpoint", lambda *_: None)
+    monkeypatch.setattr(
+        "mobilenets.train.callbacks.WholeFiles.save_checkpoint", lambda *_, **__: None
+    )
 
     with pytest.raises(FileError, match=r"the best epoch's weights are broken: .*best\.ckpt"):
         train(ARCH, images, RECIPE, folder=killed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,24 +29,26 @@ from mobilenets.data import (
 )
 from mobilenets.data import grey as grey_module
 from mobilenets.deliver import load
-from mobilenets.deliver.predictor import images_for
+from mobilenets.deliver.selection import select
 from mobilenets.errors import DataError
 from mobilenets.nn import Checkpoint
 from mobilenets.train import Limits
 
 
 def stripes(upright: bool, number: int) -> NDArray[np.float64]:
-    """0 and 1, three pixels wide."""
+    """0 and 1, three pixels wide; the number is in the last row, so that no two are alike."""
     shift = np.random.default_rng(number).integers(0, 6)
     y, x = np.mgrid[:24, :24]
-    return ((x if upright else y) + shift) // 3 % 2.0
+    pattern = ((x if upright else y) + shift) // 3 % 2.0
+    pattern[-1, :6] = [(2 * number + upright) >> bit & 1 for bit in range(6)]
+    return pattern
 
 
-def write(folder: Path, scale: Any, *, count: int = 8, suffix: str = ".png") -> Path:
+def write(folder: Path, scale: Any, *, each: int = 8, suffix: str = ".png") -> Path:
     """Two classes of stripes; `scale` makes an image's array of a 0 and 1 pattern."""
     for label, upright in (("level", False), ("upright", True)):
         (folder / label).mkdir(parents=True, exist_ok=True)
-        for number in range(count):
+        for number in range(each):
             pixels = scale(stripes(upright, number))
             Image.fromarray(pixels).save(folder / label / f"{number:02d}{suffix}")
     return folder
@@ -138,8 +141,10 @@ def test_a_few_hot_pixels_do_not_darken_the_others(tmp_path: Path):
 
 
 def test_a_few_bright_pixels_are_seen_where_all_else_is_black(tmp_path: Path):
+    height = count(64)
+
     def star(pattern: NDArray[np.float64]) -> NDArray[np.uint16]:
-        values = np.zeros((64, 64), np.uint16)
+        values = np.zeros((next(height), 64), np.uint16)
         values[5, 7] = 4000
         return values
 
@@ -154,8 +159,8 @@ def test_a_range_that_is_given_is_taken_without_a_word(tmp_path: Path):
 
 
 def test_a_mixed_set_is_told(tmp_path: Path):
-    write(tmp_path, twelve_bits, count=4, suffix=".tif")
-    images = load_images(write(tmp_path, eight_bits, count=12))
+    write(tmp_path, twelve_bits, each=4, suffix=".tif")
+    images = load_images(write(tmp_path, eight_bits, each=12))
 
     (note,) = images.notes
     assert note.startswith(
@@ -200,18 +205,19 @@ def test_images_of_one_colour_are_warned_of(tmp_path: Path):
 
 
 def test_deep_grey_of_one_value_is_warned_of(tmp_path: Path):
-    images = load_images(write(tmp_path, lambda pattern: np.full((24, 24), 700, np.uint16)))
+    height = count(24)
+    write(tmp_path, lambda pattern: np.full((next(height), 24), 700, np.uint16))
+    images = load_images(tmp_path)
 
     assert images.grey_range == (700, 701)
     assert images.notes[-1].startswith("16 of 16 images are of one colour only")
 
 
 def test_what_holds_no_number_is_no_range(tmp_path: Path):
-    images = load_images(
-        write(tmp_path, lambda pattern: np.full((24, 24), np.nan, np.float32), suffix=".tif")
-    )
+    height = count(24)
+    write(tmp_path, lambda pattern: np.full((next(height), 24), np.nan, np.float32), suffix=".tif")
 
-    assert images.grey_range is None
+    assert load_images(tmp_path).grey_range is None
 
 
 def test_what_is_known_of_the_values_is_not_looked_for_again(
@@ -310,7 +316,7 @@ def test_other_images_are_scored_by_the_networks_range(trained: tuple[Path, Path
     _, path = trained
     darker = write(tmp_path / "darker", lambda pattern: twelve_bits(pattern) // 2)
 
-    assert images_for(load(path), darker).grey_range == (300, 1200)
+    assert select(load(path), darker).images.grey_range == (300, 1200)
     start = Checkpoint.load(path)
     assert images_of(darker, start, tmp_path / "run").grey_range == (300, 1200)
 

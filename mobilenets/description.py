@@ -68,7 +68,7 @@ def read_description(text: str) -> tuple[Arch, dict[str, Any]]:
         raise ValueError(f"its images have {max(arch.size):,} pixels a side, over {_LARGEST:,}")
     for name, count in (("labels", arch.classes), ("mean", arch.in_channels),
                         ("std", arch.in_channels)):  # fmt: skip
-        if len(about[name]) != count:
+        if count and len(about[name]) != count:  # a backbone has no classes to be named
             raise ValueError(f"it has {len(about[name])} {name} where the network has {count}")
     if list(about.get("outputs", arch.outputs)) != list(arch.outputs):
         raise ValueError(f"its outputs are {', '.join(about['outputs'])}, not those of the network")

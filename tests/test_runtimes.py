@@ -282,8 +282,9 @@ def test_logits_stay_when_another_image_is_run(name: str, opened: Open):
 def test_an_artefact_says_what_it_is(name: str, arch: Arch, opened: Open):
     session = opened(name, arch)
 
-    about = describe_file(Path("an artefact"), session.metadata)
+    network, about = describe_file(Path("an artefact"), session.metadata)
 
+    assert network == arch
     expected = json.loads(json.dumps(checkpoint_of(arch).about()))
     assert {key: about[key] for key in expected} == expected
     assert precision_of(session.metadata) == "fp32"

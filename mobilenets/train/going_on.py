@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import FolderTaken
-from mobilenets.files import read_json, write_json
+from mobilenets.files import read_json, remove, write_json
 from mobilenets.runs.layout import LAST, METRICS, PLAN, TRAINED, TRAINING
 from mobilenets.runs.owner import ANEW, TRAINED_FILES, claim
 
@@ -28,18 +28,10 @@ def claim_training(folder: Path, inputs: Mapping[str, Any]) -> None:
             folder, TRAINING, inputs, dear=TRAINED_FILES, states=(PLAN, METRICS), what="training",
             advice=ANEW,
         )  # fmt: skip
-    elif (folder / LAST).exists():
-        _check_longer(folder, asked["recipe"])
-        (folder / PLAN).unlink(missing_ok=True)  # of other minutes
-        write_json(path, asked)
-    elif (folder / TRAINED).exists():
-        raise FolderTaken(
-            f"{folder} holds a training of another length and no {LAST} to go on from; {ANEW}, and "
-            f"--weights with a copy of {TRAINED} to start from that"
-        )
-    else:
-        (folder / PLAN).unlink(missing_ok=True)
-        write_json(path, asked)
+        return
+    _check_longer(folder, asked["recipe"])
+    remove(folder / PLAN)  # of another length
+    write_json(path, asked)
 
 
 def epochs_done(folder: Path) -> int:
@@ -58,6 +50,14 @@ def _differ_in_length(one: Any, other: Any) -> bool:
 
 
 def _check_longer(folder: Path, recipe: Mapping[str, Any]) -> None:
+    """Raise `FolderTaken` where what is in `folder` cannot become a training of that length."""
+    if not (folder / LAST).exists():
+        if (folder / TRAINED).exists():
+            raise FolderTaken(
+                f"{folder} holds a training of another length and no {LAST} to go on from; {ANEW}, "
+                f"and --weights with a copy of {TRAINED} to start from that"
+            )
+        return
     done, asked = epochs_done(folder), recipe["epochs"]
     if recipe["minutes"] is None and asked < done:
         raise FolderTaken(

@@ -276,7 +276,7 @@ class _Reading:
         if folder.images:
             self.notes.append(
                 f"{counted(len(folder.images), 'image')} of {self._at(folder)} left out: in no "
-                f"class folder (the first, {folder.images[0].name})"
+                f"class folder (the first, {folder.images[0]})"
             )
 
     def _check_nested(self, folders: list[Folder]) -> None:
@@ -320,7 +320,7 @@ class _Reading:
         return "/".join([str(self.root), *parts, *["*"] * (depth - kept)])
 
     def _flat(self, folder: Folder, members: Sequence[tuple[str, Folder]] = ()) -> DataError:
-        path, _ = next(folder.walk())
+        path = next(folder.walk())
         if len(members) < 2:
             return DataError(
                 f"{self._at(folder)} holds no images in class folders: its "

@@ -74,7 +74,7 @@ def _listing(root: Path, tree: Tree, layout: Layout) -> Listing:
     entries = [
         Entry(path, printable(one.label), one.split)
         for one in layout.classes
-        for path, _ in one.folder.walk()
+        for path in one.folder.walk()
     ]
     others = tree.left.total()
     return list_files(

@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from mobilenets.data.read import is_image_name
 from mobilenets.errors import DataError
@@ -27,24 +26,16 @@ _KINDS = (
 )
 
 
-class Image(NamedTuple):
-    """A file with the name of an image."""
-
-    name: str
-    size_bytes: int
-    time_ns: int
-
-
 @dataclass(slots=True, eq=False)
 class Folder:
     """A folder of a tree; `path` is relative to the top's, whose own is "".
 
-    `images` and `folders` are by name; `count` is of the images in it and below, `others` of all
-    other files there.
+    `images` are the names of its files that are named as images, `folders` its folders, both in
+    the order of names; `count` is of the images in it and below, `others` of all other files there.
     """
 
     path: str
-    images: list[Image] = field(default_factory=list)
+    images: list[str] = field(default_factory=list)
     folders: list[Folder] = field(default_factory=list)
     count: int = 0
     others: int = 0
@@ -58,18 +49,18 @@ class Folder:
         """The folders in it that hold images, themselves or below."""
         return [folder for folder in self.folders if folder.count]
 
-    def walk(self) -> Iterator[tuple[str, Image]]:
-        """Every image in it and below with its path, in the order of names."""
-        todo: list[tuple[str, Folder | Image]] = [("", self)]
+    def walk(self) -> Iterator[str]:
+        """The path of every image in it and below, in the order of names."""
+        todo: list[Folder | str] = [self]
         while todo:
-            above, item = todo.pop()
-            if isinstance(item, Image):
-                yield f"{above}{item.name}", item
+            item = todo.pop()
+            if isinstance(item, str):
+                yield item
                 continue
             within = f"{item.path}/" if item.path else ""
-            inside: list[Folder | Image] = [*item.images, *item.folders]
-            inside.sort(key=lambda one: one.name, reverse=True)
-            todo += [(within, one) for one in inside]
+            inside: list[tuple[str, Folder | str]] = [(one.name, one) for one in item.folders]
+            inside += [(name, f"{within}{name}") for name in item.images]
+            todo += [one for _, one in sorted(inside, key=lambda one: one[0], reverse=True)]
 
 
 @dataclass(slots=True, eq=False)
@@ -175,8 +166,8 @@ def _fill(
             if item.is_dir():
                 _add_folder(folder, item, path, tree, seen)
             elif is_image_name(item.name):
-                found = regular(item.stat())
-                folder.images.append(Image(item.name, found.st_size, found.st_mtime_ns))
+                regular(item.stat())
+                folder.images.append(item.name)
             else:
                 tree.left[suffix(item.name)] += 1
                 folder.others += 1

@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 import torch_pruning
-from torch import Tensor, nn
+from torch import nn
 
 from mobilenets.archs import (
     Arch,
@@ -41,7 +41,7 @@ from mobilenets.nn.pretrained.timm import from_timm
 from mobilenets.runtimes import Engine, get_runtime
 from mobilenets.runtimes.artefact import export
 from mobilenets.runtimes.graphs.onnx_file import exported, onnx_model
-from tests.randomised import randomise_
+from tests.randomised import difference, images, randomise_
 
 NAMES = ("mobilenet_v4_conv_small", "mobilenet_v4_conv_medium", "mobilenet_v4_conv_large")
 # timm's build -> the side of the images it is compared on.
@@ -58,19 +58,9 @@ def tiny(name: str = NAMES[1], *, width: float = 0.35, resolution: int = 64) -> 
     return get_arch(name, width=width, resolution=resolution, classes=10)
 
 
-def images(side: int) -> Tensor:
-    return torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(1))
-
-
 def checkpoint(arch: Arch) -> Checkpoint:
     network = randomise_(MobileNet(arch))
     return replace(Checkpoint.fresh(arch), weights=network.state_dict())
-
-
-def difference(ours: Tensor, theirs: Tensor) -> float:
-    """The largest, relative to the largest logit."""
-    assert theirs.std() > 1e-3
-    return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
 # ------------------------------------------------------------------------------------------- costs

@@ -29,7 +29,7 @@ from mobilenets.errors import FileError
 from mobilenets.nn import Checkpoint
 from mobilenets.nn.pretrained.keras import read_layers
 from mobilenets.nn.pretrained.load import imagenet_labels, read_published
-from tests.randomised import randomise_
+from tests.randomised import difference, randomise_
 
 RELATIVE = 2e-5  # of the largest logit; float32 against another library's float32
 
@@ -48,12 +48,6 @@ def logits(checkpoint: Checkpoint, images: Tensor) -> Tensor:
     with torch.no_grad():
         network = checkpoint.network()
         return network(normalised(images, checkpoint.mean, checkpoint.std))["logits"]
-
-
-def difference(ours: Tensor, theirs: Tensor) -> float:
-    """The largest, relative to the largest logit."""
-    assert theirs.std() > 1e-3
-    return float((ours - theirs).abs().max() / theirs.abs().max())
 
 
 # -------------------------------------------------------------------------------------------- Keras

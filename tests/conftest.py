@@ -21,6 +21,13 @@ def torch_threads_stay() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def the_same_random_numbers() -> None:
+    """Another library's network is made of torch's own: which they are must not depend on the tests
+    before."""
+    torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def remembered_images(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Path:

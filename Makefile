@@ -1,7 +1,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo demo-photos test check format docs
+# Two threads in each of two processes wait for one another more than they work.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+
+.PHONY: demo demo-photos test test-full check format docs
 .DEFAULT_GOAL := demo
 
 # The main job on scikit-learn's handwritten digits: ends with the verdict and the report's path.
@@ -13,9 +16,12 @@ demo-photos: .venv/installed
 	$(BIN)/python experiments/stamps.py runs/data/stamps
 	$(BIN)/mobilenets fit runs/data/stamps --latency 5ms --minutes 10 --out runs/stamps
 
-# Two threads in each of two processes wait for one another more than they work.
 test: .venv/installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(PYTEST)
+
+# With every family in every runtime, and with all that is killed on its way: before an issue is closed.
+test-full: .venv/installed
+	$(PYTEST) --full
 
 check: .venv/installed
 	$(BIN)/ruff format --check .

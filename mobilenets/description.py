@@ -23,6 +23,7 @@ class _Preprocess(TypedDict):
     crop: Annotated[float, Range(0.1, 1)]
     interpolation: NotRequired[str]
     grey_range: NotRequired[list[Number] | None]
+    resize: NotRequired[str]
 
 
 class _Recipe(TypedDict, total=False):

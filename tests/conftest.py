@@ -11,6 +11,22 @@ from mobilenets.data import remembered
 
 os.environ["MOBILENETS_OFFLINE"] = "1"  # `--weights auto` looks for no weights on the network
 THREADS = torch.get_num_threads()
+# What takes longest begins first, so that two processes end at about the same time.
+LONGEST = ("runtimes", "pipeline", "quantise", "netadapt", "nn", "choose", "weights_parity", "ddp",
+           "adapt", "train_named", "edits", "race", "attributes", "surgery")  # fmt: skip
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="the long tests too: make test-full")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("full"):
+        long = [item for item in items if item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=long)
+        items[:] = [item for item in items if item not in long]
+    order = {f"test_{name}": at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(autouse=True)

@@ -1,18 +1,21 @@
-"""The commands as a user runs them: exit status, stdout and stderr of a real process."""
+"""The commands as a user runs them: exit status, stdout and stderr of the whole program."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import subprocess
 import sys
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 import mobilenets
+from mobilenets.cli import app as app_module
 from mobilenets.cli.app import app
 from mobilenets.cli.reference_page import reference
 from mobilenets.commands import fit as pipeline
@@ -22,8 +25,16 @@ from mobilenets.runtimes import RUNTIMES
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from mobilenets.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    """The command line, in this process: one of its own would import PyTorch each time."""
+    out, err = StringIO(), StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["mobilenets", *arguments])
+        status = app_module._run()
+    return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
 
 
 def test_the_version_is_the_package_s():

@@ -20,10 +20,11 @@ from mobilenets.commands.origin import images_of
 from mobilenets.commands.train import Training, train_named
 from mobilenets.data import (
     Images,
+    Reading,
     ShardSize,
     decode,
     load_images,
-    parse_range,
+    parse_reading,
     train_pixels,
     write_shards,
 )
@@ -152,7 +153,7 @@ def test_a_few_bright_pixels_are_seen_where_all_else_is_black(tmp_path: Path):
 
 
 def test_a_range_that_is_given_is_taken_without_a_word(tmp_path: Path):
-    images = load_images(write(tmp_path, twelve_bits), grey_range=(0, 4095))
+    images = load_images(write(tmp_path, twelve_bits), reading=Reading((0, 4095)))
 
     assert (images.grey_range, images.notes) == ((0, 4095), ())
     assert first(images) == [round(300 * 255 / 4095), round(1200 * 255 / 4095)]
@@ -170,14 +171,14 @@ def test_a_mixed_set_is_told(tmp_path: Path):
 
 
 def test_a_range_beside_the_values_is_warned_of(tmp_path: Path):
-    images = load_images(write(tmp_path, twelve_bits), grey_range=(400, 1100))
+    images = load_images(write(tmp_path, twelve_bits), reading=Reading((400, 1100)))
 
     (note,) = images.notes
     assert note.startswith("100 % of the values of the 16-bit or float grey images lie beyond 400 ")
 
 
 def test_a_range_for_images_of_8_bits_is_said_to_change_nothing(tmp_path: Path):
-    images = load_images(write(tmp_path, eight_bits), grey_range=(0, 4095))
+    images = load_images(write(tmp_path, eight_bits), reading=Reading((0, 4095)))
 
     assert images.notes == (
         "no image is 16-bit or float grey: the range 0 to 4095 changes nothing",
@@ -185,7 +186,7 @@ def test_a_range_for_images_of_8_bits_is_said_to_change_nothing(tmp_path: Path):
 
 
 def test_deep_grey_for_a_network_that_knows_none_is_told(tmp_path: Path):
-    images = load_images(write(tmp_path, twelve_bits), grey_range=None)
+    images = load_images(write(tmp_path, twelve_bits), reading=Reading(None))
 
     assert images.grey_range is None
     assert images.notes == (
@@ -234,7 +235,7 @@ def test_what_is_known_of_the_values_is_not_looked_for_again(
 def test_a_known_range_does_not_stand_for_another(tmp_path: Path):
     images = load_images(write(tmp_path, twelve_bits))
 
-    again = load_images(tmp_path, known=images.to_json(), grey_range=(0, 4095))
+    again = load_images(tmp_path, known=images.to_json(), reading=Reading((0, 4095)))
 
     assert again.grey_range == (0, 4095)
 
@@ -275,13 +276,13 @@ def test_shards_keep_the_values_of_deep_grey(tmp_path: Path):
     ],
 )
 def test_a_range_is_low_colon_high(text: str | None, expected: Any):
-    assert parse_range(text) == expected
+    assert parse_reading(text, None).grey_range == expected
 
 
 @pytest.mark.parametrize("text", ["", "12", "5:5", "9:1", "a:b", "1:2:3", ":", "0:inf", "nan:1"])
 def test_what_is_no_range_is_refused(text: str):
     with pytest.raises(DataError, match=r"first below the second, such as 0:4095, got"):
-        parse_range(text)
+        parse_reading(text, None)
 
 
 @pytest.fixture(scope="module")

@@ -529,6 +529,7 @@ def test_a_preprocessing_record_describes_the_whole_rule():
         "crop": 0.875,
         "interpolation": "bilinear",
         "grey_range": None,
+        "resize": "crop",
         "antialias": True,
         "resized_as_by": "Pillow",
         "value_range": [0, 1],
@@ -543,9 +544,43 @@ def test_a_preprocessing_record_describes_the_whole_rule():
 
 
 def test_a_preprocessing_record_reads_back():
-    rule = Preprocess(192, 0.9, "bicubic", (-600, 400.5))
+    rule = Preprocess(192, 0.9, "bicubic", (-600, 400.5), "stretch")
 
     assert Preprocess.from_json(json.loads(json.dumps(rule.to_json()))) == rule
+
+
+@pytest.mark.parametrize("word", ["pad", "", None, 3])
+def test_a_record_of_another_resizing_is_refused(word: Any):
+    with pytest.raises(DataError, match="images are resized by crop or stretch, got"):
+        Preprocess.from_json({**Preprocess(8).to_json(), "resize": word})
+
+
+def test_a_record_without_its_resizing_cuts_the_centre():
+    assert Preprocess.from_json({"resolution": 8, "crop": 1.0}).resize == "crop"
+
+
+@pytest.mark.parametrize("shape", [(301, 203), (203, 301), (96, 96)])
+@pytest.mark.parametrize("resolution", [96, (64, 128)])
+def test_an_image_is_stretched_as_pillow_resizes_it(shape: Any, resolution: Any):
+    picture = photo(*shape)
+    rule = Preprocess(resolution, resize="stretch")
+
+    ours = rule(torch.from_numpy(np.array(picture)).permute(2, 0, 1))
+
+    size = (96, 96) if resolution == 96 else (128, 64)
+    theirs = np.array(picture.resize(size, Image.Resampling.BILINEAR))
+    assert_close(ours.permute(1, 2, 0), torch.from_numpy(theirs), rtol=0, atol=0)
+
+
+def test_of_a_stretched_image_a_part_may_be_cut():
+    picture = photo(300, 200)
+
+    ours = Preprocess(56, 0.875, resize="stretch")(
+        torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    )
+
+    theirs = np.array(picture.resize((64, 64), Image.Resampling.BILINEAR))[4:60, 4:60]
+    assert_close(ours.permute(1, 2, 0), torch.from_numpy(theirs), rtol=0, atol=0)
 
 
 def test_a_record_without_its_interpolation_is_bilinear():

@@ -455,6 +455,7 @@ def children() -> set[int]:
     return found
 
 
+@pytest.mark.full
 def test_two_workers_of_which_one_dies_choose_the_same_and_end_with_the_run(
     family: list[Step],
     start: Checkpoint,

@@ -94,6 +94,7 @@ def test_torch_export_gives_the_same_logits(arch: Arch):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_torch_compile_gives_the_same_logits_without_a_graph_break():
     model = randomise_batch_norm(MobileNet(SMALL[2])).double()
     images = torch.randn(2, 3, 64, 64, dtype=torch.float64)

@@ -141,7 +141,7 @@ def test_the_artefact_carries_itself(done: Path):
     assert str(Path.home()) not in (done / "model.onnx").read_bytes().decode("latin1")
 
 
-@pytest.mark.parametrize("runtime", ["openvino", "litert"])
+@pytest.mark.parametrize("runtime", ["openvino", pytest.param("litert", marks=pytest.mark.full)])
 def test_a_run_for_another_runtime_ends_verified(data: Path, tmp_path: Path, runtime: str):
     if RUNTIMES[runtime].missing:
         pytest.skip(f"{runtime} is not installed")
@@ -210,7 +210,14 @@ def in_other_modes(photo: Path, folder: Path) -> list[Path]:
     return [folder / name for name in images]
 
 
-@pytest.mark.parametrize("runtime", [name for name in RUNTIMES if name != "torch-compile"])
+@pytest.mark.parametrize(
+    "runtime",
+    [
+        pytest.param(name, marks=() if name == "onnxruntime" else pytest.mark.full)
+        for name in RUNTIMES
+        if name != "torch-compile"
+    ],
+)
 def test_the_program_in_the_card_says_what_predict_says(
     done: Path, data: Path, tmp_path: Path, runtime: str
 ):
@@ -394,6 +401,7 @@ def test_what_a_noisy_machine_could_not_decide_is_verified_again(
     assert (run / "report.html").read_text() != "undecided"
 
 
+@pytest.mark.full
 def test_killed_three_times_it_ends_as_if_nothing_had_happened(
     done: Path, data: Path, tmp_path: Path
 ):

@@ -357,7 +357,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
+@pytest.mark.parametrize(
+    "runtime", [pytest.param("openvino", marks=pytest.mark.full), "onnxruntime"]
+)
 def test_quantise_hands_over_int8_that_is_nearly_as_good(
     trained: Path, runtime: str, folders: Path
 ):

@@ -167,6 +167,7 @@ def test_a_race_of_less_than_one_is_refused(count: object):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_a_race_that_is_killed_ends_as_if_nothing_had_happened(tmp_path: Path):
     """Three candidates, two of them again; killed between these two."""
     data = write_folder(tmp_path / "digits3")

@@ -565,6 +565,19 @@ def test_the_snippet_reads_every_mode_to_the_pixel(
     assert_array_equal(prepared(rule).round(3), ours)
 
 
+@pytest.mark.parametrize("resolution", [28, (20, 36)])
+@pytest.mark.parametrize("crop", [1.0, 0.875])
+def test_the_snippet_stretches_as_the_rule_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, resolution: Any, crop: float
+):
+    monkeypatch.chdir(tmp_path)
+    content = files_of_all_modes()["EXIF 6"]
+    Path("photo.jpg").write_bytes(content)
+    rule = Preprocess(resolution, crop, resize="stretch")
+
+    assert_array_equal(prepared(rule).round(3), rule(read_image(content)).numpy())
+
+
 def test_the_snippet_refuses_what_the_package_refuses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -62,13 +62,17 @@ V1 = get_arch("mobilenet_v1", width=0.25, resolution=64, classes=10)
 V2 = replace(get_arch("mobilenet_v2", width=0.35, resolution=64, classes=10), padding="same")
 LARGE = get_arch("mobilenet_v3_large", width=0.35, resolution=64, classes=10)
 SMALL = keep_resolution(get_arch("mobilenet_v3_small", width=0.35, resolution=64, classes=10), 16)
+# All that there is of operations: a gate, both activations, an addition, dilation, either padding.
+ONE = replace(SMALL, padding="same")
 # torch.compile takes ten seconds a network, the converters of these others five to ten; V3-Large
 # has no layer that V3-Small has not.
-FEW = {"torch-compile": [V1, SMALL], "litert": [V1, V2, SMALL], "executorch": [V1, V2, SMALL]}
+FEW = {"torch-compile": [V1], "litert": [V1, V2], "executorch": [V1, V2]}
+MORE = {name: FEW.get(name, [V1, V2, LARGE, SMALL]) for name in RUNTIMES}
 # Enough to do for two threads.
 BUSY = get_arch("mobilenet_v1", resolution=160, classes=10)
 LABELS = ("a cat", "café", '"quoted"', "<b>", "4", "5", "6", "7", "8", "9")
 TOLERANCE = 1e-4  # of the largest logit
+DEAR = ("torch", "torch-compile", "executorch")  # PyTorch is imported, or a network compiled anew
 # The part of the work that the second of two threads does at least. oneTBB's threads take what is
 # left when they have woken: on a busy machine little, but with one thread it is nothing at all.
 LEAST_SHARE = {"openvino": 0.001}
@@ -86,9 +90,9 @@ every_runtime = pytest.mark.parametrize("name", RUNTIMES)
 every_artefact = pytest.mark.parametrize(
     ("name", "arch"),
     [
-        pytest.param(name, arch, id=f"{name}-{arch.full_name}")
+        pytest.param(name, arch, id=f"{name}-{arch.full_name}", marks=marks)
         for name in RUNTIMES
-        for arch in FEW.get(name, [V1, V2, LARGE, SMALL])
+        for arch, marks in [(ONE, ()), *((arch, pytest.mark.full) for arch in MORE[name])]
     ],
 )
 
@@ -113,12 +117,17 @@ def checkpoint_of(arch: Arch) -> Checkpoint:
     return replace(Checkpoint.fresh(arch), labels=LABELS, training={"seed": 3})
 
 
-def archs_for(name: str) -> list[Arch]:
-    return [*FEW.get(name, [V1, V2, LARGE, SMALL]), BUSY, PIECE]
+@pytest.fixture(scope="session")
+def archs_for(pytestconfig: pytest.Config) -> Callable[[str], list[Arch]]:
+    """What is converted for a runtime."""
+    more = MORE if pytestconfig.getoption("full") else {}
+    return lambda name: [ONE, *more.get(name, []), BUSY, PIECE]
 
 
 @pytest.fixture(scope="session")
-def converted(tmp_path_factory: pytest.TempPathFactory) -> Convert:
+def converted(
+    tmp_path_factory: pytest.TempPathFactory, archs_for: Callable[[str], list[Arch]]
+) -> Convert:
     """The artefacts of a runtime; skips the test where it is not installed."""
     checkpoints = tmp_path_factory.mktemp("checkpoints")
 
@@ -240,7 +249,7 @@ def test_the_logits_are_those_of_the_trained_network(name: str, arch: Arch, open
 
 @every_runtime
 def test_an_image_may_lie_in_memory_in_either_order(name: str, opened: Open):
-    session = opened(name, V1)
+    session = opened(name, ONE)
     image = photos(64)[:1]
     channels_last = np.ascontiguousarray(image.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
 
@@ -268,7 +277,7 @@ def test_a_piece_of_a_network_runs_on_feature_maps(name: str, opened: Open):
 
 @every_runtime
 def test_logits_stay_when_another_image_is_run(name: str, opened: Open):
-    session = opened(name, V1)
+    session = opened(name, ONE)
     first, second = photos(64)[:1], photos(64)[1:]
 
     logits = session.run(first)["logits"]
@@ -321,7 +330,7 @@ def test_an_artefact_is_intact_until_a_byte_of_it_changes(
 def test_an_artefact_without_one_of_its_files_is_not_intact(
     name: str, converted: Convert, tmp_path: Path
 ):
-    path = copied(converted(name).path(V1), tmp_path)
+    path = copied(converted(name).path(ONE), tmp_path)
 
     files_of(path)[0].unlink()
 
@@ -331,7 +340,7 @@ def test_an_artefact_without_one_of_its_files_is_not_intact(
 @every_runtime
 @pytest.mark.parametrize("which", [0, -1], ids=["first", "last"])
 def test_a_missing_file_is_refused(name: str, which: int, converted: Convert, tmp_path: Path):
-    path = copied(converted(name).path(V1), tmp_path)
+    path = copied(converted(name).path(ONE), tmp_path)
     files_of(path)[which].unlink()
 
     assert_one_sentence(refusal(name, path), str(path.with_suffix("")))
@@ -340,7 +349,7 @@ def test_a_missing_file_is_refused(name: str, which: int, converted: Convert, tm
 @every_runtime
 @pytest.mark.parametrize("content", [b"", b"no network at all\n" * 20], ids=["empty", "text"])
 def test_a_corrupt_file_is_refused(name: str, content: bytes, converted: Convert, tmp_path: Path):
-    path = copied(converted(name).path(V1), tmp_path)
+    path = copied(converted(name).path(ONE), tmp_path)
     for file in files_of(path):
         before = file.read_bytes()
         file.write_bytes(content)
@@ -351,7 +360,7 @@ def test_a_corrupt_file_is_refused(name: str, content: bytes, converted: Convert
 @every_runtime
 @pytest.mark.parametrize("kept", [0.5, 0.98])
 def test_a_truncated_file_is_refused(name: str, kept: float, converted: Convert, tmp_path: Path):
-    path = copied(converted(name).path(V1), tmp_path)
+    path = copied(converted(name).path(ONE), tmp_path)
     for file in files_of(path):
         before = file.read_bytes()
         file.write_bytes(before[: int(kept * len(before))])
@@ -362,7 +371,7 @@ def test_a_truncated_file_is_refused(name: str, kept: float, converted: Convert,
 @every_runtime
 @pytest.mark.parametrize("shape", [(1, 3, 64, 65), (1, 3, 32, 32), (1, 1, 64, 64), (3, 64, 64)])
 def test_images_of_another_shape_are_refused(name: str, shape: tuple[int, ...], opened: Open):
-    session = opened(name, V1)
+    session = opened(name, ONE)
 
     with pytest.raises(DataError) as caught:
         session.run(np.zeros(shape, np.float32))
@@ -383,7 +392,9 @@ def test_converting_leaves_this_process_as_it_was(name: str, converted: Convert)
 
 
 @every_runtime
-def test_converting_leaves_the_artefact_and_nothing_else(name: str, converted: Convert):
+def test_converting_leaves_the_artefact_and_nothing_else(
+    name: str, converted: Convert, archs_for: Callable[[str], list[Arch]]
+):
     done = converted(name)
 
     files = {file for arch in archs_for(name) for file in files_of(done.path(arch))}
@@ -392,7 +403,10 @@ def test_converting_leaves_the_artefact_and_nothing_else(name: str, converted: C
 
 @pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="needs Linux")
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-@every_runtime
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.full if name in DEAR else ()) for name in RUNTIMES],
+)
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_network_runs_on_as_many_threads_as_asked(name: str, threads: int, converted: Convert):
     path = converted(name).path(BUSY)
@@ -635,21 +649,30 @@ def like(name: str, resolution: int, **words: Any) -> Arch:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        pytest.param(V1, like("mobilenet_v1", 96), id="V1"),
-        pytest.param(like("mobilenet_v2", 64), like("mobilenet_v2", 160), id="V2"),
-        pytest.param(V2, like("mobilenet_v2", 32, padding="same"), id="V2, same padding"),
+        pytest.param(V1, like("mobilenet_v1", 96), id="V1", marks=pytest.mark.full),
+        pytest.param(
+            like("mobilenet_v2", 64), like("mobilenet_v2", 160), id="V2", marks=pytest.mark.full
+        ),
+        pytest.param(
+            V2,
+            like("mobilenet_v2", 32, padding="same"),
+            id="V2, same padding",
+            marks=pytest.mark.full,
+        ),
         pytest.param(V2, like("mobilenet_v2", 31, padding="same"), id="V2, same padding, odd"),
-        pytest.param(LARGE, like("mobilenet_v3_large", 32), id="V3-Large"),
+        pytest.param(LARGE, like("mobilenet_v3_large", 32), id="V3-Large", marks=pytest.mark.full),
         pytest.param(SMALL, keep_resolution(like("mobilenet_v3_small", 32), 16), id="V3-Small"),
         pytest.param(
             keep_resolution(like("mobilenet_v1", 32, padding="same"), 8),
             keep_resolution(like("mobilenet_v1", 16, padding="same"), 8),
             id="V1, same padding, output stride 8",
+            marks=pytest.mark.full,
         ),
         pytest.param(
             keep_resolution(like("mobilenet_v3_large", 32), 4),
             keep_resolution(at_resolution(LARGE, 24), 4),
             id="V3-Large, output stride 4",
+            marks=pytest.mark.full,
         ),
         pytest.param(
             piece(GATED, resolution=14, channels=24),

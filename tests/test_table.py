@@ -428,6 +428,7 @@ def shrink() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_killed_while_building_it_goes_on_and_measures_nothing_twice(tmp_path: Path):
     with start_building(tmp_path) as process:
         path = wait_for_lines(tmp_path, process)

@@ -103,6 +103,14 @@ Range = Annotated[
         "images]",
     ),
 ]
+Resize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="crop|stretch",
+        help="Images that are not square: crop cuts the centre, stretch resizes them whole.  "
+        "[default: by the training images]",
+    ),
+]
 ClassWeights = Annotated[
     str | None,
     typer.Option(
@@ -343,6 +351,7 @@ def fit(
     teacher: TeacherFile = None,
     task: Task = None,
     grey_range: Range = None,
+    resize: Resize = None,
     epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
     minutes: Annotated[
         float | None,
@@ -378,7 +387,7 @@ def fit(
     from mobilenets.commands.fit import Fitting
     from mobilenets.commands.fit import fit as fit_network
     from mobilenets.commands.fit_adapted import fit_adapted
-    from mobilenets.data import parse_range
+    from mobilenets.data import parse_reading
     from mobilenets.runtimes import parse_engines
     from mobilenets.train import How, Limits
 
@@ -387,7 +396,7 @@ def fit(
         data, budget, out=out, threads=threads, seed=seed, restart=restart,
         engines=tuple(parse_engines(runtime, int8=int8)),
         limits=Limits(epochs, minutes, flip, None, mixed, class_weights),
-        how=How(weights, recipe, teacher, task, race, parse_range(grey_range)),
+        how=How(weights, recipe, teacher, task, race, parse_reading(grey_range, resize)),
     )  # fmt: skip
     if adapt:
         return _show_adapted(fit_adapted(job), json=json)
@@ -516,6 +525,7 @@ def train(
     teacher: TeacherFile = None,
     task: Task = None,
     grey_range: Range = None,
+    resize: Resize = None,
     epochs: Annotated[int | None, typer.Option(help="Train for exactly so many.")] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Train for at most so long.  [default: the recipe's]")
@@ -539,7 +549,7 @@ def train(
     """
     from mobilenets.cli import training
     from mobilenets.commands.train import Training, train_named
-    from mobilenets.data import parse_range
+    from mobilenets.data import parse_reading
     from mobilenets.train import Limits
 
     limits = Limits(epochs, minutes, flip, lr, mixed, class_weights)
@@ -556,7 +566,7 @@ def train(
             seed,
             out,
             task,
-            parse_range(grey_range),
+            parse_reading(grey_range, resize),
             restart,
         )
     )

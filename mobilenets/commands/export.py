@@ -97,8 +97,8 @@ def export(job: Exporting) -> dict[str, Any]:
 def _images(data: str | Path, checkpoint: Checkpoint, file: Path) -> Images:
     """Split and read as they were for the training; raises `DataError` for other classes."""
     seed = int(checkpoint.training.get("seed", 0))
-    grey_range = Preprocess.from_json(checkpoint.preprocess).grey_range
-    images = load_images(data, seed=seed, task=checkpoint.task, grey_range=grey_range)
+    reading = Preprocess.from_json(checkpoint.preprocess).reading
+    images = load_images(data, seed=seed, task=checkpoint.task, reading=reading)
     if images.task.labels != checkpoint.labels:
         theirs, ours = (", ".join(one[:5]) for one in (images.task.labels, checkpoint.labels))
         raise DataError(

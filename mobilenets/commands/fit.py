@@ -154,7 +154,7 @@ def _families(how: How) -> tuple[str, ...] | None:
 
 def _images(job: Fitting) -> Images:
     images = read_images(
-        job.data, job.folder, seed=job.seed, task=job.how.task, grey_range=job.how.grey_range
+        job.data, job.folder, seed=job.seed, task=job.how.task, reading=job.how.reading
     )
     if job.limits.class_weights == "balanced":
         images.task.balance(images.targets.take(images.train))  # raises before anything dear

@@ -54,6 +54,6 @@ def images_of(
     """Split as they were when the start, which is in `file`, was trained on them: what it has seen
     validates nothing; and read as they were."""
     seed = start.training.get("seed", 0)
-    grey_range = Preprocess.from_json(start.preprocess).grey_range
-    images = read_images(data, folder, seed=seed, grey_range=grey_range)
+    reading = Preprocess.from_json(start.preprocess).reading
+    images = read_images(data, folder, seed=seed, reading=reading)
     return images if file is None else unseen(images, file, start.training)

@@ -9,7 +9,7 @@ from typing import Any
 
 from mobilenets.archs import Arch, Resolution, cost, get_arch
 from mobilenets.commands.beginning import asked_of, begun
-from mobilenets.data import Asked, Images, name_of
+from mobilenets.data import AUTO_READING, Images, Reading, name_of
 from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.record import read_score
 from mobilenets.files import write_json
@@ -41,7 +41,7 @@ class Training:
     seed: int = 0
     out: Path | None = None
     task: str | None = None
-    grey_range: Asked = "auto"
+    reading: Reading = AUTO_READING
     restart: bool = False
 
     @property
@@ -61,7 +61,7 @@ class Training:
     @property
     def how(self) -> How:
         """The part that `fit` takes too."""
-        return How(self.weights, self.recipe, self.teacher, self.task, grey_range=self.grey_range)
+        return How(self.weights, self.recipe, self.teacher, self.task, reading=self.reading)
 
 
 _SCORED = Stage("scored", (SCORE,), read_score)
@@ -78,7 +78,7 @@ def train_named(job: Training) -> dict[str, Any]:
     how.check()
     stages = begun(folder, TRAINING_STAGE.name, job.asked, restart=job.restart)
     start = how.start(job.arch, folder) if how.named else None  # what is mistyped is said at once
-    images = read_images(job.data, folder, seed=job.seed, task=job.task, grey_range=job.grey_range)
+    images = read_images(job.data, folder, seed=job.seed, task=job.task, reading=job.reading)
     how = how.settled(images, folder, job.arch.name)
     start = start or how.start(job.arch, folder)
     training = how.job(job.arch, images, start, limits=job.limits, seed=job.seed)

@@ -15,19 +15,19 @@ from mobilenets.data.batches import (
 from mobilenets.data.formats.builtin import BUILT_IN
 from mobilenets.data.formats.folders import name_of
 from mobilenets.data.formats.shards import Members
-from mobilenets.data.grey import Asked, parse_range
 from mobilenets.data.images import Images
 from mobilenets.data.loading import find_images, load_images
 from mobilenets.data.pack import ShardSize, write_shards
 from mobilenets.data.preprocess import Preprocess
 from mobilenets.data.read import read_image
+from mobilenets.data.reading import AUTO_READING, Reading, parse_reading
 from mobilenets.data.source import Arrays, Files, Source
 from mobilenets.data.split import SplitRule
 
 __all__ = [
+    "AUTO_READING",
     "BUILT_IN",
     "Arrays",
-    "Asked",
     "Augment",
     "Batch",
     "EpochSampler",
@@ -36,6 +36,7 @@ __all__ = [
     "Members",
     "MemoryPixels",
     "Preprocess",
+    "Reading",
     "ShardSize",
     "Source",
     "SplitRule",
@@ -45,7 +46,7 @@ __all__ = [
     "find_images",
     "load_images",
     "name_of",
-    "parse_range",
+    "parse_reading",
     "physical_bytes",
     "read_image",
     "train_pixels",

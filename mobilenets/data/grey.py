@@ -1,23 +1,20 @@
-"""What values images hold: which of deep grey are black and white, for a whole data set; and
-whether there is anything to see."""
+"""How a whole data set is read: which values of deep grey are black and white, whether images are
+resized whole; and whether there is anything to see."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.data.pool import each
-from mobilenets.data.read import GreyRange, deep_values, is_deep
+from mobilenets.data.read import GreyRange, deep_values, is_deep, ratio
+from mobilenets.data.reading import Reading, Resize, checked_range, checked_resize
 from mobilenets.data.source import Arrays, Source
 from mobilenets.errors import DataError
 from mobilenets.tasks.targets import Indices
-
-# A range that is asked for; "auto" is that of the training images, None that of `read_image`.
-Asked = GreyRange | Literal["auto"] | None
 
 # The most images, evenly spread, whose header is looked at, and whose values are.
 _HEADERS, _LOOKED_AT = 5000, 256
@@ -25,78 +22,55 @@ _VALUES = 4096  # of each image
 _ENDS = (0.001, 0.999)  # quantiles: a few hot pixels shall not darken all others
 _SIDE = 32  # JPEGs are decoded no smaller to see whether there is more than one colour
 _DEEP = "16-bit or float grey"
+# Where the median image is longer than this many times its short side, the centre square lacks too
+# much of it (docs/log.md: photographs of things that fill them).
+_LONG = 1.1
 
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """The range of deep grey (`read_image`), and sentences on what is odd; `asked` is what the
-    range comes from."""
+    """The range of deep grey (`read_image`), how images are resized (`Preprocess`), and sentences
+    on what is odd; `asked` is what the first two come from."""
 
     grey_range: GreyRange | None = None
-    asked: Asked = "auto"
+    resize: Resize = "crop"
+    asked: Reading = field(default_factory=Reading)
     notes: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {
-            "grey_range": _listed(self.grey_range),
-            "asked": _listed(self.asked),
-            "notes": list(self.notes),
-        }
+        found = Reading(self.grey_range, self.resize).to_json()
+        return {**found, "asked": self.asked.to_json(), "notes": list(self.notes)}
 
 
-def known_values(record: dict[str, Any] | None, asked: Asked) -> Values | None:
+def known_values(record: dict[str, Any] | None, asked: Reading) -> Values | None:
     """What `to_json` wrote of the same images in an earlier record, if the same was asked."""
-    if record is None or record.get("asked", _NOTHING) != _listed(asked):
+    if record is None or record.get("asked") != asked.to_json():
         return None
     found = record["grey_range"]
-    return Values(found and checked_range(found), asked, tuple(record["notes"]))
+    grey_range = found and checked_range(found)
+    return Values(grey_range, checked_resize(record["resize"]), asked, tuple(record["notes"]))
 
 
-def look(source: Source, train: Indices, usable: Indices, asked: Asked) -> Values:
-    """The range for these images, and what is odd about their values.
+def look(source: Source, train: Indices, usable: Indices, asked: Reading) -> Values:
+    """How these images are read, and what is odd about them.
 
-    "auto" is the range of a thousandth to 999 thousandths of the values of the deep grey training
-    images; None where there are none. Of many images a part is looked at, evenly spread.
+    A range of "auto" is that of a thousandth to 999 thousandths of the values of the deep grey
+    training images; None where there are none. Resized whole are, by "auto", images that are much
+    longer than short. Of many images a part is looked at, evenly spread.
     """
     deep = np.empty(0, np.int64) if isinstance(source, Arrays) else _deep_ones(source, usable)
-    if asked == "auto":
+    if asked.grey_range == "auto":
         grey_range = _range_of(source, np.intersect1d(deep, train))
         notes = _chosen(grey_range, len(deep) / min(len(usable), _HEADERS))
     else:
-        grey_range = asked
-        notes = _given(source, deep, asked)
+        grey_range = asked.grey_range
+        notes = _given(source, deep, grey_range)
+    resize = asked.resize
+    if resize == "auto":
+        resize, said = _resize_for(source, train)
+        notes += said
     notes += _constant(source, usable, grey_range)
-    return Values(grey_range, asked, tuple(notes))
-
-
-def parse_range(text: str | None) -> Asked:
-    """What an option's LOW:HIGH means, or auto. Raises `DataError`."""
-    if text is None or text == "auto":
-        return "auto"
-    low, colon, high = text.partition(":")
-    return checked_range((low, high) if colon else text)
-
-
-def checked_range(values: Any) -> GreyRange:
-    """Two numbers, the first below the second. Raises `DataError` for anything else."""
-    try:
-        low, high = (float(value) for value in (() if isinstance(values, str) else values))
-    except (TypeError, ValueError):
-        low = high = math.nan
-    if not -math.inf < low < high < math.inf:
-        raise DataError(
-            "a range of grey is two numbers, the values of black and white, the first below the "
-            f"second, such as 0:4095, got {values!r}"
-        )
-    return low, high
-
-
-_NOTHING = object()
-
-
-def _listed(asked: Asked) -> Any:
-    """As JSON reads it back."""
-    return list(asked) if isinstance(asked, tuple) else asked
+    return Values(grey_range, resize, asked, tuple(notes))
 
 
 def _spread(indices: Indices, most: int) -> Indices:
@@ -136,6 +110,19 @@ def _range_of(source: Source, deep: Indices) -> GreyRange | None:
         low, high = values.min(), values.max()
     low, high = (float(f"{end:.6g}") for end in (low, high))
     return (low, high) if low < high else (low, low + 1)
+
+
+def _resize_for(source: Source, train: Indices) -> tuple[Resize, list[str]]:
+    """The way that suits them, and what the user is told of it."""
+    chosen = _spread(train, _LOOKED_AT)
+    found = each(lambda at: ratio(source.stored(int(chosen[at]))), len(chosen))
+    times = float(np.median([one for one in found if one] or [1.0]))
+    if times < _LONG:
+        return "crop", []
+    return "stretch", [
+        f"the median image is {times:.2f} times as long as its short side: images are resized "
+        "whole, whatever their shape; --resize crop cuts the centre"
+    ]
 
 
 def _chosen(grey_range: GreyRange | None, share: float) -> list[str]:

@@ -30,7 +30,7 @@ class Images:
     `native_size` is the median short side in pixels. `flip` says whether a mirrored image
     means the same. `origin` says where val and test come from. `notes` are sentences for the user:
     how the data was read, what was left out, what is odd about it. `values` say which values of
-    deep grey are black and white.
+    deep grey are black and white, and how images of any shape are resized.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Images:
 
     def preprocess(self, resolution: Resolution) -> Preprocess:
         """The rule of a network that is trained on these images."""
-        return Preprocess(resolution, grey_range=self.grey_range)
+        return Preprocess(resolution, grey_range=self.values.grey_range, resize=self.values.resize)
 
     def to_json(self) -> dict[str, Any]:
         """The record of what was read, what was skipped and why, and how it was split."""

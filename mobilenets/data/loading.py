@@ -26,9 +26,10 @@ from mobilenets.data.formats.idx import holds_idx, list_idx
 from mobilenets.data.formats.listing import Listing, few, fingerprint, skipped_note
 from mobilenets.data.formats.shards import holds_shards, list_shards
 from mobilenets.data.formats.tree import holds_images
-from mobilenets.data.grey import Asked, Values, known_values, look
+from mobilenets.data.grey import Values, known_values, look
 from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress
+from mobilenets.data.reading import AUTO_READING, Reading
 from mobilenets.data.split import Split, SplitRule, divide
 from mobilenets.errors import DataError
 from mobilenets.tasks import TASKS
@@ -50,7 +51,7 @@ def load_images(
     holdout_fraction: float = 0.1,
     known: dict[str, Any] | None = None,
     task: str | None = None,
-    grey_range: Asked = "auto",
+    reading: Reading = AUTO_READING,
     progress: Progress | None = None,
 ) -> Images:
     """Labelled images with their split; every file is opened once to see whether it can be read.
@@ -65,12 +66,12 @@ def load_images(
     taken. What was read is remembered in the cache folder, so that files which have not changed are
     not opened again. Raises `DataError`.
 
-    `grey_range` are the values of 16-bit, 32-bit and float grey that are black and white, one range
-    for all images: "auto" is that of the training images, None that of `read_image`. `known` is an
-    earlier record (`Images.to_json`): what was seen of the values of the same images stands.
+    `reading` says which values of 16-bit, 32-bit and float grey are black and white, one range for
+    all images, and how they are resized; by default as suits the training images. `known` is an
+    earlier record (`Images.to_json`): what was seen of the same images stands.
     """
     rule = SplitRule(seed, val_fraction, holdout_fraction)
-    found = find_images(data, task=task, grey_range=grey_range, progress=progress)
+    found = find_images(data, task=task, reading=reading, progress=progress)
     return found.split(rule, known)
 
 
@@ -78,7 +79,7 @@ def find_images(
     data: str | Path,
     *,
     task: str | None = None,
-    grey_range: Asked = "auto",
+    reading: Reading = AUTO_READING,
     progress: Progress | None = None,
 ) -> Found:
     """The images of `load_images` before they are split: every file is read once, and remembered.
@@ -93,7 +94,7 @@ def find_images(
             f"none of the {len(contents.sides)} images can be read (the first, "
             f"{listing.source.name(0)}: {contents.reasons[0]}); replace them"
         )
-    return Found(data, listing, contents, grey_range)
+    return Found(data, listing, contents, reading)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,7 +104,7 @@ class Found:
     data: str | Path
     listing: Listing
     contents: Contents
-    grey_range: Asked
+    reading: Reading
 
     @property
     def fingerprint(self) -> str:
@@ -131,7 +132,7 @@ class Found:
         split = divide(listing.targets, listing.given, usable, rule, labels, digests)
         said = copies_said(listing, usable, digests, split.copies)
         same = known if known and known.get("fingerprint") == self.fingerprint else {}
-        values = known_values(same.get("values"), self.grey_range)
+        values = known_values(same.get("values"), self.reading)
         return self._images(split, rule, said, values or self._look(split.train))
 
     def whole(self) -> Images:
@@ -141,7 +142,7 @@ class Found:
         return self._images(split, SplitRule(), (), self._look(none))
 
     def _look(self, train: Indices) -> Values:
-        return look(self.listing.source, train, self.usable, self.grey_range)
+        return look(self.listing.source, train, self.usable, self.reading)
 
     def _images(
         self, split: Split, rule: SplitRule, said: tuple[str, ...], values: Values

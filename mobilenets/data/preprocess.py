@@ -11,11 +11,12 @@ from PIL import Image
 from torch import Tensor
 
 from mobilenets.archs import Resolution, Size
-from mobilenets.data.grey import checked_range
 from mobilenets.data.read import READING, GreyRange
+from mobilenets.data.reading import Reading, Resize, checked_range, checked_resize
 from mobilenets.errors import ArchError, DataError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
+_OPTIONAL = ("interpolation", "grey_range", "resize")  # in files written before there were any
 # What `Preprocess` does beside its fields, for whoever reads an artefact without this code.
 DESCRIPTION = {
     "antialias": True,
@@ -29,7 +30,8 @@ DESCRIPTION = {
 @dataclass(frozen=True, slots=True)
 class Preprocess:
     """Resize the short side to `resolution / crop` (antialiased), cut the centre square; where
-    `resolution` is (height, width), until the image covers both, and cut those.
+    `resolution` is (height, width), until the image covers both, and cut those. With `resize`
+    "stretch" the whole image is resized to that size, over `crop`, whatever its shape.
 
     `crop` is the part of the short side that is kept: 0.875 is ImageNet's 256 to 224.
     `interpolation` is bilinear or, as much of timm's weights want it, bicubic. `grey_range` is that
@@ -40,6 +42,7 @@ class Preprocess:
     crop: float = 1.0
     interpolation: str = "bilinear"
     grey_range: GreyRange | None = None
+    resize: Resize = "crop"
 
     def __post_init__(self) -> None:
         if isinstance(self.resolution, str):
@@ -59,11 +62,17 @@ class Preprocess:
             )
         if self.grey_range is not None:
             object.__setattr__(self, "grey_range", checked_range(self.grey_range))
+        checked_resize(self.resize)
 
     @property
     def size(self) -> Size:
         """What comes out."""
         return Size.of(self.resolution)
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read for this rule."""
+        return Reading(self.grey_range, self.resize)
 
     @property
     def short_side(self) -> int:
@@ -73,7 +82,7 @@ class Preprocess:
     @property
     def covered(self) -> tuple[int, int]:
         """Height and width that the image covers before the centre is cut, where that is no
-        square."""
+        square; or has, where it is stretched."""
         rows, columns = self.size
         return round(rows / self.crop), round(columns / self.crop)
 
@@ -93,6 +102,8 @@ class Preprocess:
     def _resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width before the centre is cut: as torchvision rounds for a square; for others
         the least of which the cut is a part."""
+        if self.resize == "stretch":
+            return self.covered
         if self.size.height == self.size.width:
             short = min(height, width)
             return self.short_side * height // short, self.short_side * width // short
@@ -119,5 +130,5 @@ class Preprocess:
                     f"preprocessing with {key} {record[key]!r} is not known, only {ours!r}; "
                     "export the artefact again"
                 )
-        optional = {key: record[key] for key in ("interpolation", "grey_range") if key in record}
+        optional = {key: record[key] for key in _OPTIONAL if key in record}
         return cls(record["resolution"], record["crop"], **optional)

@@ -130,6 +130,15 @@ def is_deep(data: str | Path | bytes) -> bool:
         return False
 
 
+def ratio(data: str | Path | bytes) -> float:
+    """How many times as long as its short side the long one is; 0 for what is no image."""
+    try:
+        with _image(data, header_only=True) as image:
+            return max(image.size) / min(image.size)
+    except Exception:  # whoever reads it says why it cannot be read
+        return 0.0
+
+
 def deep_values(data: str | Path | bytes) -> NDArray[Any]:
     """The values of deep grey as they are in the file, (H, W). Raises `DataError`."""
     with _opened(data, "an image given as bytes") as image:

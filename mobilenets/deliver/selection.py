@@ -37,8 +37,8 @@ def select(predictor: Predictor, data: str | Path, *, known_only: bool = False) 
     """All images in `data` that can be read, but for those that trained the network or chose its
     weights, where that can be told. Raises `DataError` for classes that it does not know, unless
     with `known_only` their images are left out; and where no image is left."""
-    grey_range = predictor.preprocess.grey_range
-    found = find_images(data, task=predictor.task.name, grey_range=grey_range)
+    reading = predictor.preprocess.reading
+    found = find_images(data, task=predictor.task.name, reading=reading)
     images, indices, said = _not_trained_on(predictor, found)
     trained = len(found.usable) - len(indices) - len(images.test)
     left_out = {"trained": trained, "unreadable": len(images.skipped)}

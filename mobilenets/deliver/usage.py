@@ -44,6 +44,7 @@ _RESIZE_SQUARE = "size = [SHORT_SIDE * side // min(photo.size) for side in photo
 _RESIZE = """scale = max(WIDE / photo.width, TALL / photo.height)
 size = [max(WIDE, round(photo.width * scale)), max(TALL, round(photo.height * scale))]
 """
+_STRETCH = "size = WIDE, TALL\n"
 _CROP = """left, top = round((size[0] - COLUMNS) / 2), round((size[1] - ROWS) / 2)
 photo = photo.resize(size, Image.Resampling.MODE)
 photo = photo.crop((left, top, left + COLUMNS, top + ROWS))
@@ -152,7 +153,7 @@ def snippet(preprocess: Preprocess, runtime: str, presenter: Presenter) -> str:
     rows, columns = preprocess.size
     tall, wide = preprocess.covered
     words = {
-        "RESIZING": _RESIZE_SQUARE if rows == columns else _RESIZE,
+        "RESIZING": _resizing_lines(preprocess),
         "MAX_RATIO": MAX_RATIO,
         "GREY_RANGE": preprocess.grey_range or '(0, 1) if photo.mode == "F" else (0, 65535)',
         "SHORT_SIDE": preprocess.short_side,
@@ -168,6 +169,12 @@ def snippet(preprocess: Preprocess, runtime: str, presenter: Presenter) -> str:
     for name, word in words.items():
         program = program.replace(name, str(word))
     return program
+
+
+def _resizing_lines(preprocess: Preprocess) -> str:
+    if preprocess.resize == "stretch":
+        return _STRETCH
+    return _RESIZE_SQUARE if preprocess.size.height == preprocess.size.width else _RESIZE
 
 
 def needs_package(runtime: str) -> bool:
@@ -199,12 +206,15 @@ def contract(arch: Arch, preprocess: Preprocess, runtime: str) -> str:
 def _resizing(preprocess: Preprocess) -> str:
     how = f"({preprocess.interpolation}, antialiased, as Pillow does)"
     rows, columns = preprocess.size
+    tall, wide = preprocess.covered
+    if preprocess.resize == "stretch":
+        cut = "" if (tall, wide) == (rows, columns) else f" and cut the centre, {rows} x {columns}"
+        return f"Resize the whole image to {tall} x {wide} pixels, whatever its shape {how}{cut}."
     if rows == columns:
         return (
             f"Resize the short side to {preprocess.short_side} pixels {how} and cut the centre "
             f"square of {rows}."
         )
-    tall, wide = preprocess.covered
     return (
         f"Resize until the image covers {tall} x {wide} pixels {how} and cut the centre, "
         f"{rows} x {columns}."

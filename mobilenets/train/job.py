@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
 from mobilenets.archs import Arch, to_json
-from mobilenets.data import Asked, Images, load_images, trained_on
+from mobilenets.data import AUTO_READING, Images, Reading, load_images, trained_on
 from mobilenets.data.content import Digests
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.files import broken, read_bytes, read_json, sha256_of, write_json
@@ -97,10 +97,10 @@ class How:
     for other images random ones (`settled`, `train.auto`), as None and "none" are. `recipe` None
     is with weights few_images for fewer than 40 images a class and fine_tune for more, without
     small_images for images of at most 32 pixels and from_scratch for others. `teacher` is a
-    checkpoint's file; `task` None is what the data is for, and `grey_range` how deep grey is read
-    (`load_images`). Where `fit` chooses,
-    `race` candidates train briefly, and the one that learns most is taken
-    (`mobilenets.choosing.halving`); None: where time is short. `at_hand` names what "auto" found.
+    checkpoint's file; `task` None is what the data is for, and `reading` how images are read
+    (`load_images`). Where `fit` chooses, `race` candidates train briefly, and the one that learns
+    most is taken (`mobilenets.choosing.halving`); None: where time is short. `at_hand` names what
+    "auto" found.
     """
 
     weights: str | None = auto.AUTO
@@ -108,7 +108,7 @@ class How:
     teacher: Path | None = None
     task: str | None = None
     race: int | None = None
-    grey_range: Asked = "auto"
+    reading: Reading = AUTO_READING
     at_hand: tuple[str, ...] = ()
 
     @property
@@ -207,7 +207,8 @@ class TrainingJob:
         images = self.images
         return [
             {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped},
-            images.grey_range, to_json(self.arch), asdict(self.recipe), self.seed,
+            images.values.grey_range, images.values.resize, to_json(self.arch),
+            asdict(self.recipe), self.seed,
             self.start and self.start.digest(), self.teacher and self.teacher.digest(),
         ]  # fmt: skip
 
@@ -234,7 +235,7 @@ def read_images(
     *,
     seed: int,
     task: str | None = None,
-    grey_range: Asked = "auto",
+    reading: Reading = AUTO_READING,
 ) -> Images:
     """The images, with a record in `folder`, which is refused where it holds what came of others;
     what was seen of their values is remembered from there. One process does it (`group.led`)."""
@@ -242,7 +243,7 @@ def read_images(
     path = folder / IMAGES
     known = _known(path)
     log.info(f"reading {data}")
-    images = load_images(data, seed=seed, known=known, task=task, grey_range=grey_range)
+    images = load_images(data, seed=seed, known=known, task=task, reading=reading)
     check_data(folder, data, images.fingerprint)
     write_json(path, images.to_json() | {"data": str(data)})
     for note in images.notes:
@@ -252,7 +253,8 @@ def read_images(
 
 class _KnownValues(TypedDict):
     grey_range: list[Number] | None
-    asked: list[Number] | str | None
+    resize: NotRequired[str]
+    asked: dict[str, Any] | list[Number] | str | None
     notes: list[str]
 
 

@@ -82,6 +82,7 @@ def train(
         "images": images.fingerprint,
         "split": asdict(images.rule),
         "grey_range": images.grey_range,
+        "resize": images.values.resize,
         "recipe": asdict(recipe),
         "seed": seed,
         "start": None if start is None else start.digest(),

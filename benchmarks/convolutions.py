@@ -68,15 +68,15 @@ def _step(arch: Arch, batch: int, *, plain: bool) -> Callable[[], float]:
         for module in learner.modules():
             if isinstance(module, nn.Conv2d):
                 module.__class__ = nn.Conv2d
-    optimiser = learner.configure_optimizers()["optimizer"]
+    optimizer = learner.configure_optimizers()["optimizer"]
     images = torch.randint(256, (batch, 3, arch.resolution, arch.resolution), dtype=torch.uint8)
     labels = torch.randint(arch.classes, (batch,))
 
     def step() -> float:
         begin = time.perf_counter()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         learner.loss(images, labels).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         return time.perf_counter() - begin
 
     return step

@@ -71,8 +71,8 @@ def _network(network: nn.Module) -> tuple[Any, Loss]:
     images = torch.randn(BATCH, 3, SIDE, SIDE, device="cuda")
     images = images.to(memory_format=torch.channels_last)
     labels = torch.randint(1000, (BATCH,), device="cuda")
-    optimiser = torch.optim.AdamW(network.parameters(), lr=1e-3)
-    return optimiser, lambda: cross_entropy(network(images), labels, label_smoothing=0.1)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3)
+    return optimizer, lambda: cross_entropy(network(images), labels, label_smoothing=0.1)
 
 
 def _whole(name: str) -> tuple[Any, Loss]:
@@ -84,15 +84,15 @@ def _whole(name: str) -> tuple[Any, Loss]:
 
 
 def _step(made: tuple[Any, Loss], *, mixed: bool) -> Callable[[], None]:
-    optimiser, loss_of = made
+    optimizer, loss_of = made
     how = autocast("cuda", precision("cuda", mixed=mixed))
 
     def step() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         with how:
             loss = loss_of()
         loss.backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
 
     for _ in range(WARM):
         step()

@@ -37,8 +37,8 @@ from mobilenets.measuring import compare, measure
 from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.precisions import CALIBRATION
-from mobilenets.quantize.schemes import quantised
-from mobilenets.runtimes.artefact import export_int8
+from mobilenets.quantize.schemes import quantized
+from mobilenets.runtimes.artifact import export_int8
 from mobilenets.runtimes.isolated import Job, export_isolated
 
 NETWORKS = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
@@ -142,7 +142,7 @@ def written_float(checkpoint: Checkpoint, folder: Path, runtime: str = "onnxrunt
 
 def models(float_file: Path, images: Tensor, runtime: str, *, first: bool) -> Models:
     """The int8 ONNX models that take part; of ours only the `first` scheme, or all."""
-    for _, model in quantised(onnx.load(float_file), images, hswish=runtime == "onnxruntime"):
+    for _, model in quantized(onnx.load(float_file), images, hswish=runtime == "onnxruntime"):
         yield "ours", model
         if first:
             break

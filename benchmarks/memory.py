@@ -39,7 +39,7 @@ _SMALL_RESOLUTION = 32  # same weights, next to no activations
 _VERSIONS = ("ai-edge-litert", "litert-torch", "onnxruntime", "torch")
 _RUNS = 3
 # The default reserves one block from the second run on. EXTENDED leaves out the last step of
-# optimisation, the layout NCHWc, which fills the channels up to the width of a vector.
+# optimization, the layout NCHWc, which fills the channels up to the width of a vector.
 _ARENAS: dict[str, dict[str, Any]] = {
     "default": {},
     "plain": {"enable_mem_pattern": False},
@@ -279,9 +279,9 @@ def build_heap(folder: Path) -> Path:
 
 def export(arch: Arch, runtime: str, path: Path) -> Path:
     from mobilenets.nn import Checkpoint
-    from mobilenets.runtimes import artefact
+    from mobilenets.runtimes import artifact
 
-    artefact.export(Checkpoint.fresh(arch), runtime, path)
+    artifact.export(Checkpoint.fresh(arch), runtime, path)
     return path
 
 

@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 
 from mobilenets.archs import Budget, get_arch
-from mobilenets.deliver.verdict import time_artefact, too_noisy
+from mobilenets.deliver.verdict import time_artifact, too_noisy
 from mobilenets.measuring import measure
 from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
 from mobilenets.processes.child import usable_cores
-from mobilenets.runtimes.artefact import export
+from mobilenets.runtimes.artifact import export
 
 _SPIN = "import os; os.sched_setaffinity(0, [{core}])\nwhile True: pass"
 
@@ -68,7 +68,7 @@ def summarise_(record: dict[str, Any], key: str) -> None:
 
 def one_try(path: Path, factor: float, truth: float) -> dict[str, Any]:
     limit = factor * truth
-    sessions = time_artefact(path, Budget(latency_ms=limit))
+    sessions = time_artifact(path, Budget(latency_ms=limit))
     latency = sessions[-1]
     within = latency.p50_ms <= limit and not too_noisy(sessions, limit)
     row = {

@@ -1,4 +1,4 @@
-"""onnxruntime's quantiser on our integer-friendly graph, beside our calibration and our writer.
+"""onnxruntime's quantizer on our integer-friendly graph, beside our calibration and our writer.
 
     python benchmarks/ort_quantizer.py accuracy CHECKPOINT ... --out A.json
     python benchmarks/ort_quantizer.py latency CHECKPOINT ... --out L.json
@@ -54,7 +54,7 @@ from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.calibrate import observe, shifts
 from mobilenets.quantize.precisions import CALIBRATION
-from mobilenets.runtimes.artefact import export_int8
+from mobilenets.runtimes.artifact import export_int8
 from mobilenets.runtimes.graphs.integers import HSWISH_APART, Graph, integer_form, levelled, stem_of
 from mobilenets.runtimes.graphs.onnx_file import onnx_model
 from mobilenets.runtimes.graphs.qdq import Range, bounded, with_integers
@@ -225,7 +225,7 @@ def theirs(
         name: tuple(np.float32(end / factors.get(name, 1.0)) for end in span)
         for name, span in ranges.items()
     }
-    quantiser = QDQQuantizer(
+    quantizer = QDQQuantizer(
         graph.to_model(), per_channel=True, reduce_range=bits == 7,
         weight_qType=quantization.QuantType.QInt8, activation_qType=quantization.QuantType.QUInt8,
         tensors_range=TensorsData(
@@ -235,8 +235,8 @@ def theirs(
         nodes_to_quantize=[], nodes_to_exclude=[node.name for node in stem_of(graph)],
         op_types_to_quantize=OPS, extra_options=dict(options),
     )  # fmt: skip
-    quantiser.quantize_model()
-    return cleaned(quantiser.model)
+    quantizer.quantize_model()
+    return cleaned(quantizer.model)
 
 
 def static(model: Any, images: Tensor, *, bits: int, stem: bool) -> Any:

@@ -7,7 +7,7 @@
    against eager PyTorch on photographs, p50, p90 and the ratio to the fastest.
 2. In each runtime ours against timm's and torchvision's network of the same name, converted as
    their makers show it (`theirs`), in turns; the ratio is the median over SESSIONS sessions. Ours
-   takes an image in [0, 1] and normalises it; theirs stand as they come, which leaves that to the
+   takes an image in [0, 1] and normalizes it; theirs stand as they come, which leaves that to the
    caller, and once more with it before their first layer: the same work.
 """
 
@@ -93,11 +93,11 @@ def seen_photographs(checkpoint: Checkpoint, *, crops: int = 64) -> Checkpoint:
         top, left = (int(random.integers(side - 224)) for side in photo.shape[:2])
         images[at] = photo[top : top + 224, left : left + 224] / 255
     network = checkpoint.network()
-    update_bn([normalised(checkpoint, images.transpose(0, 3, 1, 2))], network)
+    update_bn([normalized(checkpoint, images.transpose(0, 3, 1, 2))], network)
     return replace(checkpoint, weights=network.state_dict())
 
 
-def normalised(checkpoint: Checkpoint, images: Any) -> torch.Tensor:
+def normalized(checkpoint: Checkpoint, images: Any) -> torch.Tensor:
     mean, std = (torch.tensor(v).reshape(1, 3, 1, 1) for v in (checkpoint.mean, checkpoint.std))
     return (torch.from_numpy(images) - mean) / std
 
@@ -134,7 +134,7 @@ def compare_runtimes(
 def error_against_eager(checkpoint: Checkpoint, runtime: str, file: Path) -> float:
     images = photographs()
     with torch.inference_mode():
-        eager = checkpoint.network()(normalised(checkpoint, images)).numpy()
+        eager = checkpoint.network()(normalized(checkpoint, images)).numpy()
     session = get_runtime(runtime).load(file, 1)
     logits = np.concatenate([session.run(image[None]) for image in images])
     return float(np.abs(logits - eager).max() / np.abs(eager).max())
@@ -153,16 +153,16 @@ def compare_peers(name: str, runtime: str, ours: Path, threads: int) -> list[dic
     else:
         with tempfile.TemporaryDirectory() as folder:
             files = [ours]
-            for (source, normalises), network in peers.items():
-                stem = f"{source}_normalising" if normalises else source
+            for (source, normalizes), network in peers.items():
+                stem = f"{source}_normalizing" if normalizes else source
                 files.append(Path(folder, f"{stem}{RUNTIMES[runtime].suffix}"))
                 with quiet():
                     THEIRS[runtime](network, files[-1])
             ratios = file_ratios(files, runtime, threads)
     rows = []
-    for (source, normalises), sessions in zip(peers, ratios, strict=True):
+    for (source, normalizes), sessions in zip(peers, ratios, strict=True):
         row = {
-            "network": name, "runtime": runtime, "peer": source, "normalises": normalises,
+            "network": name, "runtime": runtime, "peer": source, "normalizes": normalizes,
             "ours_over_theirs": median(sessions), "sessions": sessions,
         }  # fmt: skip
         print(row, flush=True)
@@ -171,7 +171,7 @@ def compare_peers(name: str, runtime: str, ours: Path, threads: int) -> list[dic
 
 
 def load_peers(name: str) -> dict[tuple[str, bool], nn.Module]:
-    """By maker and whether the image is normalised inside."""
+    """By maker and whether the image is normalized inside."""
     by_timm, by_torchvision = PEERS[name]
     networks = {"timm": timm.create_model(by_timm, pretrained=False)}
     if by_torchvision:
@@ -180,11 +180,11 @@ def load_peers(name: str) -> dict[tuple[str, bool], nn.Module]:
     for source, network in networks.items():
         settle_(network.eval())
         peers[source, False] = network
-        peers[source, True] = Normalising(network).eval()
+        peers[source, True] = Normalizing(network).eval()
     return peers
 
 
-class Normalising(nn.Module):
+class Normalizing(nn.Module):
     """A network that is given the image in [0, 1], as ours are."""
 
     def __init__(self, network: nn.Module):

@@ -108,7 +108,7 @@ class Family:
         train_named(Training(self.name, DATA, limits=limits, seed=self.seed, out=self.start))
 
     def adapt(self) -> None:
-        """Down to the last point, which is measured on the artefact."""
+        """Down to the last point, which is measured on the artifact."""
         adapt(
             Adaptation(
                 self.start, DATA, self._budget(), settings=self.settings, long_epochs=0,
@@ -353,15 +353,15 @@ def _paces(family: Family, adapted: Arch, width: float) -> dict[str, float]:
 
 def _timed_steps(arch: Arch, recipe: Recipe) -> Iterator[float]:
     learner = Learner(MobileNet(arch), recipe, seed=0, total_steps=1000).train()
-    optimiser = learner.configure_optimizers()["optimizer"]
+    optimizer = learner.configure_optimizers()["optimizer"]
     size = (recipe.batch_size, 3, arch.resolution, arch.resolution)
     images = torch.randint(256, size, dtype=torch.uint8)
     labels = torch.randint(arch.classes, size[:1])
     while True:
         begin = time.perf_counter()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         learner.loss(images, labels).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         yield time.perf_counter() - begin
 
 

@@ -1,8 +1,8 @@
 """A training as `train` does it, for many small networks side by side on one GPU.
 
 A GPU runs a step of such a network faster than Python launches its kernels. Here all images lie on
-the card and the whole step, from drawing the batch to the optimiser, is one CUDA graph that is
-replayed; network, augmentation, loss, optimiser and schedule are those of `train`, and so is the
+the card and the whole step, from drawing the batch to the optimizer, is one CUDA graph that is
+replayed; network, augmentation, loss, optimizer and schedule are those of `train`, and so is the
 choice of the epoch by the loss on the holdout. The draws come from the card's generator. In float32
 throughout, without TF32.
 """
@@ -24,7 +24,7 @@ from mobilenets.errors import MobileNetsError
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.train import Recipe
 from mobilenets.train.module import Learner
-from mobilenets.train.optimise import parameter_groups, rate_factor
+from mobilenets.train.optimize import parameter_groups, rate_factor
 
 _WARM_UP, _EVAL_BATCH = 3, 1000
 
@@ -82,7 +82,7 @@ class _Step:
             one | {"lr": self._rate if on_card else self._recipe.learning_rate}
             for one in parameter_groups(learner.network, self._recipe)
         ]
-        self._optimiser = torch.optim.AdamW(
+        self._optimizer = torch.optim.AdamW(
             groups, weight_decay=self._recipe.weight_decay, fused=True, capturable=on_card
         )
         if on_card:
@@ -107,18 +107,18 @@ class _Step:
     def _set_rate(self, rate: float) -> None:
         self._rate.fill_(rate)
         if self._graph is None:
-            for group in self._optimiser.param_groups:
+            for group in self._optimizer.param_groups:
                 group["lr"] = rate
 
     def _step(self) -> None:
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         loss = self._learner.loss(self._pixels[self._chosen], self._labels[self._chosen])
         loss.backward()  # type: ignore[no-untyped-call]
-        self._optimiser.step()
+        self._optimizer.step()
 
     def _captured(self) -> torch.cuda.CUDAGraph:
         """The graph; its warm-up steps are taken at a rate of 0, and the statistics and the
-        optimiser's moments put back."""
+        optimizer's moments put back."""
         kept = [one.clone() for one in self._learner.network.buffers()]
         stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         stream.wait_stream(torch.cuda.current_stream())
@@ -126,13 +126,13 @@ class _Step:
             for _ in range(_WARM_UP):
                 self._step()
         torch.cuda.current_stream().wait_stream(stream)
-        self._optimiser.zero_grad()
+        self._optimizer.zero_grad()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=stream):
             self._step()
         for one, was in zip(self._learner.network.buffers(), kept, strict=True):
             one.copy_(was)
-        for state in self._optimiser.state.values():
+        for state in self._optimizer.state.values():
             for moment in state.values():
                 moment.zero_()
         return graph

@@ -1,16 +1,16 @@
 """What docs/training.md says of accuracy, run again, on Fashion-MNIST.
 
     python experiments/training.py best families --out runs/experiments
-    python experiments/training.py transfer distil surgery sizes --out runs/experiments
+    python experiments/training.py transfer distill surgery sizes --out runs/experiments
 
 - best: one network of at most 1.0 M parameters, for `--best-minutes`.
 - families: V1, V2, V3-Large and V3-Small at two widths, each for `--minutes`.
 - transfer: a network trained on 8 classes, fine-tuned on the other two with 20 images each, against
   the same network from scratch for as many epochs.
-- distil: a wide teacher's student of width 0.25 against the student alone, equal epochs; the
+- distill: a wide teacher's student of width 0.25 against the student alone, equal epochs; the
   teacher is trained first, or a checkpoint of yours (`--teacher`).
 - surgery: part of the teacher's channels (`--narrow`), trained on, against a random start, equal
-  epochs; the teacher as in distil.
+  epochs; the teacher as in distill.
 - sizes: resolutions and first strides, each for `--minutes`.
 
 Every training has a core and a thread to itself; `--jobs` of them go on side by side. What chooses
@@ -136,7 +136,7 @@ def transfer(plan: Plan, folder: Path) -> Phases:
     yield twos
 
 
-def distil(plan: Plan, folder: Path) -> Phases:
+def distill(plan: Plan, folder: Path) -> Phases:
     """Small students, taught and alone."""
     teacher, first = _teacher(plan)
     yield first
@@ -210,7 +210,7 @@ def write_list(
 
 
 EXPERIMENTS: dict[str, Callable[[Plan, Path], Phases]] = {
-    one.__name__: one for one in (best, families, transfer, distil, surgery, sizes)
+    one.__name__: one for one in (best, families, transfer, distill, surgery, sizes)
 }
 
 
@@ -260,7 +260,7 @@ def _arguments() -> tuple[list[str], Plan]:
     parser.add_argument("--best", default="mobilenet_v2_0.5_28_os8")
     parser.add_argument("--best-minutes", type=float, default=60.0)
     parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--teacher", type=Path, help="of distil, surgery")
+    parser.add_argument("--teacher", type=Path, help="of distill, surgery")
     parser.add_argument("--narrow", default=_v2(0.5), help="what surgery cuts the teacher to")
     asked = vars(parser.parse_args())
     names, seeds = asked.pop("names"), tuple(asked.pop("seeds"))

@@ -71,11 +71,11 @@ def fit(
 ) -> Run:
     """Choose, train, export, verify and report, in the folder `out` (None: runs/DATA-LIMITS).
 
-    `limits` bounds the training; where minutes do, the race before it, too. The network is for the
-    best of `runtimes`, of which "onnxruntime-int8" and "openvino-int8" have it in 8-bit integers.
+    `limits` bounds the training; where minutes do, the trials before it, too. The network is for
+    the best of `runtimes`; "onnxruntime-int8" and "openvino-int8" quantize it to int8.
     `how` says what to train from; with weights, the choice is among the networks that they are of.
     Every stage is a file in the folder; called again with the same arguments, what is done is not
-    done again. Raises `NoFitError` where no network fits; an artefact that misses a limit is kept,
+    done again. Raises `NoFitError` where no network fits; an artifact that misses a limit is kept,
     and the summary says so.
     """
     from pathlib import Path

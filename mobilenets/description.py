@@ -1,4 +1,4 @@
-"""What a checkpoint or an artefact says of its network: JSON, under "mobilenets" in the metadata of
+"""What a checkpoint or an artifact says of its network: JSON, under "mobilenets" in the metadata of
 every format."""
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class _Training(TypedDict, total=False):
 
 
 class Description(TypedDict):
-    """Everything but the weights; an artefact says more."""
+    """Everything but the weights; an artifact says more."""
 
     arch: dict[str, Any]
     labels: list[str]

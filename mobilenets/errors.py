@@ -5,7 +5,7 @@ MobileNetsError
 ├── BudgetError       a limit that cannot be read
 │   └── NoFitError    no network fits the budget; names the binding limit and the nearest network
 ├── DataError         images, labels or folders
-├── FileError         a checkpoint or artefact that cannot be read
+├── FileError         a checkpoint or artifact that cannot be read
 ├── FolderTaken       a run's folder that holds what another run came to
 ├── RuntimeMissing    a runtime that is not installed or not known
 ├── ConversionError   a runtime's converter that failed or crashed
@@ -58,7 +58,7 @@ class DataError(MobileNetsError):
 
 
 class FileError(MobileNetsError):
-    """A checkpoint or artefact that cannot be read."""
+    """A checkpoint or artifact that cannot be read."""
 
 
 class FolderTaken(MobileNetsError):

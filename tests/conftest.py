@@ -12,8 +12,8 @@ from mobilenets.data import remembered
 os.environ["MOBILENETS_OFFLINE"] = "1"  # `--weights auto` looks for no weights on the network
 THREADS = torch.get_num_threads()
 # What takes longest begins first, so that two processes end at about the same time.
-LONGEST = ("runtimes", "pipeline", "quantise", "netadapt", "nn", "choose", "weights_parity", "ddp",
-           "adapt", "train_named", "edits", "race", "attributes", "surgery")  # fmt: skip
+LONGEST = ("runtimes", "pipeline", "quantize", "netadapt", "nn", "choose", "weights_parity", "ddp",
+           "adapt", "train_named", "edits", "trials", "attributes", "surgery")  # fmt: skip
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -32,11 +32,12 @@ from mobilenets.measuring import latency
 from mobilenets.measuring.latency import Latency
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import Engine, get_runtime
-from mobilenets.runtimes.artefact import export, precision_of
+from mobilenets.runtimes.artifact import export, precision_of
 from mobilenets.runtimes.isolated import Job
 from tests.three import three_digits
 
 BUDGET = ["--macs", "300k"]
+FAST = ["--trials", "1", "--epochs", "1"]
 SHORT = ["--step", "0.2", "--screen", "1", "--kinds", "width", "--short-steps", "1",
          "--long-epochs", "1"]  # fmt: skip
 # Words that stand for paths: the run whose file is mutated, that file, another run, a new folder.
@@ -45,13 +46,13 @@ VERBS: dict[str, tuple[str, list[str]]] = {
     "eval": ("fit", ["eval", "FILE", "DATA"]),
     "predict": ("fit", ["predict", "FILE", "DATA/0/0.png"]),
     "latency": ("fit", ["latency", "FILE"]),
-    "fit again": ("fit", ["fit", "DATA", *BUDGET, "--race", "1", "--epochs", "1", "--out", "RUN"]),
+    "fit again": ("fit", ["fit", "DATA", *BUDGET, *FAST, "--out", "RUN"]),
     "adapt": ("fit", ["adapt", "RUN", "DATA", "--macs", "280k", *SHORT, "--out", "NEW"]),
-    "quantise": ("fit", ["quantise", "RUN", "DATA", "--out", "NEW"]),
+    "quantize": ("fit", ["quantize", "RUN", "DATA", "--out", "NEW"]),
     "adapt again": ("adapt", ["adapt", "FIT", "DATA", "--macs", "280k", *SHORT, "--out", "RUN"]),
     "member": ("adapt", ["adapt", "RUN", "DATA", "--member", "0", "--long-epochs", "0"]),
     "tradeoff": ("adapt", ["tradeoff", "RUN", "--out", "RUN/page.html"]),
-    "quantise again": ("quantise", ["quantise", "FIT", "DATA", "--out", "RUN"]),
+    "quantize again": ("quantize", ["quantize", "FIT", "DATA", "--out", "RUN"]),
     "train again": ("train", ["train", "mobilenet_v1", "DATA", "--width", "0.25",
                               "--resolution", "8", "--epochs", "1", "--out", "RUN"]),
 }  # fmt: skip
@@ -65,12 +66,12 @@ READ = {
     "fit again": ["stages.json", "images.json", "arch.json", "training.json", "verdict.json",
                   "metrics.csv", "trained.safetensors", "latency.jsonl", "summary.json"],
     "adapt": ["trained.safetensors"],
-    "quantise": ["trained.safetensors", "budget.json"],
+    "quantize": ["trained.safetensors", "budget.json"],
     "adapt again": ["adapt.json", "steps.jsonl", "steps/001.safetensors", "verdict.json",
                     "stages.json"],
     "member": ["adapt.json", "steps.jsonl", "steps/000.safetensors"],
     "tradeoff": ["adapt.json", "steps.jsonl", "trained.safetensors", "metrics.csv"],
-    "quantise again": ["stages.json", "schemes.json", "kept.json", "verdict.json"],
+    "quantize again": ["stages.json", "schemes.json", "kept.json", "verdict.json"],
     "train again": ["stages.json", "score.json", "metrics.csv", "trained.safetensors"],
 }  # fmt: skip
 _VALUES = [
@@ -87,8 +88,8 @@ def make_runs(folder: Path) -> None:
     """The runs of all verbs in `folder`, beside `three`, their images; nothing is measured, and
     what is converted is so in this process."""
     three_digits(folder)
-    for name in ("fit", "adapt", "quantise", "train"):
-        verb = name if name in ("adapt", "quantise") else f"{name} again"
+    for name in ("fit", "adapt", "quantize", "train"):
+        verb = name if name in ("adapt", "quantize") else f"{name} again"
         call(verb, folder, folder / name, folder / name)
 
 
@@ -100,7 +101,7 @@ def call(verb: str, folder: Path, run: Path, new: Path, file: str = "") -> None:
     for word in VERBS[verb][1]:
         first, slash, rest = word.partition("/")
         words.append(f"{places[first]}{slash}{rest}" if first in places else word)
-    if verb in ("adapt", "quantise"):
+    if verb in ("adapt", "quantize"):
         words[1] = str(run if run != new else folder / "fit")
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         app(words, standalone_mode=False)

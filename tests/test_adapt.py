@@ -43,7 +43,7 @@ from mobilenets.prune.prices import LatencyPrice, latency_price
 from mobilenets.runs.layout import step_file
 from mobilenets.runs.stages import Stages
 from mobilenets.runtimes import DEFAULT, Engine
-from mobilenets.runtimes.artefact import artefact_name, is_intact, size_of
+from mobilenets.runtimes.artifact import artifact_name, is_intact, size_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.train import How
 from tests.test_netadapt import BRIEF, LEAST, TINY
@@ -98,7 +98,7 @@ def test_the_record_has_what_the_command_promises(done: Path):
 
     assert {
         "start", "final", "steps", "budget", "price", "top1_start", "top1_final", "latency",
-        "macs", "params", "within_budget", "verified", "artefact",
+        "macs", "params", "within_budget", "verified", "artifact",
     } <= set(record)  # fmt: skip
     for step in record["steps"]:
         assert {"proposals", "chosen", "price", "accuracy", "seconds"} <= set(step)
@@ -110,7 +110,7 @@ def test_the_record_has_what_the_command_promises(done: Path):
 
 
 @pytest.mark.slow
-def test_every_member_is_kept_and_the_artefact_is_whole(done: Path):
+def test_every_member_is_kept_and_the_artifact_is_whole(done: Path):
     known = records(done)
 
     assert len(known) == len(read_json(done / "printed.json")["steps"]) + 1
@@ -167,7 +167,7 @@ def test_a_size_is_that_of_the_runtimes_file(start: Path, tmp_path: Path):
     checkpoint = Checkpoint.load(start)
     job = sized(0.9 * sized(1e6).price()(checkpoint.arch))
     cut(job, load_images("digits"))
-    last, path = records(tmp_path)[-1], tmp_path / artefact_name(engine.runtime)
+    last, path = records(tmp_path)[-1], tmp_path / artifact_name(engine.runtime)
     export_isolated([Job(step_file(tmp_path, last["index"]), path)], engine)
 
     assert size_of(path) <= last["price"] <= job.target
@@ -203,10 +203,10 @@ def test_fit_adapts_from_a_network_of_twice_the_budget(
     fitting = Fitting("digits", Budget(macs=1e6), tmp_path, engines=engines, seed=3)
 
     record = fit_adapted(fitting)
-    fit_adapted(replace(fitting, how=How(race=4)))
+    fit_adapted(replace(fitting, how=How(trials=4)))
 
     start = replace(fitting, budget=Budget(macs=2e6), out=tmp_path / "start")
-    assert asked == [replace(start, how=How(race=1)), replace(start, how=How(race=4))]
+    assert asked == [replace(start, how=How(trials=1)), replace(start, how=How(trials=4))]
     job = record["job"]
     assert job.source == tmp_path / "start"
     assert (job.budget, job.engine, job.settings.seed) == (Budget(macs=1e6), Engine("openvino"), 3)

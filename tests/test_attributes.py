@@ -26,7 +26,7 @@ from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.prune import netadapt
 from mobilenets.tasks import get_task
 from mobilenets.tasks.attributes import Attributes, AttributeTable, average_precisions
-from mobilenets.train import Distil, Limits, Teacher, from_scratch, train
+from mobilenets.train import Distill, Limits, Teacher, from_scratch, train
 from mobilenets.train.module import Learner
 from mobilenets.train.scoring import score
 
@@ -371,7 +371,7 @@ def test_without_labels_and_teacher_nothing_can_be_learned(digits: Images, tmp_p
 def test_an_embedding_cannot_stand_in_for_labels(
     digits: Images, trained: Checkpoint, tmp_path: Path
 ):
-    recipe = replace(PLAIN, distil=Distil(match="embedding"))
+    recipe = replace(PLAIN, distill=Distill(match="embedding"))
     blind = replace(digits, targets=AttributeTable(np.full_like(digits.targets.values, NAN)))
 
     with pytest.raises(DataError, match="no training image says whether"):
@@ -429,27 +429,27 @@ def run(*arguments: str | Path) -> Any:
 
 
 @pytest.mark.slow
-def test_fit_verifies_an_artefact_that_can_be_used(
+def test_fit_verifies_an_artifact_that_can_be_used(
     table: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     done = fit(
         table, Budget(macs=0.5e6, params=1e6), out=tmp_path, limits=Limits(epochs=2, flip=False)
     )
     capsys.readouterr()
-    run("predict", done.artefact, table.parent / "3.png", "--json")
+    run("predict", done.artifact, table.parent / "3.png", "--json")
     predicted = json.loads(capsys.readouterr().out)
-    run("eval", done.artefact, table, "--json")
+    run("eval", done.artifact, table, "--json")
     scored = json.loads(capsys.readouterr().out)
 
     assert done.accepted
     assert "mean average precision" in done.verdict()
-    assert done.summary["map_artefact"] == pytest.approx(done.summary["map_checkpoint"], abs=0.1)
+    assert done.summary["map_artifact"] == pytest.approx(done.summary["map_checkpoint"], abs=0.1)
     assert [one["label"] for one in predicted] == list(NAMES)
-    network = load(done.artefact)
+    network = load(done.artifact)
     logits = network.outputs(network.preprocess(read_image(table.parent / "3.png"))[None])["logits"]
     expected = 1 / (1 + np.exp(-logits[0].astype(float)))
     assert [one["probability"] for one in predicted] == pytest.approx(expected.tolist())
-    assert scored["map"] == pytest.approx(done.summary["map_artefact"])
+    assert scored["map"] == pytest.approx(done.summary["map_artifact"])
     page = (tmp_path / "report.html").read_text()
     assert "Each attribute" in page
     assert "What is taken for what" not in page

@@ -9,7 +9,7 @@ import pytest
 from tests.mutations import READ, VERBS, make_runs, no_children, trials
 
 # Verbs that may train where a mutation makes them begin anew.
-SLOW = {"fit again", "adapt", "quantise", "adapt again", "quantise again", "train again", "member"}
+SLOW = {"fit again", "adapt", "quantize", "adapt again", "quantize again", "train again", "member"}
 
 
 @pytest.fixture(scope="module")

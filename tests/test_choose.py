@@ -14,8 +14,8 @@ from mobilenets.choosing.choice import (
     HEADROOM,
     MAX_MEASURED,
     choose,
-    contenders,
     measured_whole,
+    shortlist,
 )
 from mobilenets.errors import ArchError, BudgetError, ConversionError, NoFitError
 from mobilenets.measuring import target
@@ -394,7 +394,7 @@ def test_the_contenders_are_the_best_at_half_the_macs_and_at_half_of_that():
     device, budget = FakeDevice(), Budget(latency_ms=1, params=2e6)
     choice = choose(budget, classes=10, image_size=28, measure=device)
 
-    found = contenders(choice, budget, device, 4)
+    found = shortlist(choice, budget, device, 4)
 
     fitting = [
         one
@@ -417,11 +417,11 @@ def test_what_turns_out_too_slow_does_not_contend():
     def slower(archs: Sequence[Arch], engine: Engine) -> list[Latency]:
         return [Latency((1.0,) * 10, 1, engine.runtime, "1", 1, "fp32", 1, "fake") for _ in archs]
 
-    assert [one.arch for one in contenders(choice, budget, slower, 3)] == [choice.chosen.arch]
+    assert [one.arch for one in shortlist(choice, budget, slower, 3)] == [choice.chosen.arch]
 
 
 def test_where_nothing_is_smaller_one_contends_alone():
     device, budget = FakeDevice(), Budget(macs=0.6e6)
     choice = choose(budget, classes=10, image_size=28, measure=device)
 
-    assert contenders(choice, budget, device, 8) == [choice.chosen]
+    assert shortlist(choice, budget, device, 8) == [choice.chosen]

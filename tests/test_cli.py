@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 import mobilenets
 from mobilenets.cli import app as app_module
 from mobilenets.cli.app import app
+from mobilenets.cli.old_names import by_new_names
 from mobilenets.cli.reference_page import reference
 from mobilenets.commands import fit as pipeline
 from mobilenets.deliver.finished import Run
@@ -103,7 +104,7 @@ def test_per_layer_lists_the_layers_in_the_order_they_run():
         ("fit /nowhere --latency 1ms", "there is nothing at /nowhere"),
         ("fit digits --macs 1M --epochs 1 --minutes 1", "epochs and minutes are both given"),
         ("eval gone.onnx digits", "there is no file gone.onnx"),
-        ("eval gone.txt digits", "gone.txt is neither an artefact"),
+        ("eval gone.txt digits", "gone.txt is neither an artifact"),
         ("predict gone.safetensors a.png", "gone.safetensors is not a checkpoint of mobilenets"),
         ("report /nowhere", "/nowhere"),
         ("latency gone.safetensors", "there is no file gone.safetensors"),
@@ -213,6 +214,29 @@ def test_a_budget_that_nothing_fits_is_status_2():
     assert "no network fits: macs binds at 1 k; the nearest, mobilenet_v3_small" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ("quantise RUN DATA --drop 2", "quantize RUN DATA --max-drop 2"),
+        ("fit DATA --race=1 --macs 1M", "fit DATA --trials=1 --macs 1M"),
+        ("adapt RUN DATA --distil", "adapt RUN DATA --distill"),
+        ("fit quantise --out --race", "fit quantise --out --trials"),
+        ("predict RUN -- --race", "predict RUN -- --race"),
+        ("", ""),
+        ("-- --drop", "-- --drop"),
+    ],
+)
+def test_old_names_are_understood(before: str, now: str):
+    assert by_new_names(before.split()) == now.split()
+
+
+def test_an_old_command_runs(tmp_path: Path):
+    done = run("quantise", str(tmp_path / "gone"), "digits", "--drop", "1")
+
+    assert done.returncode == 1
+    assert "gone" in done.stderr
+
+
 def test_every_command_has_an_example():
     for command in app.registered_commands:
         assert re.search(r"Example: mobilenets \w+", command.callback.__doc__)
@@ -233,7 +257,7 @@ def test_what_is_exported_is_there():
     ("verified", "within_budget", "status"),
     [(True, True, 0), (True, False, 3), (False, True, 3)],
 )
-def test_an_artefact_that_misses_or_fails_is_status_3(
+def test_an_artifact_that_misses_or_fails_is_status_3(
     verified: bool, within_budget: bool, status: int, monkeypatch: pytest.MonkeyPatch
 ):
     summary = {

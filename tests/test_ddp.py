@@ -68,7 +68,7 @@ def test_the_loss_of_two_processes_falls_as_that_of_one(two: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_that_normalises_each_half_by_itself(
+def test_two_processes_are_one_that_normalizes_each_half_by_itself(
     two: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     whole = Learner.loss

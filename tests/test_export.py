@@ -19,7 +19,7 @@ from mobilenets.errors import ConversionError, DataError, FileError, MobileNetsE
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import DEFAULT, RUNTIMES, Engine
-from mobilenets.runtimes.artefact import is_intact
+from mobilenets.runtimes.artifact import is_intact
 from mobilenets.train import Limits
 
 ARCH = get_arch("mobilenet_v1", width=0.25, resolution=8, classes=3)
@@ -43,7 +43,7 @@ def test_a_run_is_exported_beside_its_checkpoint_and_compared_on_random_images(r
     assert load(run / "model.onnx").labels == ("0", "1", "2")
 
 
-def test_a_run_stands_for_its_artefact_and_without_one_for_its_checkpoint(run: Path):
+def test_a_run_stands_for_its_artifact_and_without_one_for_its_checkpoint(run: Path):
     assert network_in(run) == run / "trained.safetensors"
 
     export(Exporting(run, (DEFAULT,)))
@@ -160,7 +160,7 @@ def test_with_the_images_it_is_verified_on_them_and_int8_has_a_file_of_its_own(t
     int8 = export(replace(job, engines=(INT8,)))["files"][0]
 
     assert fp32["verified"]
-    assert fp32["top1_artefact"] == read_json(run / "score.json")["top1"]
+    assert fp32["top1_artifact"] == read_json(run / "score.json")["top1"]
     assert Path(int8["file"]) == run / "model-int8.onnx"
     assert load(run / "model-int8.onnx").about["precision"] == "int8"
     assert is_intact(run / "model-int8.onnx")

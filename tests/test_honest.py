@@ -90,10 +90,10 @@ def test_beside_the_top_1_stand_the_largest_class_and_the_worst_recall():
 @pytest.mark.parametrize(("count", "told"), [(498, True), (500, False), (5000, False)])
 def test_an_accuracy_on_few_images_has_its_interval(count: int, told: bool):
     found = score(("a", "b"), [0, 1] * (count // 2), [0, 0] * (count // 2))
-    record = {f"{key}_artefact": value for key, value in found.figures().items()}
+    record = {f"{key}_artifact": value for key, value in found.figures().items()}
 
     assert ("interval" in found.words()) is told
-    title, value = figure_with_interval(record | {"images": count} | found.details(), "_artefact")
+    title, value = figure_with_interval(record | {"images": count} | found.details(), "_artifact")
     assert (title, "95 % interval" in value) == ("top-1", told)
 
 
@@ -258,14 +258,14 @@ def summary(**changed: Any) -> dict[str, Any]:
     figures = {
         f"{key}_{of}": value
         for key, value in found.figures().items()
-        for of in ("artefact", "checkpoint")
+        for of in ("artifact", "checkpoint")
     }
     latency = {"p50_ms": 0.274, "threads": 1, "precision": "fp32"}
     return {
-        "chosen": {"full_name": "mobilenet_v2_1_96"}, "race": [], "macs": 1e6, "params": 2e6,
+        "chosen": {"full_name": "mobilenet_v2_1_96"}, "trials": [], "macs": 1e6, "params": 2e6,
         "size_bytes": 3e6, "latency": latency, "images": 43, "verified": True, "epochs": 16,
         "recipe_epochs": 16, "within_budget": True, "undecided": False, "complaints": [],
-        "budget": {"latency_ms": 0.3}, "artefact": "model.onnx", "report": "report.html",
+        "budget": {"latency_ms": 0.3}, "artifact": "model.onnx", "report": "report.html",
         **figures, **found.details(), **changed,
     }  # fmt: skip
 

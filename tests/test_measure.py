@@ -680,15 +680,15 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Arch | Path, Engine]]:
     return networks
 
 
-def test_names_and_checkpoints_are_measured_in_each_runtime_and_artefacts_in_their_own(
+def test_names_and_checkpoints_are_measured_in_each_runtime_and_artifacts_in_their_own(
     tmp_path: Path, asked: list[tuple[Arch | Path, Engine]]
 ):
-    checkpoint, artefact = tmp_path / "net.safetensors", tmp_path / "net.tflite"
+    checkpoint, artifact = tmp_path / "net.safetensors", tmp_path / "net.tflite"
     checkpoint.touch()
-    artefact.touch()
+    artifact.touch()
 
     found = measure_targets(
-        ["v2", str(checkpoint), str(artefact)], width=0.5, engines=(DEFAULT, NCNN)
+        ["v2", str(checkpoint), str(artifact)], width=0.5, engines=(DEFAULT, NCNN)
     )
 
     arch = get_arch("mobilenet_v2", width=0.5)
@@ -697,9 +697,9 @@ def test_names_and_checkpoints_are_measured_in_each_runtime_and_artefacts_in_the
         (arch, NCNN),
         (checkpoint, DEFAULT),
         (checkpoint, NCNN),
-        (artefact, Engine("litert")),
+        (artifact, Engine("litert")),
     ]
-    assert [name for name, _ in found] == ["v2"] * 2 + [str(checkpoint)] * 2 + [str(artefact)]
+    assert [name for name, _ in found] == ["v2"] * 2 + [str(checkpoint)] * 2 + [str(artifact)]
 
 
 @pytest.mark.parametrize("name", ["gone.onnx", "gone.safetensors", "gone.ncnn.param"])

@@ -349,7 +349,7 @@ def test_where_squeeze_and_excite_goes_its_gates_stay(start: Checkpoint, images:
 
 
 def test_the_start_can_teach(start: Checkpoint, images: Images):
-    taught = Shared.of(start, images, replace(BRIEF, distil=True))
+    taught = Shared.of(start, images, replace(BRIEF, distill=True))
     untaught = Shared.of(start, images, BRIEF)
     job = Job(TINY, 2, 1)
 

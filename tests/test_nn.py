@@ -143,7 +143,7 @@ def checkpoint(arch: Arch) -> Checkpoint:
 
 
 @pytest.mark.parametrize("arch", SMALL, ids=id_of)
-def test_the_deployed_network_normalises_and_folds(arch: Arch):
+def test_the_deployed_network_normalizes_and_folds(arch: Arch):
     given = checkpoint(arch)
     images = torch.rand(2, 3, 64, 64, dtype=torch.float64)
     mean = torch.tensor(given.mean).reshape(1, 3, 1, 1)

@@ -38,7 +38,7 @@ from mobilenets.files import read_json, write_json
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.stages import Stage, Stages
 from mobilenets.runtimes import RUNTIMES, Engine
-from mobilenets.runtimes.artefact import artefact_name, describe_file, is_intact
+from mobilenets.runtimes.artifact import artifact_name, describe_file, is_intact
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.tasks.classification import Classification, ClassNumbers
 from mobilenets.train import Limits
@@ -86,7 +86,7 @@ def test_the_verdict_says_on_how_many_threads(done: Path, threads: int, said: st
         ({}, False),  # all twelve epochs
         ({"epochs": 3, "recipe_epochs": 60}, True),
         ({"epochs": 6, "recipe_epochs": 60}, False),
-        ({"epochs": 3, "recipe_epochs": 60, "race": [{"name": "the winner"}]}, False),
+        ({"epochs": 3, "recipe_epochs": 60, "trials": [{"name": "the winner"}]}, False),
     ],
 )
 def test_a_network_that_was_hardly_trained_is_said_to_be(
@@ -94,7 +94,7 @@ def test_a_network_that_was_hardly_trained_is_said_to_be(
 ):
     verdict = Run(done, read_json(done / "summary.json") | changed).verdict()
 
-    line = "trained   3 of the recipe's 60 epochs: give more --minutes, or --race 4, which"
+    line = "trained   3 of the recipe's 60 epochs: give more --minutes, or --trials 4, which"
     assert (line in verdict) == ("trained  " in verdict) == said
 
 
@@ -109,13 +109,13 @@ def test_a_run_leaves_a_file_for_every_stage(done: Path):
     assert {name for name in names if name.endswith(".ckpt")} == {"last.ckpt", "best.ckpt"}
 
 
-def test_the_run_learns_and_its_artefact_is_verified(done: Path):
+def test_the_run_learns_and_its_artifact_is_verified(done: Path):
     verdict = read_json(done / "verdict.json")
 
     assert verdict["verified"]
     assert verdict["within_budget"]
-    assert verdict["top1_artefact"] == verdict["top1_checkpoint"]
-    assert verdict["top1_artefact"] > 80
+    assert verdict["top1_artifact"] == verdict["top1_checkpoint"]
+    assert verdict["top1_artifact"] > 80
     assert verdict["agreement"] == 100
     assert verdict["max_relative_error"] < 1e-4
     assert verdict["images"] == read_json(done / "images.json")["counts"]["val"]
@@ -127,7 +127,7 @@ def test_unreadable_images_are_named(done: Path):
     assert [item["name"] for item in skipped] == ["digit 0/broken.png"]
 
 
-def test_the_artefact_carries_itself(done: Path):
+def test_the_artifact_carries_itself(done: Path):
     model = onnx.load(done / "model.onnx")
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     about = json.loads(metadata["mobilenets"])
@@ -151,12 +151,12 @@ def test_a_run_for_another_runtime_ends_verified(data: Path, tmp_path: Path, run
     )
 
     assert run.accepted
-    assert run.artefact == tmp_path / "run" / artefact_name(runtime)
+    assert run.artifact == tmp_path / "run" / artifact_name(runtime)
     assert run.summary["latency"]["runtime"] == runtime
-    assert is_intact(run.artefact)
-    (found,) = load(run.artefact).predict([next((data / "digit 2").glob("*.png"))])
+    assert is_intact(run.artifact)
+    (found,) = load(run.artifact).predict([next((data / "digit 2").glob("*.png"))])
     assert found.label in ("digit 0", "digit 1", "digit 2")
-    assert f"Using {run.artefact.name}" in (run.folder / "report.html").read_text()
+    assert f"Using {run.artifact.name}" in (run.folder / "report.html").read_text()
     assert not (run.folder / "model.onnx").exists()
     lines = (run.folder / "candidates.jsonl").read_text().splitlines()
     assert {json.loads(line)["runtime"] for line in lines} == {runtime}
@@ -174,15 +174,15 @@ def test_a_run_in_integers_ends_verified_and_says_so(
     assert run.accepted, run.summary["complaints"]
     assert run.summary["latency"]["precision"] == "int8"
     assert run.summary["latency"]["runtime"] == "onnxruntime"
-    assert run.summary["top1_artefact"] > 60
+    assert run.summary["top1_artifact"] > 60
     assert "on 1 thread in 8-bit integers, " in run.verdict()
-    assert load(run.artefact).about["precision"] == "int8"
+    assert load(run.artifact).about["precision"] == "int8"
     assert run.summary["size_bytes"] < 0.5 * (out / "fp32" / "model.onnx").stat().st_size
     for page in ("report.html", "README.md"):
         assert ", in 8-bit integers" in (out / page).read_text()
-    made = run.artefact.stat().st_mtime_ns
+    made = run.artifact.stat().st_mtime_ns
     assert fit(data, BUDGET, out=out, runtimes=runtimes, limits=limits).summary == run.summary
-    assert run.artefact.stat().st_mtime_ns == made
+    assert run.artifact.stat().st_mtime_ns == made
 
 
 def test_a_network_is_not_adapted_in_integers(data: Path, tmp_path: Path):
@@ -223,11 +223,11 @@ def test_the_program_in_the_card_says_what_predict_says(
 ):
     if RUNTIMES[runtime].missing:
         pytest.skip(f"{runtime} is not installed")
-    artefact = tmp_path / artefact_name(runtime)
-    export_isolated([Job(done / "trained.safetensors", artefact)], runtime)
+    artifact = tmp_path / artifact_name(runtime)
+    export_isolated([Job(done / "trained.safetensors", artifact)], runtime)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what ExecuTorch warns of when it is imported
-        network = load(artefact)
+        network = load(artifact)
     photos = [sorted((data / f"digit {label}").glob("[0-9]*.png"))[-1] for label in (0, 1, 2)]
     photos += in_other_modes(photos[1], tmp_path)
     (tmp_path / "program.py").write_text(snippet(network.preprocess, runtime, ClassPresenter()))
@@ -250,7 +250,7 @@ for photo in sys.argv[1:]:
     assert len(set(labels)) > 1
 
 
-def test_an_artefact_with_other_weights_is_not_verified(done: Path, data: Path, tmp_path: Path):
+def test_an_artifact_with_other_weights_is_not_verified(done: Path, data: Path, tmp_path: Path):
     model = onnx.load(done / "model.onnx")
     weights = max(model.graph.initializer, key=lambda tensor: len(tensor.raw_data))
     values = np.frombuffer(weights.raw_data, np.float32).copy()
@@ -263,7 +263,7 @@ def test_an_artefact_with_other_weights_is_not_verified(done: Path, data: Path, 
 
     assert not verdict.verified
     assert not verdict.intact
-    assert "the artefact is not the one that was written" in verdict.complaints()
+    assert "the artifact is not the one that was written" in verdict.complaints()
 
 
 def test_a_missed_limit_is_said_by_how_much(done: Path, data: Path):
@@ -294,14 +294,14 @@ def test_sessions_that_disagree_on_a_limit_are_no_miss(done: Path, data: Path):
     ]
 
 
-def test_artefact_and_checkpoint_predict_alike(done: Path, data: Path):
+def test_artifact_and_checkpoint_predict_alike(done: Path, data: Path):
     paths = sorted((data / "digit 1").glob("*.png"))[:5]
 
-    by_artefact = load(done / "model.onnx").predict(paths)
+    by_artifact = load(done / "model.onnx").predict(paths)
     by_checkpoint = load(done / "trained.safetensors").predict(paths)
 
-    assert [one.label for one in by_artefact] == [one.label for one in by_checkpoint]
-    assert all(0 <= one.probability <= 1 for one in by_artefact)
+    assert [one.label for one in by_artifact] == [one.label for one in by_checkpoint]
+    assert all(0 <= one.probability <= 1 for one in by_artifact)
 
 
 def test_eval_scores_only_the_validation_images_of_the_training_data(done: Path, data: Path):
@@ -311,7 +311,7 @@ def test_eval_scores_only_the_validation_images_of_the_training_data(done: Path,
     score = evaluate(network, found.images, found.indices)
 
     verdict = read_json(done / "verdict.json")
-    assert score.top1 == verdict["top1_artefact"]
+    assert score.top1 == verdict["top1_artifact"]
     assert score.images == verdict["images"]
 
 

@@ -19,7 +19,7 @@ from mobilenets.nn import MobileNet
 from mobilenets.train import (
     RECIPES,
     Decay,
-    Distil,
+    Distill,
     Limits,
     Recipe,
     RMSprop,
@@ -31,14 +31,14 @@ from mobilenets.train.callbacks import averaged_decay
 from mobilenets.train.job import How
 from mobilenets.train.mix import blend, trivial_augment
 from mobilenets.train.module import Learner
-from mobilenets.train.optimise import parameter_groups, rate_factor
+from mobilenets.train.optimize import parameter_groups, rate_factor
 from mobilenets.train.recipes import paper_v1, paper_v2, paper_v3
 from mobilenets.train.rmsprop import RMSpropTF
 
 ARCH = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
 
 
-# ------------------------------------------------------------------------------------ the optimiser
+# ------------------------------------------------------------------------------------ the optimizer
 
 
 def test_rmsprop_is_tensorflows_kernel_by_hand():
@@ -68,18 +68,18 @@ def test_rmsprop_steps_as_timms(epsilon: float, weight_decay: float):
     ours, theirs = (nn.Linear(7, 5), nn.Linear(7, 5))
     theirs.load_state_dict(ours.state_dict())
     settings = {"lr": 0.05, "momentum": 0.9, "weight_decay": weight_decay}
-    optimisers = [
+    optimizers = [
         RMSpropTF(ours.parameters(), decay=0.9, epsilon=epsilon, **settings),
         TimmRMSprop(theirs.parameters(), alpha=0.9, eps=epsilon, **settings),
     ]
     generator = torch.Generator().manual_seed(0)
     for step in range(30):
         batch = torch.randn(4, 7, generator=generator)
-        for network, optimiser in zip((ours, theirs), optimisers, strict=True):
-            optimiser.param_groups[0]["lr"] = 0.05 * 0.9**step
-            optimiser.zero_grad()
+        for network, optimizer in zip((ours, theirs), optimizers, strict=True):
+            optimizer.param_groups[0]["lr"] = 0.05 * 0.9**step
+            optimizer.zero_grad()
             network(batch).square().sum().backward()
-            optimiser.step()
+            optimizer.step()
 
     torch.testing.assert_close(ours.weight, theirs.weight, rtol=1e-4, atol=1e-7)
 
@@ -97,7 +97,7 @@ def test_a_weight_without_a_gradient_stays():
 
 
 def named_groups(recipe: Recipe) -> dict[str, tuple[float, float]]:
-    """(learning rate, weight decay) by parameter name, of the optimiser that trains."""
+    """(learning rate, weight decay) by parameter name, of the optimizer that trains."""
     network = MobileNet(ARCH)
     module = Learner(network, recipe, seed=0, total_steps=1)
     made = module.configure_optimizers()["optimizer"]
@@ -354,8 +354,8 @@ def test_a_recipe_that_cannot_be_is_refused(changes: dict[str, object], message:
         (lambda: RMSprop(momentum=1), "rmsprop's momentum must be at least 0 and below 1, got 1"),
         (lambda: Decay(1.5, 1, 1), "the decay's factor must be above 0 and below 1, got 1.5"),
         (lambda: Decay(0.5, 0, 1), "the decay's every must be a positive number, got 0"),
-        (lambda: Distil(share=0), "distil's share must be above 0 and at most 1, got 0"),
-        (lambda: Distil(match="x"), "distil's match must be one of logits, embedding, got 'x'"),
+        (lambda: Distill(share=0), "distill's share must be above 0 and at most 1, got 0"),
+        (lambda: Distill(match="x"), "distill's match must be one of logits, embedding, got 'x'"),
         (lambda: get_recipe("best"), "no recipe is called 'best'; there are from_scratch, small_i"),
     ],
 )

@@ -30,7 +30,7 @@ from mobilenets.deliver.usage import snippet
 from mobilenets.errors import DataError, FileError
 from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import RUNTIMES
-from mobilenets.runtimes.artefact import artefact_name, files_of
+from mobilenets.runtimes.artifact import artifact_name, files_of
 from mobilenets.tasks.confidence import interval
 
 NASTY = "<script>alert(1)</script> & | co"
@@ -89,8 +89,8 @@ def write_run(
         "verdict.json": {
             "verified": True, "within_budget": spent <= 1,
             "complaints": [] if spent <= 1 else ["latency is 1.2 ms, 20.0 % over the limit"],
-            "top1_checkpoint": 91.25, "top5_checkpoint": 99.0, "top1_artefact": 91.25,
-            "top5_artefact": 99.0, "images": 2, "agreement": 100.0, "max_relative_error": 1e-6,
+            "top1_checkpoint": 91.25, "top5_checkpoint": 99.0, "top1_artifact": 91.25,
+            "top5_artifact": 99.0, "images": 2, "agreement": 100.0, "max_relative_error": 1e-6,
             "intact": True, "latency": LATENCY, "limits": limits if latency_ms else [],
             "size_bytes": 5_000_000, "macs": 1_000_000, "params": 2_000_000,
         },
@@ -107,8 +107,8 @@ def write_run(
     predicted = candidate | {"latency": None, "predicted_ms": 2.0}
     (folder / "candidates.jsonl").write_text(f"{json.dumps(candidate)}\n{json.dumps(predicted)}\n")
     (folder / "trained.safetensors").write_bytes(weights())
-    for file in files_of(folder / artefact_name(runtime)):
-        file.write_bytes(b"an artefact")
+    for file in files_of(folder / artifact_name(runtime)):
+        file.write_bytes(b"an artifact")
     (folder / "metrics.csv").write_text(
         "epoch,train_loss,holdout_loss,holdout_top1,learning_rate,seconds\n0,1.5,1.2,70,0.001,3\n"
     )
@@ -219,7 +219,7 @@ def test_page_and_card_tell_what_was_not_learned_and_what_few_images_cannot_tell
         assert html.escape(str(words)) in text
     for words in (
         "no better than always saying 'good'", "1 fewer right of 43",
-        "| balanced accuracy, artefact | 50.00 % |", "| largest class | good, 95.0 % |",
+        "| balanced accuracy, artifact | 50.00 % |", "| largest class | good, 95.0 % |",
         "| worst recall | defect, 0.0 % |",
     ):  # fmt: skip
         assert words in card
@@ -239,7 +239,7 @@ def test_a_missed_limit_is_complained_of(tmp_path: Path):
     ("field", "limit", "title"),
     [
         ("macs", 2e6, "MACs (log scale)"),
-        ("size_bytes", 4e6, "the artefact's file, estimated (log scale)"),
+        ("size_bytes", 4e6, "the artifact's file, estimated (log scale)"),
         ("memory_bytes", 1e6, "peak activations, fp32 (log scale)"),
     ],
 )
@@ -319,9 +319,9 @@ def test_a_training_that_minutes_cut_short_says_so(
 def test_a_race_is_told_lap_by_lap(tmp_path: Path):
     run = write_run(tmp_path)
     chosen = json.loads((run / "arch.json").read_text())
-    lap = {"name": "slow & wide", "round": 1, "epochs": 0.25, "seconds": 59.6, "score": 80.0}
-    laps = [lap | {"loss": 0.51034}, lap | {"loss": 0.4}]
-    (run / "arch.json").write_text(json.dumps(chosen | {"race": laps}))
+    trial = {"name": "slow & wide", "round": 1, "epochs": 0.25, "seconds": 59.6, "score": 80.0}
+    trials = [trial | {"loss": 0.51034}, trial | {"loss": 0.4}]
+    (run / "arch.json").write_text(json.dumps(chosen | {"trials": trials}))
 
     text = without_plotly(report(run))
 
@@ -329,14 +329,14 @@ def test_a_race_is_told_lap_by_lap(tmp_path: Path):
     assert f"{first}<td class=n>80.00</td><td class=n>0.25</td><td class=n>60</td>" in text
     assert "<th class=n>holdout top-1, %</th>" in text
     assert f"{ARCH.full_name} won." in text
-    (run / "arch.json").write_text(json.dumps(chosen | {"race": laps[:1]}))
+    (run / "arch.json").write_text(json.dumps(chosen | {"trials": trials[:1]}))
     alone = without_plotly(report(run))
     assert "There is, so no cheaper one was tried." in alone
     assert "won." not in alone
 
 
 def test_without_a_race_nothing_is_said_of_one(tmp_path: Path):
-    assert "The race" not in without_plotly(report(write_run(tmp_path)))
+    assert "Successive halving" not in without_plotly(report(write_run(tmp_path)))
 
 
 def test_a_part_of_an_epoch_is_no_epoch(tmp_path: Path):
@@ -595,14 +595,14 @@ def test_the_card_says_what_it_is(tmp_path: Path):
 
     card = (tmp_path / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: onnx\npipeline_tag: image-classification\n")
-    assert "| top-1, artefact | 91.25 % of 2 images |" in card
+    assert "| top-1, artifact | 91.25 % of 2 images |" in card
     assert "| limit: latency | latency 0.8 ms of 1 ms, met |" in card
     assert "1 x 3 x 28 x 28 (NCHW)" in card
-    assert f"| SHA-256 of model.onnx | {hashlib.sha256(b'an artefact').hexdigest()} |" in card
+    assert f"| SHA-256 of model.onnx | {hashlib.sha256(b'an artifact').hexdigest()} |" in card
 
 
 @pytest.mark.parametrize(
-    ("runtime", "library", "artefact", "words"),
+    ("runtime", "library", "artifact", "words"),
     [
         ("onnxruntime", "onnx", "model.onnx", "1 x 3 x 28 x 28 (NCHW)"),
         (
@@ -619,21 +619,21 @@ def test_the_card_says_what_it_is(tmp_path: Path):
         ("torch-compile", "pytorch", "model.safetensors", "or, in Python:"),
     ],
 )
-def test_card_and_page_speak_of_the_artefact_that_was_made(
-    tmp_path: Path, runtime: str, library: str, artefact: str, words: str
+def test_card_and_page_speak_of_the_artifact_that_was_made(
+    tmp_path: Path, runtime: str, library: str, artifact: str, words: str
 ):
     text = without_plotly(report(write_run(tmp_path, runtime=runtime)))
 
     card = (tmp_path / "README.md").read_text()
-    digest = hashlib.sha256(b"an artefact").hexdigest()
+    digest = hashlib.sha256(b"an artifact").hexdigest()
     assert f"library_name: {library}\n" in card
     assert f"tags: [mobilenet, {library}, image-classification]" in card
     assert words in card
-    for file in files_of(tmp_path / artefact):
+    for file in files_of(tmp_path / artifact):
         assert f"| SHA-256 of {file.name} | {digest} |" in card
-    assert f"mobilenets predict {artefact} photo.jpg" in card
-    assert f"<h2>Using {artefact}</h2>" in text
-    assert f"top-1 of {artefact}" in text
+    assert f"mobilenets predict {artifact} photo.jpg" in card
+    assert f"<h2>Using {artifact}</h2>" in text
+    assert f"top-1 of {artifact}" in text
     if runtime != "onnxruntime":
         assert "model.onnx" not in card + text
         assert "onnxruntime." not in card + text
@@ -641,7 +641,7 @@ def test_card_and_page_speak_of_the_artefact_that_was_made(
 
 def test_every_runtime_has_its_program_and_library():
     for runtime in RUNTIMES:
-        assert artefact_name(runtime) in snippet(Preprocess(28), runtime, ClassPresenter())
+        assert artifact_name(runtime) in snippet(Preprocess(28), runtime, ClassPresenter())
 
 
 def test_candidates_measured_in_several_runtimes_are_told_apart(tmp_path: Path):

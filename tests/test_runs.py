@@ -49,7 +49,7 @@ def test_the_names_of_a_runs_files_stand_in_the_layout_only():
     assert found == {("runs/layout.py", name) for name in NAMES}
 
 
-COMMANDS = {"chosen": "fit", "trained": "train", "adapted": "adapt", "quantised": "quantise"}
+COMMANDS = {"chosen": "fit", "trained": "train", "adapted": "adapt", "quantized": "quantize"}
 
 
 @pytest.mark.parametrize("first", COMMANDS)
@@ -68,13 +68,13 @@ def test_a_folder_is_that_of_the_command_whose_stage_came_first(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("left", ["training.json", "trained.safetensors"])
-def test_a_training_without_a_record_is_gone_on_with_and_not_cut_or_quantised(
+def test_a_training_without_a_record_is_gone_on_with_and_not_cut_or_quantized(
     tmp_path: Path, left: str
 ):
     write_json(tmp_path / left, {})
 
     assert check_owner(tmp_path, first="trained") == check_owner(tmp_path, first="chosen") == {}
-    for first in ("adapted", "quantised"):
+    for first in ("adapted", "quantized"):
         with pytest.raises(FolderTaken, match="holds another run; give another --out"):
             check_owner(tmp_path, first=first)
 
@@ -138,7 +138,7 @@ def test_a_run_on_other_images_is_not_written_over(
         check_data(tmp_path, data, "2")
 
 
-@pytest.mark.parametrize(("first", "restarts"), [("trained", True), ("quantised", False)])
+@pytest.mark.parametrize(("first", "restarts"), [("trained", True), ("quantized", False)])
 def test_only_what_can_be_restarted_says_so(tmp_path: Path, first: str, restarts: bool):
     write_json(tmp_path / "images.json", {"name": "photos", "fingerprint": "1"})
     write_json(tmp_path / "stages.json", {first: "x"})
@@ -162,7 +162,12 @@ def test_a_refused_stage_is_as_done_as_before(tmp_path: Path):
 
 
 def test_what_is_set_aside_is_all_of_the_run_and_nothing_else(tmp_path: Path):
-    for name in ("trained.safetensors", "model.onnx", "race/1-a/last.ckpt", "earlier/1/last.ckpt"):
+    for name in (
+        "trained.safetensors",
+        "model.onnx",
+        "trials/1-a/last.ckpt",
+        "earlier/1/last.ckpt",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "my notes.txt").touch()
@@ -172,7 +177,7 @@ def test_what_is_set_aside_is_all_of_the_run_and_nothing_else(tmp_path: Path):
 
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == {
         "my notes.txt", "earlier/1/last.ckpt", "earlier/2/trained.safetensors",
-        "earlier/2/model.onnx", "earlier/2/race/1-a/last.ckpt",
+        "earlier/2/model.onnx", "earlier/2/trials/1-a/last.ckpt",
     }  # fmt: skip
 
 
@@ -180,7 +185,7 @@ def test_every_name_in_the_layout_is_a_runs():
     assert all(layout.is_of_run(name) for name in NAMES)
     assert not layout.is_of_run("earlier")
     for folder in (
-        layout.lap_folder(Path(), "1").parent, layout.start_folder(Path()),
+        layout.trial_folder(Path(), "1").parent, layout.start_folder(Path()),
         layout.step_file(Path(), 0).parent, layout.member_folder(Path(), 0).parent,
     ):  # fmt: skip
         assert layout.is_of_run(folder.name)

@@ -44,7 +44,7 @@ from mobilenets.runtimes import (
     isolated,
     parse_engines,
 )
-from mobilenets.runtimes.artefact import (
+from mobilenets.runtimes.artifact import (
     describe_file,
     files_of,
     is_intact,
@@ -87,7 +87,7 @@ def piece(*rows: Row, resolution: int, channels: int, head: Head | None = None) 
 PIECE = piece(GATED, resolution=14, channels=40, head=Pooled())
 
 every_runtime = pytest.mark.parametrize("name", RUNTIMES)
-every_artefact = pytest.mark.parametrize(
+every_artifact = pytest.mark.parametrize(
     ("name", "arch"),
     [
         pytest.param(name, arch, id=f"{name}-{arch.full_name}", marks=marks)
@@ -98,7 +98,7 @@ every_artefact = pytest.mark.parametrize(
 
 
 class Converted(NamedTuple):
-    """A runtime's artefacts, made once; and this process before and after they were made."""
+    """A runtime's artifacts, made once; and this process before and after they were made."""
 
     folder: Path
     suffix: str
@@ -128,7 +128,7 @@ def archs_for(pytestconfig: pytest.Config) -> Callable[[str], list[Arch]]:
 def converted(
     tmp_path_factory: pytest.TempPathFactory, archs_for: Callable[[str], list[Arch]]
 ) -> Convert:
-    """The artefacts of a runtime; skips the test where it is not installed."""
+    """The artifacts of a runtime; skips the test where it is not installed."""
     checkpoints = tmp_path_factory.mktemp("checkpoints")
 
     def convert(name: str) -> Converted:
@@ -155,7 +155,7 @@ def converted(
 
 @pytest.fixture(scope="session")
 def opened(converted: Convert) -> Open:
-    """The artefacts of a runtime, loaded once: torch.compile compiles on loading."""
+    """The artifacts of a runtime, loaded once: torch.compile compiles on loading."""
 
     @cache
     def load_once(name: str, arch: Arch) -> Session:
@@ -203,14 +203,14 @@ def photos(side: int) -> NDArray[np.float32]:
 
 
 def eager(checkpoint: Checkpoint, images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logits of the network as it was trained, on images normalised outside."""
+    """The logits of the network as it was trained, on images normalized outside."""
     mean, std = (torch.tensor(one).reshape(1, 3, 1, 1) for one in (checkpoint.mean, checkpoint.std))
     with torch.no_grad():
         return checkpoint.network()((torch.from_numpy(images) - mean) / std)["logits"].numpy()
 
 
 def copied(path: Path, folder: Path) -> Path:
-    """The artefact, copied."""
+    """The artifact, copied."""
     for file in files_of(path):
         shutil.copy(file, folder)
     return folder / path.name
@@ -232,7 +232,7 @@ def assert_one_sentence(text: str, *parts: str) -> None:
 # What every runtime promises
 
 
-@every_artefact
+@every_artifact
 def test_the_logits_are_those_of_the_trained_network(name: str, arch: Arch, opened: Open):
     session = opened(name, arch)
     images = photos(arch.resolution)
@@ -287,11 +287,11 @@ def test_logits_stay_when_another_image_is_run(name: str, opened: Open):
     np.testing.assert_array_equal(logits, before)
 
 
-@every_artefact
-def test_an_artefact_says_what_it_is(name: str, arch: Arch, opened: Open):
+@every_artifact
+def test_an_artifact_says_what_it_is(name: str, arch: Arch, opened: Open):
     session = opened(name, arch)
 
-    network, about = describe_file(Path("an artefact"), session.metadata)
+    network, about = describe_file(Path("an artifact"), session.metadata)
 
     assert network == arch
     expected = json.loads(json.dumps(checkpoint_of(arch).about()))
@@ -301,15 +301,15 @@ def test_an_artefact_says_what_it_is(name: str, arch: Arch, opened: Open):
         assert (about["runtime"], about["runtime_version"]) == (name, RUNTIMES[name].version())
 
 
-@every_artefact
+@every_artifact
 def test_the_estimate_of_a_file_is_no_less_than_the_file(name: str, arch: Arch, converted: Convert):
     size = size_of(converted(name).path(arch))
 
     assert size <= file_bytes(cost(arch), Engine(name)) <= 1.25 * size
 
 
-@every_artefact
-def test_an_artefact_is_intact_until_a_byte_of_it_changes(
+@every_artifact
+def test_an_artifact_is_intact_until_a_byte_of_it_changes(
     name: str, arch: Arch, converted: Convert, tmp_path: Path
 ):
     path = copied(converted(name).path(arch), tmp_path)
@@ -327,7 +327,7 @@ def test_an_artefact_is_intact_until_a_byte_of_it_changes(
 
 
 @every_runtime
-def test_an_artefact_without_one_of_its_files_is_not_intact(
+def test_an_artifact_without_one_of_its_files_is_not_intact(
     name: str, converted: Convert, tmp_path: Path
 ):
     path = copied(converted(name).path(ONE), tmp_path)
@@ -392,7 +392,7 @@ def test_converting_leaves_this_process_as_it_was(name: str, converted: Convert)
 
 
 @every_runtime
-def test_converting_leaves_the_artefact_and_nothing_else(
+def test_converting_leaves_the_artifact_and_nothing_else(
     name: str, converted: Convert, archs_for: Callable[[str], list[Arch]]
 ):
     done = converted(name)

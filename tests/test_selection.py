@@ -174,9 +174,9 @@ def test_what_comes_of_a_network_has_learned_from_the_same_images(
 ):
     checkpoint = Checkpoint.load(network)
     carry(network, checkpoint.training, tmp_path / "int8 run")
-    artefact = tmp_path / "int8 run" / "int8" / "model.onnx"
+    artifact = tmp_path / "int8 run" / "int8" / "model.onnx"
 
-    found = find(artefact, checkpoint.training)
+    found = find(artifact, checkpoint.training)
     assert found is not None
     assert found.tolist() == learned_from(load_images(pets)).tolist()
 

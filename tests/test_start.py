@@ -188,7 +188,7 @@ def test_the_classifier_is_kept_where_the_classes_are_the_same(
 
 
 @pytest.mark.slow
-def test_the_images_are_normalised_as_the_start_wants_them(digits: Images, tmp_path: Path):
+def test_the_images_are_normalized_as_the_start_wants_them(digits: Images, tmp_path: Path):
     start = replace(Checkpoint.fresh(ARCH), mean=(0.5, 0.5, 0.5), training={"weights": "timm:x"})
 
     found = train(ARCH, digits, nothing_learns(), folder=tmp_path, start=start)

@@ -63,7 +63,7 @@ def test_tasks_are_told_apart_by_themselves_alone():
 @pytest.mark.parametrize("name", TASKS)
 def test_every_task_is_read_and_shown(name: str):
     assert name in _READERS
-    assert f"{TASKS[name].metric}_artefact" in PRESENTERS[name].in_verdict
+    assert f"{TASKS[name].metric}_artifact" in PRESENTERS[name].in_verdict
 
 
 def test_corners_of_a_box_follow_a_crop_and_a_mirror():

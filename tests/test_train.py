@@ -18,7 +18,7 @@ from mobilenets.train import Limits, Recipe, fine_tune, from_scratch, plan, trai
 from mobilenets.train.deadline import TimeLeft
 from mobilenets.train.going_on import claim_training
 from mobilenets.train.module import Learner
-from mobilenets.train.optimise import rate_factor
+from mobilenets.train.optimize import rate_factor
 
 ARCH = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
 
@@ -75,11 +75,11 @@ def test_one_batch_can_be_overfitted():
     module.start_epoch(0)
     images = torch.randint(0, 256, (20, 3, 8, 8), dtype=torch.uint8)
     labels = torch.arange(20) % 10
-    optimiser = torch.optim.AdamW(module.parameters(), lr=4e-3)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=4e-3)
     for _ in range(60):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         module.loss(images, labels).backward()
-        optimiser.step()
+        optimizer.step()
 
     assert module.loss(images, labels).item() < 0.1
 

@@ -133,7 +133,7 @@ def test_killed_with_everything_on_it_ends_as_if_nothing_had_happened(
 def test_fine_tuning_stopped_and_started_again_ends_alike(
     data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ):
-    """After one epoch the optimiser has no state of the body's weights yet; after three these are
+    """After one epoch the optimizer has no state of the body's weights yet; after three these are
     not those that the statistics, left alone since, were estimated for."""
     limits = Limits(epochs=8, flip=False)  # round(0.15 * 8) = 1 for the classifier
 

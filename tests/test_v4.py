@@ -39,7 +39,7 @@ from mobilenets.nn import Checkpoint, Deployed, MobileNet, surgery
 from mobilenets.nn.pretrained.load import load_weights
 from mobilenets.nn.pretrained.timm import from_timm
 from mobilenets.runtimes import Engine, get_runtime
-from mobilenets.runtimes.artefact import export
+from mobilenets.runtimes.artifact import export
 from mobilenets.runtimes.graphs.onnx_file import exported, onnx_model
 from tests.randomised import difference, images, randomise_
 

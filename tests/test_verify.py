@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from mobilenets.archs import Budget
-from mobilenets.deliver.verdict import time_artefact, too_noisy
+from mobilenets.deliver.verdict import time_artifact, too_noisy
 from mobilenets.measuring import Latency
 
 QUIET, SLOWED = 20_000, 33_000  # what a probe takes
@@ -43,7 +43,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Timed]:
 
         monkeypatch.setattr(sys.modules["mobilenets.deliver.verdict"], "measure", measure)
         limits = budget or Budget(latency_ms=1.0)
-        found = time_artefact(Path("a.onnx"), limits, pause=pauses.append)
+        found = time_artifact(Path("a.onnx"), limits, pause=pauses.append)
         assert set(asked) == {Path("a.onnx")}
         return Timed(found, len(asked), pauses)
 

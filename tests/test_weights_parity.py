@@ -39,7 +39,7 @@ def pixels_of(side: int) -> Tensor:
     return torch.randint(0, 256, (2, 3, side, side), generator=generator).float() / 255
 
 
-def normalised(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+def normalized(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     return (images - torch.tensor(mean).view(-1, 1, 1)) / torch.tensor(std).view(-1, 1, 1)
 
 
@@ -47,7 +47,7 @@ def logits(checkpoint: Checkpoint, images: Tensor) -> Tensor:
     """What our network makes of RGB in [0, 1], with the checkpoint's own mean and deviation."""
     with torch.no_grad():
         network = checkpoint.network()
-        return network(normalised(images, checkpoint.mean, checkpoint.std))["logits"]
+        return network(normalized(images, checkpoint.mean, checkpoint.std))["logits"]
 
 
 # -------------------------------------------------------------------------------------------- Keras
@@ -190,7 +190,7 @@ def test_timms_files_give_timms_logits(tmp_path: Path, model: str):
 
     config = timm.get_pretrained_cfg(f"{model}.{published.tag}")
     with torch.no_grad():
-        expected = theirs(normalised(images, config.mean, config.std))
+        expected = theirs(normalized(images, config.mean, config.std))
     assert difference(logits(checkpoint, images), expected) < RELATIVE
 
 
@@ -211,7 +211,7 @@ def test_other_conventions_than_timms_give_other_logits(tmp_path: Path, model: s
     checkpoint = read_published(replace(published, **change), tmp_path / "weights.pth")
 
     with torch.no_grad():
-        expected = theirs(normalised(images, published.mean, published.std))
+        expected = theirs(normalized(images, published.mean, published.std))
     assert difference(logits(checkpoint, images), expected) > 50 * RELATIVE
 
 
@@ -243,7 +243,7 @@ def test_torchvisions_files_give_torchvisions_logits(tmp_path: Path, published: 
     checkpoint = read_published(published, tmp_path / published.files[0].name)
 
     with torch.no_grad():
-        expected = theirs(normalised(images, transform.mean, transform.std))
+        expected = theirs(normalized(images, transform.mean, transform.std))
     assert difference(logits(checkpoint, images), expected) < RELATIVE
 
 

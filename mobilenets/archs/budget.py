@@ -54,7 +54,7 @@ class Budget:
 
     Budget(latency_ms=5)                  # p50, batch 1, on the measured runtime and threads
     Budget(macs=100e6, params=2e6)        # by arithmetic
-    Budget(size_bytes=4e6)                # the artefact's file
+    Budget(size_bytes=4e6)                # the artifact's file
     Budget(memory_bytes=1.5e6)            # peak activations, fp32 (`mobilenets.cost`)
     """
 

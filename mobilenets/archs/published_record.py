@@ -31,7 +31,7 @@ class Published:
     """One published checkpoint.
 
     `model` and `tag` are its publisher's names, `network` is ours. An image's short side is resized
-    to `short_side` and the centre cut; `mean` and `std` normalise RGB in [0, 1]. `top1` is the
+    to `short_side` and the centre cut; `mean` and `std` normalize RGB in [0, 1]. `top1` is the
     publisher's, in percent at this resolution (None: trained on other classes); `files` hold the
     same weights, the first is preferred.
     """

@@ -8,7 +8,7 @@ Covered: every V1, V2, V3, convolutional V4 and EfficientNet-Lite classifier of 
 (facts: the packages' own metadata, held together by tests/test_weights_registry.py). Not covered,
 and why:
 
-- torchvision's quantised V2 and V3-Large: their files hold int8 modules of torch.ao, not weights.
+- torchvision's quantized V2 and V3-Large: their files hold int8 modules of torch.ao, not weights.
 - torchvision's detection and segmentation weights: other heads.
 - Keras' V2 1.3 and 1.4 below 224 pixels: Keras makes up an address, and there is no file at it
   (keras-team/keras#16452). The 224 weights run at any resolution.

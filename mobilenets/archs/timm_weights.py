@@ -42,7 +42,7 @@ _TIMM_NETWORKS = {
 # Top-1 at the resolution of training: huggingface/pytorch-image-models, results-imagenet.csv.
 # fmt: off
 _TIMM = (
-    # model.tag                                         size side interpolation normalised top-1
+    # model.tag                                         size side interpolation normalized top-1
     ("mobilenetv1_100.ra4_e3600_r224_in1k",             224, 256, "bicubic",  INCEPTION, 75.388),
     ("mobilenetv1_100h.ra4_e3600_r224_in1k",            224, 256, "bicubic",  INCEPTION, 75.664),
     ("mobilenetv1_125.ra4_e3600_r224_in1k",             224, 248, "bicubic",  INCEPTION, 76.920),

@@ -77,7 +77,7 @@ class Candidate:
 
     @property
     def file_bytes(self) -> int:
-        """An upper estimate of the artefact's file."""
+        """An upper estimate of the artifact's file."""
         return file_bytes(self.costs, self.engine)
 
     def in_engine(self, engine: Engine) -> Candidate:
@@ -161,7 +161,7 @@ def price(arch: Arch) -> Candidate:
 
 
 def file_bytes(costs: Cost, engine: Engine = DEFAULT) -> int:
-    """An upper estimate of the artefact's file: the weights, the graph's nodes and names, and the
+    """An upper estimate of the artifact's file: the weights, the graph's nodes and names, and the
     description in its metadata."""
     weights = costs.size_bytes.int8 if engine.is_int8 else costs.size_bytes.fp32
     # A bias and a scale each (`archs.counts`).

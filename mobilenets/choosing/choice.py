@@ -33,7 +33,7 @@ from mobilenets.runtimes import DEFAULT, Engine, check_runtime
 from mobilenets.runtimes.isolated import Exporter, export_isolated
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
-# percent on a quiet machine and up to 8 on a busy one, and the finished artefact is measured again.
+# percent on a quiet machine and up to 8 on a busy one, and the finished artifact is measured again.
 HEADROOM = 0.08
 MAX_MEASURED = 26
 _ROUND = 3
@@ -133,7 +133,7 @@ def _choose(
     )
 
 
-def contenders(choice: Choice, budget: Budget, measure: Measure, count: int) -> list[Candidate]:
+def shortlist(choice: Choice, budget: Budget, measure: Measure, count: int) -> list[Candidate]:
     """The network that was chosen, and up to `count` - 1 that train faster, measured: of all that
     fit and take at most a half of its MACs, a quarter, an eighth, ..., the one with the best
     expected accuracy. Fewer where nothing is so small."""

@@ -12,7 +12,7 @@ from typing import Any, NotRequired, TypedDict
 from mobilenets.archs import Arch, from_json, to_json
 from mobilenets.choosing.candidate import Candidate
 from mobilenets.choosing.choice import Choice
-from mobilenets.choosing.halving import Lap
+from mobilenets.choosing.halving import Trial
 from mobilenets.errors import ArchError, RuntimeMissing
 from mobilenets.files import broken, read_json, write_json, write_text
 from mobilenets.runs.layout import ARCH, CANDIDATES
@@ -32,18 +32,18 @@ class ChosenRecord(TypedDict):
     binding_limit: str | None
     considered: Count
     about_ms: NotRequired[Number]
-    race: NotRequired[list[dict[str, Any]]]
+    trials: NotRequired[list[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """The network, what it is for, which limit binds, the laps of the race that it won, and its
+    """The network, what it is for, which limit binds, the trials that it was the best of, and its
     latency, as far as that was known (`Candidate.about_ms`)."""
 
     arch: Arch
     engine: Engine
     binding_limit: str | None
-    laps: tuple[Lap, ...]
+    trials: tuple[Trial, ...]
     about_ms: float = 0.0
 
     @classmethod
@@ -58,22 +58,22 @@ class Chosen:
     def of(cls, record: dict[str, Any]) -> Chosen:
         """What arch.json says; raises `ArchError`, `RuntimeMissing` and ValueError."""
         engine = Engine(record["runtime"], record.get("precision", "fp32"))
-        laps = tuple(shaped(record.get("race", []), list[Lap]))
+        trials = tuple(shaped(record.get("trials", []), list[Trial]))
         about_ms = record.get("about_ms", 0.0)
-        return cls(from_json(record["arch"]), engine, record["binding_limit"], laps, about_ms)
+        return cls(from_json(record["arch"]), engine, record["binding_limit"], trials, about_ms)
 
 
 CHOSEN = Stage("chosen", (ARCH, CANDIDATES), Chosen.read)
 
 
 def keep(
-    folder: Path, choice: Choice, raced: Sequence[Candidate], winner: Arch, laps: Sequence[Lap],
+    folder: Path, choice: Choice, tried: Sequence[Candidate], winner: Arch, trials: Sequence[Trial],
     *, threads: int,
 ) -> None:  # fmt: skip
-    """Write the files of `CHOSEN`: of those that `raced`, the best expected first, `winner` is
+    """Write the files of `CHOSEN`: of those that `tried`, the best expected first, `winner` is
     taken."""
-    chosen = next(one for one in raced if one.arch == winner)
-    measured = {(one.arch, one.engine): one for one in raced}
+    chosen = next(one for one in tried if one.arch == winner)
+    measured = {(one.arch, one.engine): one for one in tried}
     known = (measured.get((one.arch, one.engine), one) for one in choice.candidates)
     lines = [json.dumps(one.to_json()) for one in known]
     write_text(folder / CANDIDATES, "\n".join(lines) + "\n")
@@ -82,11 +82,11 @@ def keep(
         "runtime": chosen.engine.runtime,
         "precision": chosen.engine.precision,
         "chosen": chosen.to_json(),
-        "binding_limit": choice.binding_limit if winner == raced[0].arch else "training time",
+        "binding_limit": choice.binding_limit if winner == tried[0].arch else "training time",
         "considered": choice.considered,
         "threads": threads,
         "about_ms": chosen.about_ms,
-        "race": [lap.to_json() for lap in laps],
+        "trials": [trial.to_json() for trial in trials],
     }
     write_json(folder / ARCH, record)
     log.info(f"chosen: {chosen.arch.full_name} in {chosen.engine}")

@@ -1,4 +1,4 @@
-"""`fit`'s race: candidates train briefly on the user's images, and what they learnt decides.
+"""Successive halving: candidates train briefly on the user's images, and the best of them is taken.
 
 The expected accuracy that ranks candidates comes from ImageNet and weeks of training. On other
 images, and in minutes, a cheaper network may get further: it sees the images more often.
@@ -25,18 +25,19 @@ from mobilenets.train.job import TRAINING_STAGE, Trained, TrainingJob
 
 log = logging.getLogger(__name__)
 
-# Networks that race where time is short, and nobody says how many.
-RACING = 4
-# In so few of the recipe's epochs a cheaper network gets further (docs/training.md, "A race").
+# Candidates that are tried where time is short, and nobody says how many.
+TRIALS = 4
+# In so few of the recipe's epochs a cheaper network gets further (docs/training.md).
 _HURRIED = 0.1
-# What a race may take of the minutes that bound a training; the winner has what is left.
+# What the trials may take of the minutes that bound a training; the winner has what is left.
 _PART = 0.5
 
 
 @dataclass(frozen=True)
-class Lap:
-    """A contender's training in a round, the first being 1. `loss` and `score`, the task's metric
-    in percent, are on the holdout, after the best of `epochs`; `seconds` are those of all."""
+class Trial:
+    """A candidate's brief training in a round, the first being 1. `loss` and `score`, the task's
+    metric in percent, are on the holdout, after the best of `epochs`; `seconds` are those of all.
+    """
 
     name: str
     round: Positive
@@ -49,46 +50,46 @@ class Lap:
         return asdict(self)
 
 
-def race(
-    contenders: Sequence[Arch],
-    lap: Callable[[Arch, int, float], Lap],
+def successive_halving(
+    shortlist: Sequence[Arch],
+    trial: Callable[[Arch, int, float], Trial],
     *,
-    enough: Callable[[Lap], bool] = lambda first: False,
-) -> tuple[Arch, list[Lap]]:
-    """The contender that wins, and all laps: successive halving (arXiv:1502.07943).
+    enough: Callable[[Trial], bool] = lambda first: False,
+) -> tuple[Arch, list[Trial]]:
+    """The winner, and all trials: successive halving (arXiv:1502.07943).
 
-    `lap(arch, round, share)` trains one anew, for `share` of what the race may take; the half with
-    the least loss go on to the next round, and train twice as long. The first contender wins at
-    once where its first lap is `enough`.
+    `trial(arch, round, share)` trains one anew, for `share` of what all trials may take; the half
+    with the least loss go on to the next round, and train twice as long. The first candidate wins
+    at once where its first trial is `enough`.
     """
-    left, laps = list(contenders), list[Lap]()
+    left, trials = list(shortlist), list[Trial]()
     rounds = ceil(log2(len(left)))
     for number in range(1, rounds + 1):
         share = 1 / (rounds * len(left))
         log.info(f"round {number} of {rounds}: {counted(len(left), 'network')}")
-        ran = dict[Arch, Lap]()
+        ran = dict[Arch, Trial]()
         for arch in left:
-            ran[arch] = lap(arch, number, share)
-            if not laps and len(ran) == 1 and enough(ran[arch]):
+            ran[arch] = trial(arch, number, share)
+            if not trials and len(ran) == 1 and enough(ran[arch]):
                 return arch, [ran[arch]]
-        laps += ran.values()
+        trials += ran.values()
         left = sorted(left, key=lambda arch: ran[arch].loss)[: ceil(len(left) / 2)]
-    return left[0], laps
+    return left[0], trials
 
 
-def train_lap(
+def train_trial(
     job: TrainingJob, number: int, share: float, folder: Path, *, minutes: float | None = None
-) -> Lap:
-    """The lap of `job` for `share` of what a race may take: of its recipe's epochs, or of half its
-    minutes, of which there may be fewer by now, `minutes`. Kept in `folder`: called again, what is
-    done is not done again."""
+) -> Trial:
+    """The trial of `job` for `share` of what all trials may take: of its recipe's epochs, or of
+    half its minutes, of which there may be fewer by now, `minutes`. Kept in `folder`: called again,
+    what is done is not done again."""
     job = replace(job, recipe=_part(job, share))
     now = minutes and share * _PART * minutes
     stages = Stages(folder, first=TRAINING_STAGE.name)
     trained = stages.run(TRAINING_STAGE, job.inputs(), lambda: job.run(folder, minutes=now))
-    for name in (LAST, BEST):  # a lap is never longer
+    for name in (LAST, BEST):  # a trial is never longer
         remove(folder / name)
-    found = _lap(job, number, trained)
+    found = _trial(job, number, trained)
     log.info(
         f"{found.name}: loss {found.loss:.3f}, {job.images.task.title} "
         f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
@@ -108,11 +109,11 @@ def hurried(epochs: float, recipe_epochs: int) -> bool:
     return epochs < _HURRIED * recipe_epochs
 
 
-def has_time(lap: Lap, recipe: Recipe) -> bool:
-    """Whether a network with this lap sees the images often enough in the recipe's minutes."""
+def has_time(trial: Trial, recipe: Recipe) -> bool:
+    """Whether a network with this trial sees the images often enough in the recipe's minutes."""
     if recipe.minutes is None:
         return True
-    epochs = lap.epochs * 60 * recipe.minutes / max(lap.seconds, 0.1)
+    epochs = trial.epochs * 60 * recipe.minutes / max(trial.seconds, 0.1)
     short = hurried(epochs, recipe.epochs)
     if short:
         log.info(
@@ -122,17 +123,17 @@ def has_time(lap: Lap, recipe: Recipe) -> bool:
     return not short
 
 
-def after(laps: Sequence[Lap], recipe: Recipe) -> Recipe:
-    """The recipe with the minutes that the race left of its own."""
-    if recipe.minutes is None or not laps:
+def after(trials: Sequence[Trial], recipe: Recipe) -> Recipe:
+    """The recipe with the minutes that the trials left of its own."""
+    if recipe.minutes is None or not trials:
         return recipe
-    left = recipe.minutes - sum(lap.seconds for lap in laps) / 60
+    left = recipe.minutes - sum(trial.seconds for trial in trials) / 60
     return replace(recipe, minutes=float(f"{max(left, (1 - _PART) * recipe.minutes):.3g}"))
 
 
-def _lap(job: TrainingJob, number: int, trained: Trained) -> Lap:
+def _trial(job: TrainingJob, number: int, trained: Trained) -> Trial:
     best = trained.best
-    return Lap(
+    return Trial(
         name=job.arch.full_name,
         round=number,
         epochs=trained.epochs,

@@ -44,5 +44,5 @@ def show(record: dict[str, Any]) -> None:
         f"{describe(unit, record['price'])}, "
         f"{100 * record['price'] / start['price']:.1f} % of the start\n"
         f"{title}  {before} to {after} of the validation images\n"
-        f"{record['artefact']}"
+        f"{record['artifact']}"
     )

@@ -1,7 +1,7 @@
 """`mobilenets VERB`: parse, call one library function, print.
 
 Exit status: 0 done (and verified and within budget), 1 a user's mistake, 2 no network fits,
-3 the finished artefact misses a limit, or may miss it on so noisy a machine, or fails verification.
+3 the finished artifact misses a limit, or may miss it on so noisy a machine, or fails verification.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from mobilenets.archs import ARCHS, Budget, cost, get_arch, with_head
+from mobilenets.cli.old_names import by_new_names
 from mobilenets.cli.refusals import close_stdout, refused
 from mobilenets.cli.show import print_anything, show_json, show_progress, show_table
 from mobilenets.errors import MobileNetsError, NoFitError
@@ -41,7 +42,7 @@ Trained = Annotated[
 ]
 Network = Annotated[
     Path,
-    typer.Argument(metavar="FILE|RUN", help="An artefact or checkpoint, or a run that has one."),
+    typer.Argument(metavar="FILE|RUN", help="An artifact or checkpoint, or a run that has one."),
 ]
 TrainedOn = Annotated[str, typer.Argument(help="The images it was trained on.")]
 Width = Annotated[float | None, typer.Option(help="Channel multiplier.  [default: 1]")]
@@ -61,7 +62,7 @@ Threads = Annotated[int, typer.Option(help="Threads the network runs on.")]
 Latency = Annotated[str | None, typer.Option(help="Limit on the p50 latency: 5ms.")]
 Macs = Annotated[str | None, typer.Option(help="Limit on the multiply-adds: 100M.")]
 Params = Annotated[str | None, typer.Option(help="Limit on the parameters: 2M.")]
-Size = Annotated[str | None, typer.Option(help="Limit on the artefact's file: 4MB.")]
+Size = Annotated[str | None, typer.Option(help="Limit on the artifact's file: 4MB.")]
 Weights = Annotated[
     str,
     typer.Option(
@@ -363,7 +364,7 @@ def fit(
     flip: Flip = None,
     mixed: Mixed = None,
     class_weights: ClassWeights = None,
-    race: Annotated[
+    trials: Annotated[
         int | None,
         typer.Option(
             help="Train so many candidates briefly, and take the best; 1: none.  [default: 4, "
@@ -396,7 +397,7 @@ def fit(
         data, budget, out=out, threads=threads, seed=seed, restart=restart,
         engines=tuple(parse_engines(runtime, int8=int8)),
         limits=Limits(epochs, minutes, flip, None, mixed, class_weights),
-        how=How(weights, recipe, teacher, task, race, parse_reading(grey_range, resize)),
+        how=How(weights, recipe, teacher, task, trials, parse_reading(grey_range, resize)),
     )  # fmt: skip
     if adapt:
         return _show_adapted(fit_adapted(job), json=json)
@@ -436,7 +437,9 @@ def adapt(
     ] = "4",
     short_steps: Annotated[int, typer.Option(help="Batches in a short training.")] = 50,
     long_epochs: Annotated[int, typer.Option(help="Epochs at the end.")] = 10,
-    distil: Annotated[bool, typer.Option("--distil", help="The start teaches.")] = False,
+    distill: Annotated[
+        bool, typer.Option("--distill", help="Distill from the starting network, as the teacher.")
+    ] = False,
     workers: Annotated[
         int, typer.Option(help="Evaluate proposals in so many processes (Ray).")
     ] = 0,
@@ -470,7 +473,7 @@ def adapt(
     else:
         settings = Settings(
             step=step, decay=decay, kinds=tuple(kinds.split(",")), importance=importance,
-            rule=rule, screen=adapting.screen(screen), short_steps=short_steps, distil=distil,
+            rule=rule, screen=adapting.screen(screen), short_steps=short_steps, distill=distill,
             seed=seed,
         )  # fmt: skip
         record = adapt_network(
@@ -483,13 +486,16 @@ def adapt(
 
 
 @app.command()
-def quantise(
+def quantize(
     source: Trained,
     data: TrainedOn,
     runtime: Annotated[str, typer.Option(help="onnxruntime or openvino.")] = "onnxruntime",
     threads: Threads = 1,
-    drop: Annotated[
-        float, typer.Option(help="The most that may be lost, in points of top-1.")
+    max_drop: Annotated[
+        float,
+        typer.Option(
+            metavar="POINTS", help="Largest loss of accuracy that is accepted, in points."
+        ),
     ] = 1.0,
     smaller: Annotated[
         bool, typer.Option("--smaller", help="Take int8 for its size, even if it is not faster.")
@@ -499,18 +505,18 @@ def quantise(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Put a trained network into 8-bit integers, where that is faster and loses little.
+    """Quantize a trained network to int8, and keep it where it is faster and as accurate.
 
-    Example: mobilenets quantise runs/photos photos/
+    Example: mobilenets quantize runs/photos photos/
     """
-    from mobilenets.cli import quantising
-    from mobilenets.commands.quantize import Quantisation
-    from mobilenets.commands.quantize import quantise as quantise_network
+    from mobilenets.cli import quantizing
+    from mobilenets.commands.quantize import Quantization
+    from mobilenets.commands.quantize import quantize as quantize_network
     from mobilenets.runtimes import Engine
 
     engine = Engine.parse(runtime)
-    record = quantise_network(Quantisation(source, data, engine, threads, drop, smaller, out))
-    show_json(record) if json else quantising.show(record)
+    record = quantize_network(Quantization(source, data, engine, threads, max_drop, smaller, out))
+    show_json(record) if json else quantizing.show(record)
     _end(record)
 
 
@@ -720,7 +726,7 @@ def _show_adapted(record: dict[str, Any], *, json: bool) -> None:
 
 
 def _end(record: dict[str, Any]) -> None:
-    """With 3 where the artefact misses a limit or was not verified."""
+    """With 3 where the artifact misses a limit or was not verified."""
     if not (record["verified"] and record["within_budget"]):
         print("; ".join(record["complaints"]), file=sys.stderr)
         raise typer.Exit(MISSED)
@@ -736,7 +742,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    status = _status(lambda: app(standalone_mode=False) or 0)
+    status = _status(lambda: app(by_new_names(sys.argv[1:]), standalone_mode=False) or 0)
     sys.stdout.flush()  # before the others end: torchrun ends all with the first that fails
     return status
 

@@ -27,6 +27,6 @@ def _outcome(one: dict[str, Any]) -> str:
 def _images(one: dict[str, Any]) -> str:
     if "random_images" in one:
         return counted(one["random_images"], "random image")
-    title, value = figure_with_interval(one, "_artefact")
+    title, value = figure_with_interval(one, "_artifact")
     unclear = f"; {one['unclear']}" if one.get("unclear") else ""
     return f"{counted(one['images'], 'validation image')}, {title} {value}{unclear}"

@@ -12,7 +12,7 @@ _HEAD = """# The commands
 
 Written by `make docs` from `mobilenets VERB --help`; a test holds the two together. Results go to
 stdout, progress to stderr. Exit status: 0 done, verified and within budget; 1 a mistake, said in
-one sentence; 2 no network fits the budget; 3 the finished artefact misses a limit or fails
+one sentence; 2 no network fits the budget; 3 the finished artifact misses a limit or fails
 verification.
 """
 

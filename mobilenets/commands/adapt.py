@@ -99,7 +99,7 @@ class Adaptation:
 def adapt(job: Adaptation) -> dict[str, Any]:
     """Everything, in the run folder; the record that `mobilenets adapt --json` prints.
 
-    The same call goes on where a killed one was. An artefact that misses the limit is kept, and the
+    The same call goes on where a killed one was. An artifact that misses the limit is kept, and the
     record says so. Raises `NoFitError` where the limit cannot be reached.
     """
     file = trained_in(job.source)

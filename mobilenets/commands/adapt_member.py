@@ -14,7 +14,7 @@ from typing import Any
 from mobilenets.archs import Arch, Budget, cost, digest, from_json
 from mobilenets.archs.budget import LIMIT_NAMES
 from mobilenets.choosing.candidate import describe_arch
-from mobilenets.commands.delivery import artefact_of, exported
+from mobilenets.commands.delivery import artifact_of, exported
 from mobilenets.commands.origin import images_of
 from mobilenets.data import Images, trained_on
 from mobilenets.deliver.record import read_verdict
@@ -42,7 +42,7 @@ from mobilenets.train.scoring import score
 
 # Without the metrics of a training: there may be none.
 TRAINED_LONG = Stage("trained", (TRAINED,), lambda folder: Checkpoint.load(folder / TRAINED))
-_ENDS = ("_start", "_checkpoint", "_artefact")
+_ENDS = ("_start", "_checkpoint", "_artifact")
 _VERIFIED = Stage("verified", (VERDICT,), lambda folder: read_verdict(folder, of=_ENDS))
 log = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def check_float(engines: Sequence[Engine]) -> None:
         if engine.is_int8:
             raise MobileNetsError(
                 f"networks are adapted in float, got {engine}; adapt for {engine.runtime}, and "
-                "quantise what comes of it"
+                "quantize what comes of it"
             )
 
 
@@ -122,17 +122,17 @@ def delivered(ending: Ending, step: Step, images: Images, stages: Stages) -> dic
         [step.checkpoint.digest(), images.fingerprint, ending.long_epochs],
         lambda: _train(ending, step, start, images),
     )
-    artefact = artefact_of(folder, engine)
+    artifact = artifact_of(folder, engine)
     stages.run(
         exported(engine), str(engine),
-        lambda: export_isolated([Job(folder / TRAINED, artefact)], engine),
+        lambda: export_isolated([Job(folder / TRAINED, artifact)], engine),
     )  # fmt: skip
     drop_undecided(folder)
 
     def check() -> None:
         log.info(f"verifying on {len(images.val)} validation images")
         verdict = verify(
-            artefact, checkpoint, images, ending.budget, runtime=engine, threads=ending.threads
+            artifact, checkpoint, images, ending.budget, runtime=engine, threads=ending.threads
         )
         before = {f"{images.task.metric}_start": score(start, images).value}
         write_json(folder / VERDICT, before | verdict.to_json())
@@ -147,7 +147,7 @@ def _train(ending: Ending, step: Step, start: Checkpoint, images: Images) -> Non
     if ending.long_epochs:
         log.info(f"training for {counted(ending.long_epochs, 'epoch')}")
         recipe = settings.recipe(start, images).limited(Limits(epochs=ending.long_epochs))
-        teacher = Teacher.of(start) if settings.distil else None
+        teacher = Teacher.of(start) if settings.distill else None
         checkpoint = train(
             checkpoint.arch, images, recipe, folder=ending.folder, seed=settings.seed,
             start=checkpoint, teacher=teacher,
@@ -172,11 +172,11 @@ def summary(
         "price": price,
         "priced_by": LIMIT_NAMES[ending.priced_by],
         f"{task.metric}_start": verdict[f"{task.metric}_start"],
-        f"{task.metric}_final": verdict[f"{task.metric}_artefact"],
+        f"{task.metric}_final": verdict[f"{task.metric}_artifact"],
         **{key: verdict[key] for key in _FROM_VERDICT},
         **{key: verdict[key] for key in (f"{task.metric}_interval", *_TOLD) if key in verdict},
         "checkpoint": str(ending.folder / TRAINED),
-        "artefact": str(artefact_of(ending.folder, ending.engine)),
+        "artifact": str(artifact_of(ending.folder, ending.engine)),
     }
     write_json(ending.folder / SUMMARY, record)
     return record

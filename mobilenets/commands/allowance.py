@@ -49,7 +49,7 @@ class Allowance:
 
 
 def ending_minutes(*, validation: int, holdout: int, latency_ms: float, int8: bool) -> float:
-    """About how long export, verification and report take: each image runs once in the artefact
+    """About how long export, verification and report take: each image runs once in the artifact
     and once in PyTorch, which decodes it too."""
     images = 3 * validation
     seconds = _ENDING_S

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Which artefact or checkpoint, or the run that has one, on which images; with `known_only` not
+    """Which artifact or checkpoint, or the run that has one, on which images; with `known_only` not
     on those of classes that the network does not know."""
 
     file: Path

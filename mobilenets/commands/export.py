@@ -23,7 +23,7 @@ from mobilenets.nn import Checkpoint
 from mobilenets.quantize.precisions import MAX_DROP, write_both
 from mobilenets.runs.layout import TRAINED
 from mobilenets.runtimes import RUNTIMES, Engine, check_runtime, parse_engines
-from mobilenets.runtimes.artefact import files_of, is_intact, move, size_of
+from mobilenets.runtimes.artifact import files_of, is_intact, move, size_of
 from mobilenets.runtimes.isolated import Job, export_isolated
 
 # Without images of the user's: so many of random numbers.

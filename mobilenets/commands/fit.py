@@ -13,13 +13,20 @@ from typing import Any
 from mobilenets.archs import Arch, Budget, expected_top1
 from mobilenets.archs.published import FAMILIES
 from mobilenets.choosing.candidate import Candidate, describe_arch
-from mobilenets.choosing.choice import Choice, choose, contenders, measured_once
+from mobilenets.choosing.choice import Choice, choose, measured_once, shortlist
 from mobilenets.choosing.chosen import CHOSEN, Chosen, keep
-from mobilenets.choosing.halving import RACING, Lap, after, has_time, race, train_lap
+from mobilenets.choosing.halving import (
+    TRIALS,
+    Trial,
+    after,
+    has_time,
+    successive_halving,
+    train_trial,
+)
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.commands.allowance import Allowance, ending_minutes
 from mobilenets.commands.beginning import asked_of, begun
-from mobilenets.commands.delivery import artefact_of, exported
+from mobilenets.commands.delivery import artifact_of, exported
 from mobilenets.data import Images, name_of
 from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.finished import Run
@@ -40,7 +47,7 @@ from mobilenets.runs.layout import (
     SUMMARY,
     TRAINED,
     VERDICT,
-    lap_folder,
+    trial_folder,
 )
 from mobilenets.runs.owner import TRAINED_FILES, has_all, has_any
 from mobilenets.runs.stages import Stage
@@ -61,7 +68,7 @@ class Fitting:
 
     The network is for the best of `engines`. `how` says what to train from; with weights, the
     choice is among the networks that they are of. `limits` bounds the training; where minutes do,
-    the race before it, too. `out` None is runs/DATA-LIMITS, such as runs/digits-latency1ms; with
+    the trials before it, too. `out` None is runs/DATA-LIMITS, such as runs/digits-latency1ms; with
     `restart`, what it holds is set aside.
     """
 
@@ -104,7 +111,7 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
     has what the rest leaves. Every stage is a file there; called again with the same job, what is
     done is not done again, and for more epochs or minutes the training of the network that was
     chosen goes on.
-    Raises `NoFitError` where no network fits; an artefact that misses a limit is kept, and the
+    Raises `NoFitError` where no network fits; an artifact that misses a limit is kept, and the
     summary says so.
     """
     started = time.monotonic() if started is None else started
@@ -121,7 +128,7 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
         lambda: None if trained_before else _choose(job, images, families, allowance),
     )
     training = job.training(chosen.arch, images)
-    training = replace(training, recipe=after(chosen.laps, training.recipe))
+    training = replace(training, recipe=after(chosen.trials, training.recipe))
     trained = stages.run(
         TRAINING_STAGE, training.inputs(), lambda: _train(training, chosen, folder, allowance)
     )
@@ -129,10 +136,10 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
     if engine.is_int8:
         source = folder / TRAINED
         stages.run(both(runtime), runtime, lambda: write_both(folder, source, images, runtime))
-    artefact = stages.run(exported(engine), runtime, lambda: _export(folder, engine))
+    artifact = stages.run(exported(engine), runtime, lambda: _export(folder, engine))
     drop_undecided(folder)
     verdict = stages.run(
-        _VERIFIED, [], lambda: _verify(job, artefact, engine, trained.checkpoint, images)
+        _VERIFIED, [], lambda: _verify(job, artifact, engine, trained.checkpoint, images)
     )
     summary = _summary(job, chosen, training, trained) | _from_verdict(verdict, images.task)
     write_json(folder / SUMMARY, summary)
@@ -170,7 +177,7 @@ def _images(job: Fitting) -> Images:
 
 
 def _choice_inputs(job: Fitting, images: Images, families: Collection[str] | None) -> list[Any]:
-    """What the choice depends on; a race also on how is trained."""
+    """What the choice depends on; of trials also on how is trained."""
     read = {"data": images.fingerprint, "rule": asdict(images.rule), "skipped": images.skipped}
     asked = {
         "budget": job.budget.to_json(),
@@ -178,49 +185,49 @@ def _choice_inputs(job: Fitting, images: Images, families: Collection[str] | Non
         "runtimes": list(map(str, job.engines)),
     }
     inputs = [read, asked, families or (job.how.at_hand or None)]
-    if _racing(job, images) == 1:
+    if _trials(job, images) == 1:
         return inputs
     return [*inputs, job.how.inputs(), asdict(job.limits), job.seed]
 
 
-def _racing(job: Fitting, images: Images) -> int:
-    """How many candidates race: unless the user says, `RACING` where minutes bound a training from
-    scratch, though only the first trains where it has the time."""
-    if job.how.race is not None:
-        return job.how.race
+def _trials(job: Fitting, images: Images) -> int:
+    """How many candidates are tried: unless the user says, `TRIALS` where minutes bound a training
+    from scratch, though only the first trains where it has the time."""
+    if job.how.trials is not None:
+        return job.how.trials
     bounded = job.how.recipe_for(images, job.limits).minutes is not None
-    return RACING if bounded and not job.how.started else 1
+    return TRIALS if bounded and not job.how.started else 1
 
 
 def _choose(
     job: Fitting, images: Images, families: Collection[str] | None, allowance: Allowance
 ) -> None:
-    choice, raced = _considered(job, images, families)
+    choice, tried = _considered(job, images, families)
     recipe = job.how.recipe_for(images, job.limits)
-    minutes = allowance.for_training(_ending(images, raced[0].engine, raced[0].about_ms))
+    minutes = allowance.for_training(_ending(images, tried[0].engine, tried[0].about_ms))
 
-    def lap(arch: Arch, number: int, share: float) -> Lap:
-        # A lap of another length is another one: it is not gone on with.
+    def trial(arch: Arch, number: int, share: float) -> Trial:
+        # A trial of another length is another one: it is not gone on with.
         length = f"{job.limits.epochs or ''}{job.limits.minutes or ''}"
-        folder = lap_folder(
+        folder = trial_folder(
             job.folder, "-".join(filter(None, (str(number), arch.full_name, length)))
         )
-        return train_lap(job.training(arch, images), number, share, folder, minutes=minutes)
+        return train_trial(job.training(arch, images), number, share, folder, minutes=minutes)
 
-    winner, laps = race(
-        [one.arch for one in raced],
-        lap,
+    winner, trials = successive_halving(
+        [one.arch for one in tried],
+        trial,
         enough=lambda first: (
-            job.how.race is None and has_time(first, replace(recipe, minutes=minutes))
+            job.how.trials is None and has_time(first, replace(recipe, minutes=minutes))
         ),
     )
-    keep(job.folder, choice, raced, winner, laps, threads=job.threads)
+    keep(job.folder, choice, tried, winner, trials, threads=job.threads)
 
 
 def _considered(
     job: Fitting, images: Images, families: Collection[str] | None
 ) -> tuple[Choice, list[Candidate]]:
-    """The choice, and what races for it."""
+    """The choice, and the candidates to try."""
     with Exporter() as exporter:
         measure = measured_once(job.folder / LATENCIES, job.threads, exporter.export)
         asked = partial(
@@ -245,7 +252,7 @@ def _considered(
                 raise
             log.warning(f"of the networks with published weights: {error}; choosing among all")
             choice = asked()
-        return choice, contenders(choice, job.budget, measure, _racing(job, images))
+        return choice, shortlist(choice, job.budget, measure, _trials(job, images))
 
 
 def _ending(images: Images, engine: Engine, latency_ms: float) -> float:
@@ -269,19 +276,19 @@ def _train(training: TrainingJob, chosen: Chosen, folder: Path, allowance: Allow
 
 
 def _export(folder: Path, engine: Engine) -> None:
-    artefact = artefact_of(folder, engine)
-    log.info(f"exporting {artefact.name}")
+    artifact = artifact_of(folder, engine)
+    log.info(f"exporting {artifact.name}")
     if engine.is_int8:
         return hand_over(folder, engine.precision, engine.runtime)
-    return export_isolated([Job(folder / TRAINED, artefact)], engine)
+    return export_isolated([Job(folder / TRAINED, artifact)], engine)
 
 
 def _verify(
-    job: Fitting, artefact: Path, engine: Engine, checkpoint: Checkpoint, images: Images
+    job: Fitting, artifact: Path, engine: Engine, checkpoint: Checkpoint, images: Images
 ) -> None:
     log.info(f"verifying on {len(images.val)} validation images")
     verdict = verify(
-        artefact, checkpoint, images, job.budget, runtime=engine, threads=job.threads,
+        artifact, checkpoint, images, job.budget, runtime=engine, threads=job.threads,
         max_loss=MAX_DROP if engine.is_int8 else MAX_LOSS,
     )  # fmt: skip
     predictions = PRESENTERS[images.task.name].predictions(verdict.outputs, images)
@@ -298,11 +305,11 @@ def _summary(
         | {"expected_imagenet_top1": expected and expected.top1},
         "budget": job.budget.to_json(),
         "binding_limit": chosen.binding_limit,
-        "race": [lap.to_json() for lap in chosen.laps],
+        "trials": [trial.to_json() for trial in chosen.trials],
         "epochs": trained.epochs,
         "recipe_epochs": training.recipe.epochs,
         **circumstances(trained.checkpoint, training.images),
-        "artefact": str(artefact_of(job.folder, chosen.engine)),
+        "artifact": str(artifact_of(job.folder, chosen.engine)),
         "checkpoint": str(job.folder / TRAINED),
         "report": str(job.folder / REPORT),
     }

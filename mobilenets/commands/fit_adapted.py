@@ -33,7 +33,7 @@ def fit_adapted(job: Fitting) -> dict[str, Any]:
     )  # fmt: skip
     limit = adaptation.limit
     larger = replace(job.budget, **{limit: ROOM * job.budget.limits()[limit]})
-    # A cheaper network than is asked for leaves nothing to shrink: no race, unless it is asked for.
-    how = job.how if job.how.race is not None else replace(job.how, race=1)
+    # A cheaper network than is asked for leaves nothing to shrink: no trials, unless asked for.
+    how = job.how if job.how.trials is not None else replace(job.how, trials=1)
     start = fit(replace(job, budget=larger, how=how, out=adaptation.source))
     return adapt(replace(adaptation, engine=Engine(start.summary["latency"]["runtime"])))

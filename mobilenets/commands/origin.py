@@ -13,7 +13,7 @@ from mobilenets.nn import Checkpoint
 from mobilenets.prune.members import Asked
 from mobilenets.runs.layout import ADAPTATION, BUDGET, TRAINED
 from mobilenets.runtimes import RUNTIMES
-from mobilenets.runtimes.artefact import artefact_name
+from mobilenets.runtimes.artifact import artifact_name
 from mobilenets.train.job import read_images
 
 
@@ -26,11 +26,11 @@ def trained_in(source: Path) -> Path:
 
 
 def network_in(source: Path) -> Path:
-    """The artefact of a run folder, where it has none its checkpoint; or the file itself."""
+    """The artifact of a run folder, where it has none its checkpoint; or the file itself."""
     if not source.is_dir():
         return source
-    artefacts = (source / artefact_name(runtime) for runtime in RUNTIMES)
-    found = next((path for path in artefacts if path.is_file()), None)
+    artifacts = (source / artifact_name(runtime) for runtime in RUNTIMES)
+    found = next((path for path in artifacts if path.is_file()), None)
     return found or trained_in(source)
 
 

@@ -1,4 +1,4 @@
-"""`quantise`: a trained network in; in 8-bit integers, scored and timed beside float, out."""
+"""`quantize`: a trained network in; in 8-bit integers, scored and timed beside float, out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from mobilenets.archs import Budget
-from mobilenets.commands.delivery import VERIFIED, artefact_files, artefact_of
+from mobilenets.commands.delivery import VERIFIED, artifact_files, artifact_of
 from mobilenets.commands.origin import budget_of, images_of, name_of, trained_in
 from mobilenets.data import Images
 from mobilenets.data.trained_on import carry
@@ -22,7 +22,7 @@ from mobilenets.runs.layout import ASKED, KEPT, SUMMARY, VERDICT
 from mobilenets.runs.owner import claim
 from mobilenets.runs.stages import Stage, Stages
 from mobilenets.runtimes import DEFAULT, Engine, check_runtime
-from mobilenets.runtimes.artefact import size_of
+from mobilenets.runtimes.artifact import size_of
 from mobilenets.shapes import Count, Number
 from mobilenets.tasks.confidence import Lost
 from mobilenets.text import counted
@@ -51,19 +51,19 @@ class _Kept(TypedDict):
 
 
 @dataclass(frozen=True)
-class Quantisation:
-    """What to quantise, for what.
+class Quantization:
+    """What to quantize, for what.
 
     `source` is a checkpoint, or a run folder, whose trained network is meant and whose limits hold.
-    At most `drop` percent of the task's metric may be lost. With `smaller` the int8 file is taken
-    for its size, even where it is not faster. `out` None is runs/SOURCE-int8.
+    At most `max_drop` percent of the task's metric may be lost. With `smaller` the int8 file is
+    taken for its size, even where it is not faster. `out` None is runs/SOURCE-int8.
     """
 
     source: Path
     data: str | Path
     engine: Engine = DEFAULT
     threads: int = 1
-    drop: float = MAX_DROP
+    max_drop: float = MAX_DROP
     smaller: bool = False
     out: Path | None = None
 
@@ -71,15 +71,15 @@ class Quantisation:
         check_runtime(self.engine.in_precision("int8"))
         if self.engine.is_int8:
             raise MobileNetsError(
-                f"quantise is for int8 as it is, got {self.engine}; give {self.engine.runtime}"
+                f"quantize is for int8 as it is, got {self.engine}; give {self.engine.runtime}"
             )
-        if not 0 <= self.drop <= 100:
-            raise MobileNetsError(f"drop must be 0 to 100 percent, got {self.drop:g}")
+        if not 0 <= self.max_drop <= 100:
+            raise MobileNetsError(f"max_drop must be 0 to 100 percent, got {self.max_drop:g}")
 
     @property
-    def artefact(self) -> Path:
+    def artifact(self) -> Path:
         """The file that is handed over."""
-        return artefact_of(self.folder, self.engine)
+        return artifact_of(self.folder, self.engine)
 
     @property
     def folder(self) -> Path:
@@ -87,10 +87,10 @@ class Quantisation:
         return self.out or Path("runs", f"{name_of(self.source)}-int8")
 
 
-def quantise(job: Quantisation) -> dict[str, Any]:
-    """Everything, in the run folder; the record that `mobilenets quantise --json` prints.
+def quantize(job: Quantization) -> dict[str, Any]:
+    """Everything, in the run folder; the record that `mobilenets quantize --json` prints.
 
-    The artefact handed over, `model.onnx` or `model.xml`, is int8 where that is faster here and
+    The artifact handed over, `model.onnx` or `model.xml`, is int8 where that is faster here and
     loses no more than allowed on the images held out, as far as so many can tell; else it is the
     float one, and `kept` and `why` say so. The same call goes on where a killed one was.
     """
@@ -102,9 +102,9 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     carry(source, checkpoint.training, folder)
     inputs = [checkpoint.digest(), images.fingerprint, str(job.engine)]
     schemes = stages.run(stage, inputs, lambda: write_both(folder, source, images, runtime))
-    files = (KEPT, *artefact_files(job.engine))
+    files = (KEPT, *artifact_files(job.engine))
     choice = Stage("chosen", files, lambda folder: read_json(folder / KEPT, _Kept))
-    asked = [job.threads, job.drop, job.smaller]
+    asked = [job.threads, job.max_drop, job.smaller]
     kept = stages.run(choice, asked, lambda: _keep(job, schemes))
     drop_undecided(folder)
     verdict = stages.run(
@@ -113,9 +113,9 @@ def quantise(job: Quantisation) -> dict[str, Any]:
     return _summary(job, schemes, kept, verdict)
 
 
-def _keep(job: Quantisation, schemes: dict[str, Any]) -> None:
+def _keep(job: Quantization, schemes: dict[str, Any]) -> None:
     """Time both in turns, and put the one to hand over beside them."""
-    name = job.artefact.name
+    name = job.artifact.name
     files = [job.folder / part / name for part in ("fp32", "int8")]
     latencies = measure(files, runtime=job.engine, threads=job.threads)
     ratio = compare(latencies)[1]
@@ -138,24 +138,24 @@ def _keep(job: Quantisation, schemes: dict[str, Any]) -> None:
     write_json(job.folder / KEPT, record)
 
 
-def _accepted(job: Quantisation, lost: Lost) -> str:
+def _accepted(job: Quantization, lost: Lost) -> str:
     """Why the loss is no objection."""
-    unclear = cannot_tell(lost, job.drop)
+    unclear = cannot_tell(lost, job.max_drop)
     if unclear:
         return f"{unclear} on all images held out"
     return (
-        f"it loses {lost.points:.2f} points of the {job.drop:g} allowed on all images held out, "
-        f"{lost.words}"
+        f"it loses {lost.points:.2f} points of the {job.max_drop:g} allowed on all images held "
+        f"out, {lost.words}"
     )
 
 
-def objection(job: Quantisation, lost: Lost, ratio: float) -> str:
+def objection(job: Quantization, lost: Lost, ratio: float) -> str:
     """Why int8 is not to be handed over; nothing where it is. A loss counts where so many images
     can tell that it is more than allowed."""
-    if lost.is_beyond(job.drop):
+    if lost.is_beyond(job.max_drop):
         return (
             f"int8 loses {lost.points:.2f} points on all images held out ({lost.words}), more than "
-            f"the {job.drop:g} allowed; give a larger --drop to have it nevertheless"
+            f"the {job.max_drop:g} allowed; give a larger --max-drop to have it nevertheless"
         )
     if ratio > _WORTH and not job.smaller:
         return (
@@ -166,19 +166,19 @@ def objection(job: Quantisation, lost: Lost, ratio: float) -> str:
 
 
 def _verify(
-    job: Quantisation, kept: dict[str, Any], checkpoint: Checkpoint, images: Images, budget: Budget
+    job: Quantization, kept: dict[str, Any], checkpoint: Checkpoint, images: Images, budget: Budget
 ) -> None:
     log.info(f"verifying on {counted(len(images.val), 'validation image')}")
-    limits = {"max_loss": job.drop} if kept["kept"] == "int8" else {}
+    limits = {"max_loss": job.max_drop} if kept["kept"] == "int8" else {}
     verdict = verify(
-        job.artefact, checkpoint, images, budget,
+        job.artifact, checkpoint, images, budget,
         runtime=job.engine, threads=job.threads, **limits,
     )  # fmt: skip
     write_json(job.folder / VERDICT, verdict.to_json())
 
 
 def _summary(
-    job: Quantisation, schemes: dict[str, Any], kept: dict[str, Any], verdict: dict[str, Any]
+    job: Quantization, schemes: dict[str, Any], kept: dict[str, Any], verdict: dict[str, Any]
 ) -> dict[str, Any]:
     summary = {
         **{name: kept[name] for name in ("kept", "why", "lost_at_least", "held_out", "ratio")},
@@ -189,7 +189,7 @@ def _summary(
         "schemes": schemes["schemes"],
         **{name: value for name, value in verdict.items() if name not in ("lost", "limits")},
         "lost": kept["lost"],
-        "artefact": str(job.artefact),
+        "artifact": str(job.artifact),
     }
     write_json(job.folder / SUMMARY, summary)
     return summary

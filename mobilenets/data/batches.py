@@ -43,7 +43,7 @@ def decode(
     *,
     progress: Progress | None = None,
 ) -> Tensor:
-    """uint8 (N, 3, R, R): the images of these indices exactly as the artefact's rule makes them.
+    """uint8 (N, 3, R, R): the images of these indices exactly as the artifact's rule makes them.
 
     Raises `DataError` for an image that cannot be read.
     """

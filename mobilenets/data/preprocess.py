@@ -1,4 +1,4 @@
-"""The rule from an image of any size to the network's input: what an artefact carries with it."""
+"""The rule from an image of any size to the network's input: what an artifact carries with it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mobilenets.errors import ArchError, DataError
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 _OPTIONAL = ("interpolation", "grey_range", "resize")  # in files written before there were any
-# What `Preprocess` does beside its fields, for whoever reads an artefact without this code.
+# What `Preprocess` does beside its fields, for whoever reads an artifact without this code.
 DESCRIPTION = {
     "antialias": True,
     "resized_as_by": "Pillow",
@@ -58,7 +58,7 @@ class Preprocess:
         if self.interpolation not in INTERPOLATIONS:
             raise DataError(
                 f"preprocessing with interpolation {self.interpolation!r} is not known, only "
-                f"{' and '.join(INTERPOLATIONS)}; export the artefact again"
+                f"{' and '.join(INTERPOLATIONS)}; export the artifact again"
             )
         if self.grey_range is not None:
             object.__setattr__(self, "grey_range", checked_range(self.grey_range))
@@ -122,13 +122,13 @@ class Preprocess:
         if not isinstance(record, dict) or not {"resolution", "crop"} <= record.keys():
             raise DataError(
                 f"a preprocessing record needs resolution and crop, got {record!r}; "
-                "export the artefact again"
+                "export the artifact again"
             )
         for key, ours in DESCRIPTION.items():
             if record.get(key, ours) != ours:
                 raise DataError(
                     f"preprocessing with {key} {record[key]!r} is not known, only {ours!r}; "
-                    "export the artefact again"
+                    "export the artifact again"
                 )
         optional = {key: record[key] for key in _OPTIONAL if key in record}
         return cls(record["resolution"], record["crop"], **optional)

@@ -1,6 +1,6 @@
 """One image file to one uint8 RGB tensor, whatever the file's format, mode and orientation.
 
-The rule is `READING`: it stands in every artefact's metadata, and the program in a run's README.md
+The rule is `READING`: it stands in every artifact's metadata, and the program in a run's README.md
 (`deliver/usage.py`) follows it to the pixel.
 """
 
@@ -38,7 +38,7 @@ _NEVER = frozenset((  # cameras' raw files, medical and scientific images, drawi
 # fmt: on
 _UNKNOWN = "not an image of a known format"
 
-# What becomes of a file's pixels, for whoever reads an artefact without this code.
+# What becomes of a file's pixels, for whoever reads an artifact without this code.
 READING = {
     "frame": "first",
     "orientation": "EXIF",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs.budget import describe
-from mobilenets.choosing.halving import RACING, hurried
+from mobilenets.choosing.halving import TRIALS, hurried
 from mobilenets.deliver.advice import advice
 from mobilenets.tasks import figure, figure_with_interval
 from mobilenets.text import counted
@@ -21,12 +21,12 @@ class Run:
     summary: dict[str, Any]
 
     @property
-    def artefact(self) -> Path:
-        return Path(self.summary["artefact"])
+    def artifact(self) -> Path:
+        return Path(self.summary["artifact"])
 
     @property
     def accepted(self) -> bool:
-        """Whether the artefact was verified and meets every limit."""
+        """Whether the artifact was verified and meets every limit."""
         return bool(self.summary["verified"] and self.summary["within_budget"])
 
     def verdict(self) -> str:
@@ -46,7 +46,7 @@ class Run:
             f"{describe('macs', summary['macs'])} MACs, "
             f"{describe('params', summary['params'])} parameters, "
             f"{describe('size_bytes', summary['size_bytes'])}",
-            f"artefact  {summary['artefact']}",
+            f"artifact  {summary['artifact']}",
             f"report    {summary['report']}",
         ]
         return "\n".join(lines)
@@ -59,7 +59,7 @@ class Run:
     def _accuracy(self) -> list[str]:
         """How good it is, and what stands behind that."""
         summary = self.summary
-        title, ours = figure_with_interval(summary, "_artefact")
+        title, ours = figure_with_interval(summary, "_artifact")
         images = counted(summary["images"], "validation image")
         found = [f"accuracy  {title} {ours} of {images}"]
         return [*found, f"          {summary['spread']}"] if summary.get("spread") else found
@@ -78,18 +78,18 @@ class Run:
     def _short_of_time(self) -> list[str]:
         """What more minutes would change, where the network best expected is another, or was hardly
         trained."""
-        summary, raced = self.summary, [lap["name"] for lap in self.summary["race"]]
-        if raced and raced[0] != summary["chosen"]["full_name"]:
+        summary, tried = self.summary, [trial["name"] for trial in self.summary["trials"]]
+        if tried and tried[0] != summary["chosen"]["full_name"]:
             return [
-                f"race      the best of {counted(len(set(raced)), 'network')} in so little time; "
-                f"with more --minutes perhaps {raced[0]}"
+                f"trials    the best of {counted(len(set(tried)), 'network')} in so little time; "
+                f"with more --minutes perhaps {tried[0]}"
             ]
         trained, whole = summary["epochs"], summary["recipe_epochs"]
-        if raced or not hurried(trained, whole):
+        if tried or not hurried(trained, whole):
             return []
         return [
             f"trained   {trained:g} of the recipe's {whole} epochs: give more --minutes, or "
-            f"--race {RACING}, which tries cheaper networks too"
+            f"--trials {TRIALS}, which tries cheaper networks too"
         ]
 
 

@@ -1,4 +1,4 @@
-"""The model card: README.md beside the artefact; and the words that the page shares with it."""
+"""The model card: README.md beside the artifact; and the words that the page shares with it."""
 
 from __future__ import annotations
 
@@ -80,10 +80,10 @@ Seed: {training["seed"]}. The epoch was chosen on the holdout images; validation
 
 def _figures(record: Record) -> list[tuple[str, str]]:
     verdict, latency = record.verdict, record.verdict["latency"]
-    title, ours = figure(verdict, "_artefact")
+    title, ours = figure(verdict, "_artifact")
     peak = cost(record.arch).peak_activation_bytes.fp32
     return [
-        (f"{title}, artefact", f"{ours} of {counted(verdict['images'], 'image')}"),
+        (f"{title}, artifact", f"{ours} of {counted(verdict['images'], 'image')}"),
         (f"{title}, checkpoint", figure(verdict, "_checkpoint")[1]),
         *((plain(name), plain(value)) for name, value in record.presenter.figures(verdict)),
         ("latency, p50 / p90", f"{latency['p50_ms']:.3f} / {latency['p90_ms']:.3f} ms"),

@@ -34,7 +34,7 @@ _AXES = {
     "latency_ms": ("p50_ms", "latency, p50 in ms"),
     "macs": ("macs", "MACs"),
     "params": ("params", "parameters"),
-    "size_bytes": ("size_bytes", "the artefact's file, estimated"),
+    "size_bytes": ("size_bytes", "the artifact's file, estimated"),
     "memory_bytes": ("peak_activation_bytes", "peak activations, fp32"),
 }
 _LABEL = 14  # characters of a class's name on an axis

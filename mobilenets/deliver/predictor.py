@@ -1,4 +1,4 @@
-"""A trained network ready to use, from an artefact or a checkpoint alike."""
+"""A trained network ready to use, from an artifact or a checkpoint alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mobilenets.data import Images, Preprocess, decode, read_image
 from mobilenets.errors import FileError
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.runtimes import get_runtime
-from mobilenets.runtimes.artefact import RUNTIME_OF, describe_file
+from mobilenets.runtimes.artifact import RUNTIME_OF, describe_file
 from mobilenets.tasks import Arrays, Score, Task, joined, task_in
 from mobilenets.tasks.targets import Indices
 
@@ -75,16 +75,16 @@ class Predictor:
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Predictor:
-    """The network in an artefact or a checkpoint (.safetensors), to run on `threads` threads
+    """The network in an artifact or a checkpoint (.safetensors), to run on `threads` threads
     (None: all). Raises `FileError` for any other file."""
     path = Path(path)
     if path.suffix == ".safetensors":
         return as_predictor(Checkpoint.load(path), path)
     if path.suffix not in RUNTIME_OF:
         raise FileError(
-            f"{path} is neither an artefact nor a checkpoint, which end in {', '.join(RUNTIME_OF)}"
+            f"{path} is neither an artifact nor a checkpoint, which end in {', '.join(RUNTIME_OF)}"
         )
-    return _load_artefact(path, threads)
+    return _load_artifact(path, threads)
 
 
 def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:
@@ -99,7 +99,7 @@ def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:
     return _predictor(path, checkpoint.arch, checkpoint.about(), run)
 
 
-def _load_artefact(path: Path, threads: int | None) -> Predictor:
+def _load_artifact(path: Path, threads: int | None) -> Predictor:
     session = get_runtime(RUNTIME_OF[path.suffix]).load(path, threads or 0)
     arch, about = describe_file(path, session.metadata)
 

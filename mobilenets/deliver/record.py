@@ -32,7 +32,7 @@ from mobilenets.runs.layout import (
     VERDICT,
 )
 from mobilenets.runtimes import Engine
-from mobilenets.runtimes.artefact import artefact_name, files_of
+from mobilenets.runtimes.artifact import artifact_name, files_of
 from mobilenets.shapes import AboveZero, Count, Number, Percent, Positive, Range, shaped
 from mobilenets.tasks import TASKS, Task, task_in
 from mobilenets.train.job import read_metrics
@@ -125,11 +125,11 @@ class _Training(TypedDict):
 
 @dataclass(frozen=True)
 class Record:
-    """Everything a run left behind. `artefact` is the name of the artefact, which is for `engine`;
+    """Everything a run left behind. `artifact` is the name of the artifact, which is for `engine`;
     `sha256` that of each of its files. `epochs` is how often the images were seen."""
 
     engine: Engine
-    artefact: str
+    artifact: str
     arch: Arch
     preprocess: Preprocess
     budget: Budget
@@ -147,7 +147,7 @@ class Record:
 
     @property
     def runtime(self) -> str:
-        """The name of the runtime that the artefact is for."""
+        """The name of the runtime that the artifact is for."""
         return self.engine.runtime
 
     @property
@@ -157,7 +157,7 @@ class Record:
 
 
 def read_verdict(
-    folder: Path, *, of: Sequence[str] = ("_checkpoint", "_artefact")
+    folder: Path, *, of: Sequence[str] = ("_checkpoint", "_artifact")
 ) -> dict[str, Any]:
     """What verdict.json says, with the task's metric `of` these; raises `FileError`."""
     return _scored(folder / VERDICT, VerdictRecord, of)
@@ -185,13 +185,13 @@ def read_run(folder: Path) -> Record:
     presenter = PRESENTERS[task.name]
     record = _part(folder / ARCH, lambda data: parse(data, ChosenRecord))
     chosen = _part(folder / ARCH, lambda _: Chosen.of(record))
-    artefact = artefact_name(chosen.engine.runtime)
+    artifact = artifact_name(chosen.engine.runtime)
     columns = (*_METRICS, f"holdout_{task.metric}")
     metrics = _part(folder / METRICS, lambda data: read_metrics(data, columns))
     preprocess, epochs, start = _of_checkpoint(folder / TRAINED)
     return Record(
         engine=chosen.engine,
-        artefact=artefact,
+        artifact=artifact,
         arch=chosen.arch,
         preprocess=preprocess,
         budget=_part(folder / BUDGET, lambda data: parse(data, Budget)),
@@ -207,7 +207,7 @@ def read_run(folder: Path) -> Record:
         start=start,
         sha256={
             file.name: _part(file, lambda data: hashlib.sha256(data).hexdigest())
-            for file in files_of(folder / artefact)
+            for file in files_of(folder / artifact)
         },
     )
 

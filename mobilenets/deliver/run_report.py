@@ -72,7 +72,7 @@ def _body(record: Record) -> list[str]:
         _verdict(record),
         _figures(record, costs),
         _tradeoff(record),
-        *_race(record),
+        *_trials(record),
         _training(record),
         *record.presenter.sections(record.verdict, record.predictions),
         _costs(record.arch, costs),
@@ -89,7 +89,7 @@ def _verdict(record: Record) -> str:
         verdict["verified"],
         "Verified",
         "Not verified",
-        f"{record.artefact} and the trained network agree on {verdict['agreement']:.4g} % of "
+        f"{record.artifact} and the trained network agree on {verdict['agreement']:.4g} % of "
         f"{record.presenter.agreed_on}{images:,} validation images, their logits to "
         f"{verdict['max_relative_error']:.1e} of the largest",
     )
@@ -107,10 +107,10 @@ def _verdict(record: Record) -> str:
 
 def _figures(record: Record, costs: Cost) -> str:
     verdict, latency = record.verdict, record.verdict["latency"]
-    title, ours = figure(verdict, "_artefact")
+    title, ours = figure(verdict, "_artifact")
     size, peak = verdict["size_bytes"], costs.peak_activation_bytes.fp32
     cards = [
-        card(ours, f"{title} of {record.artefact}"),
+        card(ours, f"{title} of {record.artifact}"),
         card(figure(verdict, "_checkpoint")[1], f"{title} of the trained network"),
         card(f"{latency['p50_ms']:.3f} ms", "latency, p50"),
         card(f"{latency['p90_ms']:.3f} ms", "latency, p90"),
@@ -119,7 +119,7 @@ def _figures(record: Record, costs: Cost) -> str:
         card(describe("params", verdict["params"]), "parameters"),
         card(describe("memory_bytes", peak), "peak activations, fp32, by arithmetic"),
     ]
-    text = record.presenter.how_sure(verdict, record.artefact) + conditions(verdict)
+    text = record.presenter.how_sure(verdict, record.artifact) + conditions(verdict)
     return section("Figures", f'<div class="cards">{"".join(cards)}</div>', _note(text))
 
 
@@ -160,17 +160,17 @@ def _measured(candidates: list[dict[str, Any]]) -> str:
     return table(header, [[*row[:2], round(row[2], 3), row[3]] for row in rows], tight=True)
 
 
-def _race(record: Record) -> list[str]:
+def _trials(record: Record) -> list[str]:
     """What several candidates learnt, where that chose the network."""
-    laps = record.chosen.get("race", [])
-    if not laps:
+    trials = record.chosen.get("trials", [])
+    if not trials:
         return []
     text = (
         "The expected accuracy is ImageNet's, so candidates trained on these images, all of a "
         "round for as long; the half with the least loss on the holdout, a part of the training "
         f"images, went on to the next round, anew and longer. {record.arch.full_name} won."
     )
-    if len(laps) == 1:
+    if len(trials) == 1:
         text = (
             "The network best expected trained briefly, to see whether there is time enough for "
             "it. There is, so no cheaper one was tried."
@@ -182,9 +182,9 @@ def _race(record: Record) -> list[str]:
             one["round"], one["name"], Decimal(f"{one['loss']:.3f}"),
             Decimal(f"{one['score']:.2f}"), one["epochs"], round(one["seconds"]),
         ]
-        for one in laps
+        for one in trials
     ]  # fmt: skip
-    return [section("The race", _note(text), table(header, rows, tight=True))]
+    return [section("Successive halving", _note(text), table(header, rows, tight=True))]
 
 
 def _training(record: Record) -> str:
@@ -327,7 +327,7 @@ def _split(split: dict[str, Any]) -> str:
 
 def _use(record: Record) -> str:
     return section(
-        f"Using {record.artefact}",
+        f"Using {record.artifact}",
         paragraph(contract(record.arch, record.preprocess, record.runtime)),
         code(commands(record.runtime)),
         paragraph(or_else(record.runtime).capitalize()),

@@ -1,4 +1,4 @@
-"""How an artefact is used: by this package's commands, and by a program that has only its runtime.
+"""How an artifact is used: by this package's commands, and by a program that has only its runtime.
 
 Each program is run by a test, on a photograph, without this package (but for PyTorch's).
 """
@@ -11,7 +11,7 @@ from mobilenets.archs import Arch
 from mobilenets.data import Preprocess
 from mobilenets.data.read import MAX_RATIO
 from mobilenets.deliver.present import Presenter
-from mobilenets.runtimes.artefact import artefact_name, files_of
+from mobilenets.runtimes.artifact import artifact_name, files_of
 
 # `read_image` in a few lines: a test holds that they give the same pixels for every mode.
 _READ = '''from contextlib import suppress
@@ -123,7 +123,7 @@ _PROGRAMS = {
     "executorch": _EXECUTORCH,
     "ncnn": _NCNN,
 }
-# Hugging Face's names of libraries, by the suffix of the artefact.
+# Hugging Face's names of libraries, by the suffix of the artifact.
 _LIBRARIES = {
     ".safetensors": "pytorch",
     ".onnx": "onnx",
@@ -137,8 +137,8 @@ _BESIDE = {".param": ".json"}
 
 
 def commands(runtime: str) -> str:
-    """What this package's commands do with the artefact."""
-    name = artefact_name(runtime)
+    """What this package's commands do with the artifact."""
+    name = artifact_name(runtime)
     return "\n".join(
         [
             f"mobilenets predict {name} photo.jpg",
@@ -149,7 +149,7 @@ def commands(runtime: str) -> str:
 
 
 def snippet(preprocess: Preprocess, runtime: str, presenter: Presenter) -> str:
-    """A Python program that uses the artefact with its runtime alone."""
+    """A Python program that uses the artifact with its runtime alone."""
     rows, columns = preprocess.size
     tall, wide = preprocess.covered
     words = {
@@ -178,18 +178,18 @@ def _resizing_lines(preprocess: Preprocess) -> str:
 
 
 def needs_package(runtime: str) -> bool:
-    """Whether the artefact can only be used with this package: PyTorch's is a checkpoint."""
+    """Whether the artifact can only be used with this package: PyTorch's is a checkpoint."""
     return _PROGRAMS[runtime] is _TORCH
 
 
 def library(runtime: str) -> str:
-    """The artefact's library, as model hubs call it."""
-    return _LIBRARIES[Path(artefact_name(runtime)).suffix]
+    """The artifact's library, as model hubs call it."""
+    return _LIBRARIES[Path(artifact_name(runtime)).suffix]
 
 
 def contract(arch: Arch, preprocess: Preprocess, runtime: str) -> str:
-    """What the artefact takes and gives."""
-    path = Path(artefact_name(runtime))
+    """What the artifact takes and gives."""
+    path = Path(artifact_name(runtime))
     beside = [file.name for file in files_of(path) if file != path]
     together = f", with {' and '.join(beside)} beside it," if beside else ""
     side = f"{preprocess.size.height} x {preprocess.size.width}"
@@ -197,7 +197,7 @@ def contract(arch: Arch, preprocess: Preprocess, runtime: str) -> str:
     where = _BESIDE.get(path.suffix)
     return (
         f"{path.name}{together} takes an image, float32 RGB in [0, 1], {shape}, and gives logits, "
-        f"1 x {arch.classes}; normalisation is inside the graph. {_resizing(preprocess)} "
+        f"1 x {arch.classes}; normalization is inside the graph. {_resizing(preprocess)} "
         f"{_reading(preprocess)} Labels, this rule and the architecture are in "
         f"{path.with_suffix(where).name if where else 'the metadata of the file'}."
     )

@@ -25,7 +25,7 @@ from mobilenets.measuring.loop import undisturbed
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import REPORT, VERDICT
 from mobilenets.runtimes import Engine
-from mobilenets.runtimes.artefact import is_intact, size_of
+from mobilenets.runtimes.artifact import is_intact, size_of
 from mobilenets.tasks import Arrays, Score, Task, get_task, joined, percent
 from mobilenets.tasks.confidence import Lost
 from mobilenets.tasks.targets import Indices
@@ -47,18 +47,18 @@ log = logging.getLogger(__name__)
 class Verdict:
     """What verification found. Scores are of the validation images.
 
-    `lost` is what the artefact loses against the checkpoint, image by image: where that decides, on
+    `lost` is what the artifact loses against the checkpoint, image by image: where that decides, on
     the validation and the holdout images together (`verify`).
 
-    `outputs` are the artefact's, (N, ...) each; `agreement` is the percentage of images (of
-    attributes) of which checkpoint and artefact say the same; `max_relative_error` is the largest
-    difference of an output's number over its largest. `sessions` are the artefact's latencies, the
+    `outputs` are the artifact's, (N, ...) each; `agreement` is the percentage of images (of
+    attributes) of which checkpoint and artifact say the same; `max_relative_error` is the largest
+    difference of an output's number over its largest. `sessions` are the artifact's latencies, the
     slowest last.
     """
 
     task: Task
     checkpoint: Score
-    artefact: Score
+    artifact: Score
     lost: Lost
     outputs: Arrays
     agreement: float
@@ -78,7 +78,7 @@ class Verdict:
 
     @property
     def verified(self) -> bool:
-        """Whether the artefact gives the checkpoint's answers: but for what it may lose, as far as
+        """Whether the artifact gives the checkpoint's answers: but for what it may lose, as far as
         so many images can tell."""
         return (
             self.intact
@@ -88,7 +88,7 @@ class Verdict:
 
     @property
     def within_budget(self) -> bool:
-        """Whether the artefact meets every limit, as far as this machine can tell: a latency that
+        """Whether the artifact meets every limit, as far as this machine can tell: a latency that
         it was too noisy to measure meets none."""
         return all(use.spent <= use.allowed for use in self.uses) and not self.undecided
 
@@ -115,9 +115,9 @@ class Verdict:
                 f"{100 * latency.slowed:.0f} % of the time); run again when it is quiet"
             )
         if not self.intact:
-            found.append("the artefact is not the one that was written")
+            found.append("the artifact is not the one that was written")
         if not self.verified and self.intact:
-            found.append(f"the artefact differs from the checkpoint: {self._difference()}")
+            found.append(f"the artifact differs from the checkpoint: {self._difference()}")
         return found
 
     @property
@@ -133,7 +133,7 @@ class Verdict:
 
     def _difference(self) -> str:
         scores = (
-            f"{self.task.title} {percent(self.artefact.value)} against "
+            f"{self.task.title} {percent(self.artifact.value)} against "
             f"{percent(self.checkpoint.value)}"
         )
         if self.latency.precision == "int8":
@@ -158,9 +158,9 @@ class Verdict:
             "unclear": self.unclear,
             "complaints": self.complaints(),
             **{f"{key}_checkpoint": value for key, value in self.checkpoint.figures().items()},
-            **{f"{key}_artefact": value for key, value in self.artefact.figures().items()},
-            **self.artefact.details(),
-            "images": self.artefact.images,
+            **{f"{key}_artifact": value for key, value in self.artifact.figures().items()},
+            **self.artifact.details(),
+            "images": self.artifact.images,
             "lost": asdict(self.lost),
             "agreement": self.agreement,
             "max_relative_error": self.max_relative_error,
@@ -177,7 +177,7 @@ class Verdict:
 
 
 def verify(
-    artefact: str | Path,
+    artifact: str | Path,
     checkpoint: Checkpoint | str | Path,
     images: Images,
     budget: Budget,
@@ -186,34 +186,34 @@ def verify(
     threads: int = 1,
     max_loss: float = MAX_LOSS,
 ) -> Verdict:
-    """Score the artefact and the checkpoint on all validation images, time the artefact, weigh it.
+    """Score the artifact and the checkpoint on all validation images, time the artifact, weigh it.
 
-    `runtime` times it; None is that of its file's suffix. The artefact may lose `max_loss` percent
+    `runtime` times it; None is that of its file's suffix. The artifact may lose `max_loss` percent
     of the task's metric: where it seems to lose more on the validation images, and always in int8,
     the holdout images count as well, and it must be more with 95 % confidence. Raises `FileError`
     for a file that cannot be read.
     """
-    artefact = Path(artefact)
+    artifact = Path(artifact)
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint.load(Path(checkpoint))
-    both = _Both(as_predictor(checkpoint, artefact), load(artefact), images)
+    both = _Both(as_predictor(checkpoint, artifact), load(artifact), images)
     outputs, reference = both.outputs(images.val)
     targets, task = images.targets.take(images.val), get_task(checkpoint.task, checkpoint.labels)
-    sessions = time_artefact(artefact, budget, runtime=runtime, threads=threads)
+    sessions = time_artifact(artifact, budget, runtime=runtime, threads=threads)
     lost = task.lost(outputs, reference, targets)
     if lost.points > max_loss or sessions[-1].precision == "int8":
         lost = both.lost_on_all(task, outputs, reference)
     costs = cost(checkpoint.arch)
-    size = size_of(artefact)
+    size = size_of(artifact)
     return Verdict(
         task=task,
         checkpoint=task.score(reference, targets),
-        artefact=task.score(outputs, targets),
+        artifact=task.score(outputs, targets),
         lost=lost,
         outputs=outputs,
         agreement=task.agreement(outputs, reference),
         max_relative_error=max(relative_error(outputs[name], reference[name]) for name in outputs),
-        intact=is_intact(artefact),
+        intact=is_intact(artifact),
         sessions=sessions,
         uses=budget.uses(
             latency_ms=sessions[-1].p50_ms,
@@ -231,16 +231,16 @@ def verify(
 
 @dataclass(frozen=True)
 class _Both:
-    """The checkpoint and the artefact beside each other on a data set."""
+    """The checkpoint and the artifact beside each other on a data set."""
 
     checkpoint: Predictor
-    artefact: Predictor
+    artifact: Predictor
     images: Images
 
     def outputs(self, indices: Indices) -> tuple[Arrays, Arrays]:
-        """The artefact's and the checkpoint's of these images."""
+        """The artifact's and the checkpoint's of these images."""
         return (
-            self.artefact.score(self.images, indices),
+            self.artifact.score(self.images, indices),
             self.checkpoint.score(self.images, indices),
         )
 
@@ -285,15 +285,15 @@ def too_noisy(sessions: Sequence[Latency], limit_ms: float) -> bool:
     return len(within) > 1 or any(one.noisy and one.p50_ms > close for one in sessions)
 
 
-def time_artefact(
-    artefact: Path,
+def time_artifact(
+    artifact: Path,
     budget: Budget,
     *,
     runtime: str | Engine | None = None,
     threads: int = 1,
     pause: Callable[[float], object] = time.sleep,
 ) -> tuple[Latency, ...]:
-    """The artefact's latency in as many sessions as its limit needs, the slowest last.
+    """The artifact's latency in as many sessions as its limit needs, the slowest last.
 
     Where it is close to its limit or over it, three sessions, each of which must then be within the
     limit. One in which the core was slower all along than in another does not count. Where the
@@ -301,7 +301,7 @@ def time_artefact(
     """
 
     def session() -> Latency:
-        return measure([artefact], runtime=runtime, threads=threads)[0]
+        return measure([artifact], runtime=runtime, threads=threads)[0]
 
     first = session()
     limit = budget.latency_ms

@@ -21,7 +21,7 @@ from mobilenets.measuring.loop import KNOWN, Timed, Turn, half_width, interleave
 from mobilenets.measuring.machine import device_name
 from mobilenets.processes.child import Child, ChildDied, usable_cores
 from mobilenets.runtimes import Engine
-from mobilenets.runtimes.artefact import RUNTIME_OF
+from mobilenets.runtimes.artifact import RUNTIME_OF
 from mobilenets.shapes import AboveZero, Count, Number, Positive, Range, shaped
 
 NOISY_SPREAD = 0.2

@@ -1,4 +1,4 @@
-"""The latency of what a user names: networks, artefacts and checkpoints, in some runtimes."""
+"""The latency of what a user names: networks, artifacts and checkpoints, in some runtimes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mobilenets.errors import FileError
 from mobilenets.files import scratch
 from mobilenets.measuring.latency import Latency, measure
 from mobilenets.runtimes import DEFAULT, Engine, check_runtime
-from mobilenets.runtimes.artefact import RUNTIME_OF
+from mobilenets.runtimes.artifact import RUNTIME_OF
 from mobilenets.runtimes.isolated import Job, export_isolated
 
 Export = Callable[[Sequence[Job], Engine], None]
-"""Writes artefacts for this engine."""
+"""Writes artifacts for this engine."""
 
 
 def measure_targets(
@@ -30,7 +30,7 @@ def measure_targets(
     """Each target with its latency, all measured in turns.
 
     A target is a network's name (random weights are timed), a checkpoint (.safetensors) or an
-    artefact. Names and checkpoints are timed in each of `engines`, artefacts in their own.
+    artifact. Names and checkpoints are timed in each of `engines`, artifacts in their own.
     Raises `ArchError` for a name nobody knows, `FileError` for a file that is not there.
     """
     names: list[str] = []
@@ -54,7 +54,7 @@ def _network(target: str, width: float | None, resolution: Resolution | None) ->
 
 
 def _engines_of(network: Arch | Path) -> list[Engine]:
-    """An artefact's own; none for what can be converted to any."""
+    """An artifact's own; none for what can be converted to any."""
     if isinstance(network, Arch) or network.suffix == ".safetensors":
         return []
     return [Engine(RUNTIME_OF[network.suffix])]
@@ -66,7 +66,7 @@ def measure_networks(
     """The latency of each (network, engine) in one session.
 
     Archs (random weights) and checkpoints are converted to files that are then deleted; any other
-    file is an artefact of its runtime. Raises ConversionError where a converter fails.
+    file is an artifact of its runtime. Raises ConversionError where a converter fails.
     """
     with exported(networks) as files:
         return measure_files(files, threads=threads, seconds=seconds)

@@ -49,7 +49,7 @@ class Worker:
     def load(self, path: str) -> str:
         """Load a network with an image to run it on; its precision."""
         from mobilenets.measuring.probe import probe_ns
-        from mobilenets.runtimes.artefact import precision_of
+        from mobilenets.runtimes.artifact import precision_of
 
         session = self._runtime.load(Path(path), self._threads)
         run = partial(session.run, _image(session.input_shape, session.layout))

@@ -31,7 +31,7 @@ class Checkpoint:
 
     `labels` are the classes or attributes in the order of the logits, as `task` has it (the names
     of `mobilenets.tasks`), `preprocess` is `data.Preprocess` as JSON, `mean` and `std` (a number a
-    channel) normalise RGB in [0, 1], `training` says how the weights came about.
+    channel) normalize RGB in [0, 1], `training` says how the weights came about.
     """
 
     arch: Arch
@@ -46,8 +46,8 @@ class Checkpoint:
     @classmethod
     def fresh(cls, arch: Arch, *, seed: int = 0) -> Checkpoint:
         """Random weights for `arch`, for timing. Batch norm and biases are random too: zeros would
-        be optimised away, and would leave a V3's logits near 1e-5. Only images (3 channels) are
-        normalised."""
+        be optimized away, and would leave a V3's logits near 1e-5. Only images (3 channels) are
+        normalized."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             weights = MobileNet(arch).state_dict()

@@ -1,4 +1,4 @@
-"""The network as it is handed over: normalisation and batch norm folded in."""
+"""The network as it is handed over: normalization and batch norm folded in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Deployed(nn.Module):
 
     The mean is subtracted in the graph and the division by std sits in the first convolution's
     weights: one pass over the image instead of two, and the padding still adds zeros to the
-    normalised image, as in training. A mean of zero costs nothing.
+    normalized image, as in training. A mean of zero costs nothing.
     """
 
     def __init__(self, checkpoint: Checkpoint):

@@ -20,7 +20,7 @@ Gates = Mapping[int, Tensor]
 
 @torch.inference_mode()
 def mean_gates(network: MobileNet, batches: Iterable[Tensor]) -> dict[int, Tensor]:
-    """The gates of all rows with squeeze-and-excite, averaged over normalised images (N, 3, H, W);
+    """The gates of all rows with squeeze-and-excite, averaged over normalized images (N, 3, H, W);
     `network` is in eval mode."""
     sums: dict[int, Tensor] = {}
     count = 0

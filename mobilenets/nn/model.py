@@ -13,7 +13,7 @@ from mobilenets.nn.head_modules import head_module
 class MobileNet(nn.Module):
     """The network of `arch`: one module per row, in order, and one for the head.
 
-    Called with normalised images (N, arch.in_channels, H, W), it gives its named outputs, such as
+    Called with normalized images (N, arch.in_channels, H, W), it gives its named outputs, such as
     {"logits": (N, classes)}. H and W are `arch.size` for the costs to hold; any size runs.
     """
 

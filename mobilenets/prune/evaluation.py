@@ -43,7 +43,7 @@ class Shared:
     without a copy, and the recipe.
 
     `pixels` (N, 3, S, S) train; `held` (H, 3, R, R) score, `statistics` (B, 3, R, R) estimate batch
-    norm, both as an artefact sees images. `teacher` is None where nobody teaches.
+    norm, both as an artifact sees images. `teacher` is None where nobody teaches.
     """
 
     task: Task
@@ -75,7 +75,7 @@ class Shared:
             statistics=decode(images, statistics, rule).numpy(),
             recipe=replace(recipe, mean=start.mean, std=start.std),
             importance=settings.importance,
-            teacher=start if settings.distil else None,
+            teacher=start if settings.distill else None,
         )
 
 
@@ -151,7 +151,7 @@ def gates(shared: Shared, checkpoint: Checkpoint) -> Gates:
     with _alone():
         module = _module(shared, checkpoint, Job(checkpoint.arch, 0, 0))
         images = _floats(shared.statistics, shared.recipe.batch_size)
-        return mean_gates(module.network, map(module.normalised, images))
+        return mean_gates(module.network, map(module.normalized, images))
 
 
 def train_briefly_(module: Learner, shared: Shared, job: Job) -> None:
@@ -159,11 +159,11 @@ def train_briefly_(module: Learner, shared: Shared, job: Job) -> None:
     module.train()
     module.start_epoch(0)
     tools = module.configure_optimizers()
-    optimiser, schedule = tools["optimizer"], tools["lr_scheduler"]["scheduler"]
+    optimizer, schedule = tools["optimizer"], tools["lr_scheduler"]["scheduler"]
     for pixels, target in _batches(shared, job):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         module.loss(pixels, target).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     module.eval()
 

@@ -10,7 +10,7 @@ from mobilenets.data import Images
 from mobilenets.errors import MobileNetsError
 from mobilenets.nn import Checkpoint
 from mobilenets.nn.importance import IMPORTANCES
-from mobilenets.train import RECIPES, Distil, Recipe, get_recipe, recipe_without_weights
+from mobilenets.train import RECIPES, Distill, Recipe, get_recipe, recipe_without_weights
 
 RULES = ("v3", "paper")
 # No step is smaller than this part of the price it starts from: 0.025 of the first network's, times
@@ -29,7 +29,7 @@ class Settings:
     plain algorithm) for `short_steps` batches, at `short_rate` times the rate that the start was
     trained at. `rule` "v3" takes the least loss gained per price saved, "paper" the least loss.
 
-    `distil` has the start network teach. `held_out` and `statistics` are how many images score a
+    `distill` has the start network teach. `held_out` and `statistics` are how many images score a
     network, of the holdout, and estimate its batch norm, of the training images.
     """
 
@@ -41,7 +41,7 @@ class Settings:
     screen: int | None = 4
     short_steps: int = 50
     short_rate: float = 0.25
-    distil: bool = False
+    distill: bool = False
     seed: int = 0
     held_out: int = 1024
     statistics: int = 512
@@ -75,7 +75,7 @@ class Settings:
             head=0.0,
             layer_decay=1.0,
             batch_norm="train",
-            distil=Distil(share=0.5),
+            distill=Distill(share=0.5),
         )
 
 

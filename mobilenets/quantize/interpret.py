@@ -57,11 +57,11 @@ def _clip(node: Any, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return x.clamp(low, high)
 
 
-def _quantise(node: Any, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+def _quantize(node: Any, x: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     return (torch.round(x / scale) + zero).clamp(0, 255)
 
 
-def _dequantise(node: Any, levels: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
+def _dequantize(node: Any, levels: Tensor, scale: Tensor, zero: Tensor) -> Tensor:
     shape = (-1, *(1 for _ in levels.shape[1:])) if scale.ndim else ()
     return (levels.float() - zero.float().reshape(shape)) * scale.reshape(shape)
 
@@ -77,6 +77,6 @@ _OPS: dict[str, Callable[..., Tensor]] = {
     "Clip": _clip,
     "Conv": _convolution,
     "Gemm": _linear,
-    "QuantizeLinear": _quantise,
-    "DequantizeLinear": _dequantise,
+    "QuantizeLinear": _quantize,
+    "DequantizeLinear": _dequantize,
 }

@@ -1,4 +1,4 @@
-"""A trained network as two artefacts: in float, and in 8-bit integers by the best of several sets
+"""A trained network as two artifacts: in float, and in 8-bit integers by the best of several sets
 of numbers."""
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from mobilenets.files import (
     write_json,
 )
 from mobilenets.nn import Checkpoint
-from mobilenets.quantize.schemes import quantised
+from mobilenets.quantize.schemes import quantized
 from mobilenets.runs.layout import SCHEMES
 from mobilenets.runs.stages import Stage
-from mobilenets.runtimes.artefact import artefact_name, export_int8, files_of, move
+from mobilenets.runtimes.artifact import artifact_name, export_int8, files_of, move
 from mobilenets.runtimes.graphs.integers import HSWISH_APART
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.tasks import get_task
@@ -44,9 +44,9 @@ log = logging.getLogger(__name__)
 
 def both(runtime: str) -> Stage[dict[str, Any]]:
     """The stage of `write_both`; its value is what schemes.json tells."""
-    paths = (Path(part, artefact_name(runtime)) for part in ("int8", "fp32"))
+    paths = (Path(part, artifact_name(runtime)) for part in ("int8", "fp32"))
     files = [str(file) for path in paths for file in files_of(path)]
-    return Stage("quantised", (SCHEMES, *files), read_schemes)
+    return Stage("quantized", (SCHEMES, *files), read_schemes)
 
 
 class _Schemes(TypedDict):
@@ -70,18 +70,18 @@ def read_schemes(folder: Path) -> dict[str, Any]:
 
 
 def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> None:
-    """Both artefacts of a checkpoint, float and int8, in `folder`/fp32 and /int8: of the schemes
+    """Both artifacts of a checkpoint, float and int8, in `folder`/fp32 and /int8: of the schemes
     the one of the least loss on the holdout. schemes.json tells of all schemes, and what the best
     one loses against float on the holdout and the validation images together (`Lost`): either
     alone is often too few to tell a point."""
     checkpoint = Checkpoint.load(trained)
-    float_file = folder / "fp32" / artefact_name(runtime)
+    float_file = folder / "fp32" / artifact_name(runtime)
     export_isolated([Job(trained, float_file)], runtime)
     held_out = _HeldOut(checkpoint, images)
     float_score = held_out.score(float_file)
     log.info(f"float: holdout loss {float_score['loss']:.4f}")
     model, pixels = _onnx_model(float_file, trained), _training_pixels(checkpoint, images)
-    schemes = quantised(model, pixels, hswish=runtime in HSWISH_APART)
+    schemes = quantized(model, pixels, hswish=runtime in HSWISH_APART)
     found = []
     with scratch(folder, prefix=".schemes-") as drafts:
         for at, (scheme, integers) in enumerate(schemes):
@@ -97,7 +97,7 @@ def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> Non
 
 
 def lost_between(int8: Path, float_file: Path, images: Images) -> Lost:
-    """What one artefact loses against another on the holdout and the validation images together."""
+    """What one artifact loses against another on the holdout and the validation images together."""
     networks = [load(one) for one in (int8, float_file)]
     held_out = np.concatenate([images.holdout, images.val])
     ours, theirs = (network.score(images, held_out) for network in networks)
@@ -105,8 +105,8 @@ def lost_between(int8: Path, float_file: Path, images: Images) -> Lost:
 
 
 def hand_over(folder: Path, part: str, runtime: str) -> None:
-    """Put the artefact in `folder`/`part` ("fp32" or "int8") into `folder` too."""
-    for file in files_of(folder / part / artefact_name(runtime)):
+    """Put the artifact in `folder`/`part` ("fp32" or "int8") into `folder` too."""
+    for file in files_of(folder / part / artifact_name(runtime)):
         write_bytes(folder / file.name, read_bytes(file))
 
 
@@ -115,7 +115,7 @@ def _onnx_model(float_file: Path, trained: Path) -> Any:
     with scratch() as folder:
         path = float_file
         if path.suffix != ".onnx":
-            path = folder / artefact_name("onnxruntime")
+            path = folder / artifact_name("onnxruntime")
             export_isolated([Job(trained, path)], "onnxruntime")
         model = onnx.load(path)
     del model.metadata_props[:]  # the float file's description and seal
@@ -125,7 +125,7 @@ def _onnx_model(float_file: Path, trained: Path) -> Any:
 def _training_pixels(checkpoint: Checkpoint, images: Images) -> Tensor:
     """The images that the numbers are taken from, in [0, 1] (N, 3, H, W)."""
     count = min(CALIBRATION, len(images.train))
-    log.info(f"quantising, from {counted(count, 'training image')}")
+    log.info(f"quantizing, from {counted(count, 'training image')}")
     chosen = np.random.default_rng(images.seed).choice(images.train, count, replace=False)
     return decode(images, chosen, Preprocess.from_json(checkpoint.preprocess)).float() / 255
 
@@ -139,7 +139,7 @@ class _HeldOut:
         self._targets = images.targets.take(images.holdout)
 
     def score(self, path: Path) -> dict[str, float | None]:
-        """The loss and the task's metric of an artefact."""
+        """The loss and the task's metric of an artifact."""
         outputs, target = load(path).outputs(self._pixels), torch.from_numpy(self._targets.values)
         loss = self.task.loss({k: torch.from_numpy(v) for k, v in outputs.items()}, target)
         return {

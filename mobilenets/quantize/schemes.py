@@ -43,7 +43,7 @@ SCHEMES = (
 )
 
 
-def quantised(
+def quantized(
     model: Any, images: Tensor, *, hswish: bool, schemes: Sequence[Scheme] = SCHEMES
 ) -> Iterator[tuple[Scheme, Any]]:
     """The ONNX model in 8-bit integers by each scheme, from float images (N, C, H, W) in [0, 1].

@@ -1,6 +1,6 @@
 """What the files in a run's folder are called: no other module spells their names.
 
-The artefact's is that of its format (`runtimes.artefact.artefact_name`).
+The artifact's is that of its format (`runtimes.artifact.artifact_name`).
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ CARD = "README.md"
 
 
 _files = frozenset(value for name, value in globals().items() if name.isupper())
-_folders = frozenset(("race", "start", "steps", "members", "fp32", "int8"))
+_folders = frozenset(("trials", "start", "steps", "members", "fp32", "int8"))
 
 
 def is_of_run(name: str) -> bool:
-    """Whether a run has a file or folder of this name; its artefacts are called model.SUFFIX."""
+    """Whether a run has a file or folder of this name; its artifacts are called model.SUFFIX."""
     return name in _files or name in _folders or name.startswith("model.")
 
 
@@ -66,9 +66,9 @@ def is_run(names: Iterable[str]) -> bool:
     return any(name in (STAGES, ASKED, ADAPTATION) for name in names)
 
 
-def lap_folder(run: Path, lap: str) -> Path:
-    """Where a candidate of a race trains."""
-    return run / "race" / lap
+def trial_folder(run: Path, trial: str) -> Path:
+    """Where a candidate is tried."""
+    return run / "trials" / trial
 
 
 def start_folder(run: Path) -> Path:

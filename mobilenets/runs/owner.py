@@ -36,7 +36,7 @@ ANEW = f"{ANOTHER}, or --restart, which keeps what is there in earlier/"
 
 # First stages of the commands that go on with a training of which no record tells.
 _TRAINING = ("chosen", "trained")
-_COMMANDS = {"chosen": "fit", "trained": "train", "adapted": "adapt", "quantised": "quantise"}
+_COMMANDS = {"chosen": "fit", "trained": "train", "adapted": "adapt", "quantized": "quantize"}
 # What took training or measuring, and is not written over unasked.
 TRAINED_FILES = (LAST, BEST, TRAINED)
 _DEAR = (*TRAINED_FILES, STEPS, KEPT, VERDICT)

@@ -54,7 +54,7 @@ class Runtime(Protocol):
     def convert(self, checkpoint: Checkpoint, about: str, path: Path) -> None:
         """Write the deployed network to `path`: images in [0, 1] in, its outputs out.
 
-        `about` is kept in the file's metadata under "mobilenets". For `artefact.export`, which
+        `about` is kept in the file's metadata under "mobilenets". For `artifact.export`, which
         adds the description and makes the writing atomic.
         """
 

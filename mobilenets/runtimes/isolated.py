@@ -14,7 +14,7 @@ from mobilenets.errors import ConversionError, lacks_memory
 from mobilenets.files import scratch
 from mobilenets.processes.child import Child, ChildDied, Request, serve, usable_cores
 from mobilenets.runtimes import Engine, check_runtime
-from mobilenets.runtimes.artefact import export, export_int8, move
+from mobilenets.runtimes.artifact import export, export_int8, move
 
 _ADVICE = "; choose another runtime, or report it to its makers"
 TIMEOUT = 600.0  # seconds for one network
@@ -34,7 +34,7 @@ class Job(NamedTuple):
 
 
 def export_isolated(jobs: Sequence[Job], runtime: str | Engine) -> None:
-    """Write each artefact; raises ConversionError at the first that fails."""
+    """Write each artifact; raises ConversionError at the first that fails."""
     with closing(try_exports(jobs, Engine.parse(runtime))) as failures:
         for failure in filter(None, failures):
             raise failure
@@ -43,7 +43,7 @@ def export_isolated(jobs: Sequence[Job], runtime: str | Engine) -> None:
 def try_exports(
     jobs: Sequence[Job], engine: Engine, *, cores: Sequence[int] | None = None
 ) -> Generator[ConversionError | None, None, None]:
-    """Write each artefact and yield None for it, or what went wrong: the others go on. Of many as
+    """Write each artifact and yield None for it, or what went wrong: the others go on. Of many as
     many at a time as there are `cores`, each on one of them (None: as many as are usable, on any),
     and none but while the next answer is waited for."""
     check_runtime(engine)
@@ -81,10 +81,10 @@ class Exporter:
                 raise failure
 
     def try_export(self, job: Job, engine: Engine) -> ConversionError | None:
-        """Write the artefact and return None, or what went wrong."""
+        """Write the artifact and return None, or what went wrong."""
         if isinstance(job.network, Path) and engine.is_int8:
             return ConversionError(
-                f"{job.network} gets its 8-bit numbers from images; run: mobilenets quantise"
+                f"{job.network} gets its 8-bit numbers from images; run: mobilenets quantize"
             )
         if engine != self._engine:
             self.close()

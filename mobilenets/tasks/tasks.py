@@ -34,7 +34,7 @@ def task_in(record: dict[str, Any], labels: Sequence[str]) -> Task:
 
 
 # Which figures a record's interval is of.
-_INTERVALS = ("", "_artefact", "_final")
+_INTERVALS = ("", "_artifact", "_final")
 
 
 def figure(record: dict[str, Any], of: str = "") -> tuple[str, str]:

@@ -1,10 +1,10 @@
 """Training: a frozen recipe, a Lightning module, and one function that can be killed."""
 
-from mobilenets.train.distil import Teacher as Teacher
+from mobilenets.train.distill import Teacher as Teacher
 from mobilenets.train.group import led as led
 from mobilenets.train.job import How as How
 from mobilenets.train.recipe import Decay as Decay
-from mobilenets.train.recipe import Distil as Distil
+from mobilenets.train.recipe import Distill as Distill
 from mobilenets.train.recipe import Limits as Limits
 from mobilenets.train.recipe import Recipe as Recipe
 from mobilenets.train.recipe import RMSprop as RMSprop

@@ -20,7 +20,7 @@ from mobilenets.runs.owner import check_data
 from mobilenets.runs.stages import Stage
 from mobilenets.shapes import AboveZero, Number, Positive, shaped
 from mobilenets.train import auto
-from mobilenets.train.distil import Teacher, teacher_in
+from mobilenets.train.distill import Teacher, teacher_in
 from mobilenets.train.group import check_leads
 from mobilenets.train.recipe import Limits, Recipe
 from mobilenets.train.recipes import get_recipe, recipe_with_weights, recipe_without_weights
@@ -98,7 +98,7 @@ class How:
     is with weights few_images for fewer than 40 images a class and fine_tune for more, without
     small_images for images of at most 32 pixels and from_scratch for others. `teacher` is a
     checkpoint's file; `task` None is what the data is for, and `reading` how images are read
-    (`load_images`). Where `fit` chooses, `race` candidates train briefly, and the one that learns
+    (`load_images`). Where `fit` chooses, `trials` candidates train briefly, and the one that learns
     most is taken (`mobilenets.choosing.halving`); None: where time is short. `at_hand` names what
     "auto" found.
     """
@@ -107,7 +107,7 @@ class How:
     recipe: str | None = None
     teacher: Path | None = None
     task: str | None = None
-    race: int | None = None
+    trials: int | None = None
     reading: Reading = AUTO_READING
     at_hand: tuple[str, ...] = ()
 
@@ -130,11 +130,13 @@ class How:
 
     def check(self) -> None:
         """Raise for what cannot be, or is not there, before anything dear is done."""
-        if self.race is not None and (type(self.race) is not int or self.race < 1):
-            raise MobileNetsError(f"race must be a whole number of at least 1, got {self.race!r}")
+        if self.trials is not None and (type(self.trials) is not int or self.trials < 1):
+            raise MobileNetsError(
+                f"trials must be a whole number of at least 1, got {self.trials!r}"
+            )
         recipe = get_recipe(self.recipe or "from_scratch")
         if self.teacher is not None:
-            teacher_in(self.teacher, match=recipe.distil.match)
+            teacher_in(self.teacher, match=recipe.distill.match)
 
     def inputs(self) -> dict[str, Any]:
         """All of it as JSON, files by what they contain."""
@@ -179,7 +181,7 @@ class How:
         arch = arch if start is None else start.arch
         arch = replace(arch, head=images.task.head(arch))
         file = self.teacher
-        teacher = None if file is None else teacher_in(file, match=recipe.distil.match)
+        teacher = None if file is None else teacher_in(file, match=recipe.distill.match)
         return TrainingJob(arch, images, recipe, seed, start, teacher, self._before(start))
 
     def _before(self, start: Checkpoint | None) -> Digests | None:

@@ -28,7 +28,7 @@ EVAL_BATCH = 256
 
 def loaders_of(images: Images, recipe: Recipe, preprocess: Preprocess, seed: int) -> Loaders:
     """Training batches in an order set by (seed, epoch), of each this process's part; holdout
-    batches as the artefact sees them. Both hand over whole batches."""
+    batches as the artifact sees them. Both hand over whole batches."""
     pixels = train_pixels(images, preprocess.size)
     batches = BatchSampler(
         EpochSampler(len(images.train), seed),

@@ -15,10 +15,10 @@ from mobilenets.nn import MobileNet
 from mobilenets.nn.head_modules import ClassifyHead
 from mobilenets.tasks import Outputs, Targets, Task
 from mobilenets.tasks.classification import Classification
-from mobilenets.train.distil import Teacher, imitation_loss
+from mobilenets.train.distill import Teacher, imitation_loss
 from mobilenets.train.mix import Dropout, blend, trivial_augment
 from mobilenets.train.norm import freeze_, norms
-from mobilenets.train.optimise import optimiser, parameter_groups, rate_factor
+from mobilenets.train.optimize import optimizer, parameter_groups, rate_factor
 from mobilenets.train.quick import quicken_
 from mobilenets.train.recipe import Recipe
 
@@ -84,7 +84,7 @@ class Learner(pl.LightningModule):
         """Take `teacher`; where its embedding is to be matched and has another number of features,
         a linear layer goes between, trained with the rest and left behind."""
         self._teach = teacher.for_task(self.task)
-        if self.recipe.distil.match == "embedding":
+        if self.recipe.distill.match == "embedding":
             theirs = teacher(torch.zeros(1, 3, *self.network.arch.size)).shape[1]
             ours = self.head.classifier.linear.in_features
             if ours != theirs:
@@ -97,9 +97,9 @@ class Learner(pl.LightningModule):
 
     def forward(self, images: Tensor) -> Outputs:
         """The network's outputs for float images in [0, 1]."""
-        return self.network(self.normalised(images))
+        return self.network(self.normalized(images))
 
-    def normalised(self, images: Tensor) -> Tensor:
+    def normalized(self, images: Tensor) -> Tensor:
         """What the network takes, of float images in [0, 1]."""
         images = (images - self.mean) / self.std
         return images.contiguous(memory_format=torch.channels_last)
@@ -134,10 +134,10 @@ class Learner(pl.LightningModule):
         """The training loss of a batch, augmented."""
         images, target = self._varied(images, target)
         recipe = self.recipe
-        features = self.head.embed(self.network.features(self.normalised(images)))
+        features = self.head.embed(self.network.features(self.normalized(images)))
         outputs = self.head.classify(features)
         theirs = self._theirs(images)
-        stands_in = theirs if recipe.distil.match == "logits" else None
+        stands_in = theirs if recipe.distill.match == "logits" else None
         loss = self.task.loss(
             outputs, target, smoothing=recipe.label_smoothing, teacher=stands_in,
             weights=self.weights,
@@ -145,8 +145,8 @@ class Learner(pl.LightningModule):
         if theirs is None:
             return loss
         ours = {**outputs, "embedding": self.projection(features)}
-        imitation = imitation_loss(ours, theirs, recipe.distil, self.task)
-        return (1 - recipe.distil.share) * loss + recipe.distil.share * imitation
+        imitation = imitation_loss(ours, theirs, recipe.distill, self.task)
+        return (1 - recipe.distill.share) * loss + recipe.distill.share * imitation
 
     def _varied(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The images (N, 3, H, W) in [0, 1], and their target."""
@@ -171,7 +171,7 @@ class Learner(pl.LightningModule):
 
     def _for_unknown(self, images: Tensor, target: Tensor) -> Outputs | None:
         """The teacher's outputs, where they are to stand in for what is unknown."""
-        if self.recipe.distil.match != "logits" or self.task.knows_all(target):
+        if self.recipe.distill.match != "logits" or self.task.knows_all(target):
             return None
         return self._theirs(images)
 
@@ -179,7 +179,7 @@ class Learner(pl.LightningModule):
         """What the teacher says, by the name of what is to be matched."""
         if self._teach is None:
             return None
-        return {self.recipe.distil.match: self._teach(images)}
+        return {self.recipe.distill.match: self._teach(images)}
 
     def on_validation_epoch_end(self) -> None:
         self.log(f"holdout_{self.task.metric}", 100 * self.meter.compute(), prog_bar=True)
@@ -217,7 +217,7 @@ class Learner(pl.LightningModule):
         groups = parameter_groups(self.network, self.recipe)
         if projection := list(self.projection.parameters()):
             groups.append({"params": projection, "lr": self.recipe.learning_rate})
-        chosen = optimiser(groups, self.recipe)
+        chosen = optimizer(groups, self.recipe)
         schedule = torch.optim.lr_scheduler.LambdaLR(
             chosen, lambda step: rate_factor(self.position(step), self.total_steps, self.recipe)
         )

@@ -27,7 +27,7 @@ def norms(network: nn.Module) -> list[_BatchNorm]:
 
 
 def freeze_(network: MobileNet) -> None:
-    """Normalise by the running statistics and leave them as they are, until `train` is called."""
+    """Normalize by the running statistics and leave them as they are, until `train` is called."""
     for norm in norms(network):
         norm.eval()
 
@@ -89,4 +89,4 @@ class Reestimate(pl.Callback):
         size = self._recipe.batch_size
         whole = max(len(self._pixels) // size, 1) * size
         for batch in torch.split(self._pixels[:whole], size):
-            yield module.normalised(batch.to(module.device).float() / 255)
+            yield module.normalized(batch.to(module.device).float() / 255)

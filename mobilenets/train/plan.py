@@ -91,11 +91,11 @@ def _seconds(
     evaluation: the holdout, and the images that batch norm is estimated from, at a third of their
     price an image (no backward pass)."""
     trial.train().to(accelerator())
-    optimiser = trial.configure_optimizers()["optimizer"]
+    optimizer = trial.configure_optimizers()["optimizer"]
     times = []
     for batch, _ in zip(_forever(loaders[0]), range(steps + 3), strict=False):
         begin = time.perf_counter()
-        _step_(trial, optimiser, batch.pixels.to(trial.device), batch.target.to(trial.device))
+        _step_(trial, optimizer, batch.pixels.to(trial.device), batch.target.to(trial.device))
         times.append(time.perf_counter() - begin)
         if group.size() == 1 and sum(times) > within:
             break
@@ -106,10 +106,10 @@ def _seconds(
 
 
 def _step_(
-    trial: Learner, optimiser: torch.optim.Optimizer, pixels: Tensor, target: Tensor
+    trial: Learner, optimizer: torch.optim.Optimizer, pixels: Tensor, target: Tensor
 ) -> None:
     """A training step, the gradients summed over the processes, until it is done."""
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     where = trial.device.type
     with autocast(where, precision(where, mixed=trial.recipe.mixed_precision)):
         loss = trial.loss(pixels, target)
@@ -118,7 +118,7 @@ def _step_(
         for weight in trial.parameters():
             if weight.grad is not None:
                 dist.all_reduce(weight.grad)
-    optimiser.step()
+    optimizer.step()
     if where != "cpu":
         torch.accelerator.synchronize()
 

@@ -96,7 +96,7 @@ class Decay:
 
 
 @dataclass(frozen=True, slots=True)
-class Distil:
+class Distill:
     """How a teacher counts, where there is one: `share` of the loss is its, the rest the labels'.
 
     - match "logits": the Kullback-Leibler divergence of softmax(logits / temperature), times
@@ -112,9 +112,9 @@ class Distil:
     share: float = 0.9
 
     def __post_init__(self) -> None:
-        _check_choice("distil's match", self.match, MATCHES)
-        _POSITIVE.check("distil's temperature", self.temperature)
-        _PART.check("distil's share", self.share)
+        _check_choice("distill's match", self.match, MATCHES)
+        _POSITIVE.check("distill's temperature", self.temperature)
+        _PART.check("distill's share", self.share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ class Recipe:
     head: float = 0.0
     layer_decay: float = 1.0
     batch_norm: str = "train"
-    distil: Distil = field(default_factory=Distil)
+    distill: Distill = field(default_factory=Distill)
     mixed_precision: bool = True
     mean: tuple[float, ...] = MEAN
     std: tuple[float, ...] = STD

@@ -30,7 +30,7 @@ from mobilenets.tasks import Task
 from mobilenets.train import group
 from mobilenets.train.callbacks import Kept, Mended, Metrics, Stoppable, WholeFiles, averaging
 from mobilenets.train.deadline import InTime, TimeLeft
-from mobilenets.train.distil import Teacher
+from mobilenets.train.distill import Teacher
 from mobilenets.train.going_on import claim_training, epochs_done
 from mobilenets.train.hardware import accelerator, precision
 from mobilenets.train.heap import kept_memory
@@ -64,15 +64,15 @@ def train(
     known by its recipe's. The run's state lives in `folder`:
     called again with the same arguments, or for more epochs or minutes, it goes on after the last
     whole epoch; others are refused there. `start` gives the first weights, and how images are
-    normalised; its classifier only where it has the same classes. `teacher` is imitated as
-    `recipe.distil` says. Raises `TrainingStopped`, `TrainingDiverged`.
+    normalized; its classifier only where it has the same classes. `teacher` is imitated as
+    `recipe.distill` says. Raises `TrainingStopped`, `TrainingDiverged`.
 
     Started by torchrun, the processes train together, each on its part of every batch
     (docs/training.md). All of them call this with the same arguments, and are given the same
     checkpoint; or one leads (`group.led`), and it alone calls this.
     """
     task = images.task
-    taught = teacher is not None and recipe.distil.match == "logits"
+    taught = teacher is not None and recipe.distill.match == "logits"
     task.check(images.targets.take(images.train), taught=taught)
     recipe = recipe.for_images(len(images.train), started=start is not None)
     if start is not None:

@@ -29,7 +29,7 @@ class AttributePresenter:
     """The verdict has it all: the average precision of each attribute."""
 
     in_verdict: ClassVar[Mapping[str, Any]] = {
-        "map_checkpoint": Percent | None, "map_artefact": Percent | None,
+        "map_checkpoint": Percent | None, "map_artifact": Percent | None,
         "attributes": list[_Found], "map_interval": NotRequired[list[Percent] | None],
     }  # fmt: skip
     in_predictions: ClassVar[Mapping[str, Any]] = {}
@@ -43,7 +43,7 @@ class AttributePresenter:
     def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
         return {}
 
-    def how_sure(self, verdict: dict[str, Any], artefact: str) -> str:
+    def how_sure(self, verdict: dict[str, Any], artifact: str) -> str:
         ends = verdict.get("map_interval")
         sure = f"Its 95 % interval is {ends[0]:.1f} to {ends[1]:.1f} %. " if ends else ""
         return (
@@ -64,7 +64,7 @@ class AttributePresenter:
 
 
 def _attributes(found: list[dict[str, Any]]) -> str:
-    """Of each attribute how well the artefact ranks the validation images by it, and how often it
+    """Of each attribute how well the artifact ranks the validation images by it, and how often it
     is right at a probability of one half."""
     rows = [
         [one["attribute"], _part(one["average_precision"]), _part(one["accuracy"]),

@@ -43,7 +43,7 @@ class ClassPresenter:
     network is surest of and wrong, and some it gets right, drawn by the seed of the split."""
 
     in_verdict: ClassVar[Mapping[str, Any]] = {
-        "top1_checkpoint": Percent, "top1_artefact": Percent, "top5_artefact": Percent,
+        "top1_checkpoint": Percent, "top1_artifact": Percent, "top5_artifact": Percent,
         "top1_interval": NotRequired[list[Percent]],
         "balanced_accuracy": NotRequired[Percent],
         "largest_class": NotRequired[str | None], "largest_share": NotRequired[Percent | None],
@@ -54,7 +54,7 @@ class ClassPresenter:
         "wrong": list[_Example], "right": list[_Example],
     }  # fmt: skip
     in_summary: ClassVar[tuple[str, ...]] = (
-        "top1_checkpoint", "top1_artefact", "top1_interval", "balanced_accuracy", "largest_class",
+        "top1_checkpoint", "top1_artifact", "top1_interval", "balanced_accuracy", "largest_class",
         "largest_share", "worst_class", "worst_recall",
     )  # fmt: skip
     agreed_on: ClassVar[str] = ""
@@ -81,18 +81,18 @@ class ClassPresenter:
             "right": [_predicted(images, chances, int(at)) for at in right],
         }
 
-    def how_sure(self, verdict: dict[str, Any], artefact: str) -> str:
-        low, high = interval(verdict["top1_artefact"], verdict["images"])
+    def how_sure(self, verdict: dict[str, Any], artifact: str) -> str:
+        low, high = interval(verdict["top1_artifact"], verdict["images"])
         return (
-            f"The top-1 of {artefact} has a 95 % interval of {low:.1f} to {high:.1f} %; its "
-            f"top-5 is {verdict['top5_artefact']:.2f} %. {sentences(verdict)}"
+            f"The top-1 of {artifact} has a 95 % interval of {low:.1f} to {high:.1f} %; its "
+            f"top-5 is {verdict['top5_artifact']:.2f} %. {sentences(verdict)}"
         )
 
     def figures(self, verdict: dict[str, Any]) -> list[tuple[str, str]]:
-        low, high = interval(verdict["top1_artefact"], verdict["images"])
+        low, high = interval(verdict["top1_artifact"], verdict["images"])
         return [
             ("its 95 % interval", f"{low:.1f} to {high:.1f} %"),
-            ("top-5, artefact", f"{verdict['top5_artefact']:.2f} %"),
+            ("top-5, artifact", f"{verdict['top5_artifact']:.2f} %"),
             *_shares(verdict),
         ]
 
@@ -105,7 +105,7 @@ def _shares(verdict: dict[str, Any]) -> list[tuple[str, str]]:
     if verdict.get("largest_class") is None:
         return []
     return [
-        ("balanced accuracy, artefact", f"{verdict['balanced_accuracy']:.2f} %"),
+        ("balanced accuracy, artifact", f"{verdict['balanced_accuracy']:.2f} %"),
         ("largest class", f"{verdict['largest_class']}, {verdict['largest_share']:.1f} %"),
         ("worst recall", f"{verdict['worst_class']}, {verdict['worst_recall']:.1f} %"),
     ]

@@ -26,7 +26,7 @@ class Presenter(Protocol):
 
     @property
     def agreed_on(self) -> str:
-        """Of what checkpoint and artefact say the same, before "100 validation images"."""
+        """Of what checkpoint and artifact say the same, before "100 validation images"."""
 
     @property
     def any_image(self) -> str:
@@ -41,9 +41,9 @@ class Presenter(Protocol):
         """The arguments of `print` for `found`, a `Prediction`."""
 
     def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
-        """What to keep of an artefact's outputs for all validation images."""
+        """What to keep of an artifact's outputs for all validation images."""
 
-    def how_sure(self, verdict: dict[str, Any], artefact: str) -> str:
+    def how_sure(self, verdict: dict[str, Any], artifact: str) -> str:
         """Under the report's figures, in sentences that end with a space."""
 
     def figures(self, verdict: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,6 +1,6 @@
 """Our own networks on the Hugging Face Hub: `push` a run or a checkpoint, `pull` it elsewhere.
 
-Only what is listed below goes up or comes down: weights in safetensors, artefacts, the card and the
+Only what is listed below goes up or comes down: weights in safetensors, artifacts, the card and the
 records. No file that may hold a pickle, and no record of where the images lie.
 """
 

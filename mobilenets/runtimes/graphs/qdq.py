@@ -165,20 +165,20 @@ class _Writer:
         return np.float32(scale * by), zero
 
     def _take(self, tensor: str) -> str:
-        """The tensor as a layer reads it: quantised once, and back at each scale it has."""
+        """The tensor as a layer reads it: quantized once, and back at each scale it has."""
         if tensor in self.graph.constants:
             values = self._constant(tensor)  # h-swish's 3
             return self._stored(tensor, np.array(LEVELS, np.uint8), values / np.float32(LEVELS))
         factor, _ = self._scaled.get(tensor, (tensor, 1.0))
         if factor not in self._taken:
-            self._quantise(factor)
+            self._quantize(factor)
         if (read := f"{tensor}/read") not in self._taken:
             scale, zero = self._levels(tensor)
             names = [self._keep(f"{tensor}/scale", scale), self._keep(f"{factor}/zero", zero)]
             self._node("DequantizeLinear", [f"{factor}/levels", *names], read)
         return read
 
-    def _quantise(self, tensor: str) -> None:
+    def _quantize(self, tensor: str) -> None:
         scale, zero = self.ranges[tensor].levels()
         names = [self._keep(f"{tensor}/scale", scale), self._keep(f"{tensor}/zero", zero)]
         self._node("QuantizeLinear", [tensor, *names], f"{tensor}/levels")

@@ -1,9 +1,9 @@
 """Our ONNX files against torchvision's own networks exported by torch.onnx.export, in onnxruntime.
 
-    python benchmarks/artefacts.py
+    python benchmarks/artifacts.py
 
 V2, V3-Large, V3-Small at 224, fp32, batch 1, one thread, pinned, timed alternately in one process;
-the ratio is the median of the turn by turn ratios. Ours has the normalisation inside, torchvision's
+the ratio is the median of the turn by turn ratios. Ours has the normalization inside, torchvision's
 has not. Same weights in both. Prints one JSON line last.
 """
 
@@ -27,7 +27,7 @@ from mobilenets.measuring.latency import compare, measure
 from mobilenets.measuring.machine import device_name
 from mobilenets.nn import Checkpoint
 from mobilenets.nn.pretrained.torchvision import convention, from_torchvision
-from mobilenets.runtimes.artefact import export
+from mobilenets.runtimes.artifact import export
 
 _NETWORKS = ("mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 _SESSIONS = 5

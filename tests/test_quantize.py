@@ -22,8 +22,8 @@ from torch import Tensor
 
 from mobilenets.archs import Arch, Budget, cost, get_arch
 from mobilenets.choosing.candidate import file_bytes
-from mobilenets.commands import quantize as quantisation
-from mobilenets.commands.quantize import Quantisation, quantise
+from mobilenets.commands import quantize as quantization
+from mobilenets.commands.quantize import Quantization, quantize
 from mobilenets.commands.train import Training, train_named
 from mobilenets.data import load_images
 from mobilenets.deliver import load, verify
@@ -33,9 +33,9 @@ from mobilenets.measuring.latency import measure
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.calibrate import Observed, observe, shifts
 from mobilenets.quantize.interpret import walk
-from mobilenets.quantize.schemes import SCHEMES, quantised
+from mobilenets.quantize.schemes import SCHEMES, quantized
 from mobilenets.runtimes import Engine
-from mobilenets.runtimes.artefact import artefact_name, files_of, is_intact, size_of
+from mobilenets.runtimes.artifact import artifact_name, files_of, is_intact, size_of
 from mobilenets.runtimes.graphs.integers import Graph, integer_form, is_depthwise, levelled, stem_of
 from mobilenets.runtimes.graphs.onnx_file import onnx_model
 from mobilenets.runtimes.graphs.qdq import Range, bounded, for_timing, with_integers
@@ -44,7 +44,7 @@ from mobilenets.tasks.confidence import Lost
 from mobilenets.train import Limits
 
 Floats = NDArray[np.float32]
-# Products of 8-bit weights saturate on x86 before VNNI, as `quantise.Scheme` says.
+# Products of 8-bit weights saturate on x86 before VNNI, as `quantize.Scheme` says.
 _FLAGS = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 BITS = 7 if "avx2" in _FLAGS and "vnni" not in _FLAGS else 8
 NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
@@ -83,14 +83,14 @@ def relative(a: Floats, b: Floats) -> float:
 
 
 def decibels(got: Floats, wanted: Floats) -> float:
-    """Signal over quantisation noise."""
+    """Signal over quantization noise."""
     return float(10 * np.log10(np.square(wanted).sum() / np.square(got - wanted).sum()))
 
 
 def in_integers(model: Any, images: Tensor, *, bits: int = 8) -> Any:
     """By the first scheme, with weights of so many bits."""
     scheme = replace(SCHEMES[0], weight_bits=bits)
-    return next(iter(quantised(model, images, hswish=True, schemes=[scheme])))[1]
+    return next(iter(quantized(model, images, hswish=True, schemes=[scheme])))[1]
 
 
 def kinds(model: Any) -> Counter[str]:
@@ -100,9 +100,9 @@ def kinds(model: Any) -> Counter[str]:
 def run_as(model: Any, folder: Path) -> Counter[str]:
     """The operations that onnxruntime makes of a model."""
     options = ort.SessionOptions()
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
+    options.optimized_model_filepath = str(folder / "optimized.onnx")
     session(model, options)
-    return kinds(onnx.load(folder / "optimised.onnx"))
+    return kinds(onnx.load(folder / "optimized.onnx"))
 
 
 @pytest.mark.slow
@@ -161,7 +161,7 @@ def test_onnxruntime_runs_all_but_the_stem_in_integers(name: str, tmp_path: Path
 def test_with_h_swish_as_it_is_onnxruntime_goes_back_to_float(tmp_path: Path):
     """Why it is taken apart; where this fails, a newer onnxruntime may need it no longer."""
     model = float_model("mobilenet_v3_small")
-    [(_, whole), *_] = quantised(model, pixels(8), hswish=False)
+    [(_, whole), *_] = quantized(model, pixels(8), hswish=False)
 
     assert run_as(whole, tmp_path)["DequantizeLinear"] > 10
 
@@ -186,7 +186,7 @@ def test_a_network_for_timing_runs_as_one_with_numbers_from_images(
     name: str, hswish: bool, tmp_path: Path
 ):
     model = float_model(name)
-    [(_, real), *_] = quantised(model, pixels(8), hswish=hswish)
+    [(_, real), *_] = quantized(model, pixels(8), hswish=hswish)
 
     assert run_as(for_timing(model, hswish=hswish), tmp_path) == run_as(real, tmp_path)
 
@@ -197,7 +197,7 @@ def test_a_network_in_integers_is_timed_and_its_file_no_larger_than_estimated(
     runtime: str, tmp_path: Path
 ):
     engine = Engine.parse(runtime)
-    arch, path = arch_of("mobilenet_v3_small"), tmp_path / artefact_name(engine.runtime)
+    arch, path = arch_of("mobilenet_v3_small"), tmp_path / artifact_name(engine.runtime)
     export_isolated([Job(arch, path)], runtime)
 
     (latency,) = measure([path], runtime=runtime, seconds=0.1, min_runs=3)
@@ -340,7 +340,7 @@ def test_channels_made_level_take_most_of_the_error_away():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder with a V3-Small that knows the digits."""
-    folder = tmp_path_factory.mktemp("quantised") / "digits"
+    folder = tmp_path_factory.mktemp("quantized") / "digits"
     train_named(
         Training(
             "mobilenet_v3_small", "digits", width=0.35, resolution=32, limits=Limits(epochs=12),
@@ -352,7 +352,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where each runtime's run lives: what one test quantised the next takes up."""
+    """Where each runtime's run lives: what one test quantized the next takes up."""
     return tmp_path_factory.mktemp("runs")
 
 
@@ -360,29 +360,29 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "runtime", [pytest.param("openvino", marks=pytest.mark.full), "onnxruntime"]
 )
-def test_quantise_hands_over_int8_that_is_nearly_as_good(
+def test_quantize_hands_over_int8_that_is_nearly_as_good(
     trained: Path, runtime: str, folders: Path
 ):
-    job = Quantisation(
-        trained, "digits", Engine(runtime), drop=3, smaller=True, out=folders / runtime
+    job = Quantization(
+        trained, "digits", Engine(runtime), max_drop=3, smaller=True, out=folders / runtime
     )
 
-    record = quantise(job)
+    record = quantize(job)
 
     assert record["kept"] == "int8", record["why"]
     assert record["verified"], record["complaints"]
-    assert record["top1_artefact"] > 80
-    assert record["top1_checkpoint"] - record["top1_artefact"] <= 3
+    assert record["top1_artifact"] > 80
+    assert record["top1_checkpoint"] - record["top1_artifact"] <= 3
     assert record["agreement"] > 95
     assert record["latency"]["precision"] == "int8"
-    sizes = [files_of(job.folder / p / artefact_name(runtime))[0].stat() for p in ("int8", "fp32")]
+    sizes = [files_of(job.folder / p / artifact_name(runtime))[0].stat() for p in ("int8", "fp32")]
     assert sizes[0].st_size < 0.45 * sizes[1].st_size  # of the file with the weights
     assert len(record["schemes"]) == len(SCHEMES)
     assert record["int8"]["loss"] == min(one["loss"] for one in record["schemes"])
-    artefact = load(record["artefact"])
-    assert is_intact(Path(record["artefact"]))
-    assert artefact.about["precision"] == "int8"
-    assert artefact.about["scheme"]["ranges"] in ("whole", "closest")
+    artifact = load(record["artifact"])
+    assert is_intact(Path(record["artifact"]))
+    assert artifact.about["precision"] == "int8"
+    assert artifact.about["scheme"]["ranges"] in ("whole", "closest")
     assert read_json(job.folder / "summary.json") == record
 
 
@@ -390,33 +390,33 @@ def test_quantise_hands_over_int8_that_is_nearly_as_good(
 def test_what_is_done_is_not_done_again_but_what_is_allowed_is_judged_again(
     trained: Path, folders: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    job = Quantisation(trained, "digits", drop=3, smaller=True, out=folders / "onnxruntime")
-    before = quantise(job)
+    job = Quantization(trained, "digits", max_drop=3, smaller=True, out=folders / "onnxruntime")
+    before = quantize(job)
 
     def again(*_: object) -> None:
-        raise AssertionError("quantised again")
+        raise AssertionError("quantized again")
 
-    monkeypatch.setattr(quantisation, "write_both", again)
-    assert quantise(job) == before
+    monkeypatch.setattr(quantization, "write_both", again)
+    assert quantize(job) == before
     schemes = read_json(job.folder / "schemes.json")
     schemes["lost"] |= {"points": 2.5, "at_least": 2.1, "words": "9 fewer right of 360"}
     write_json(job.folder / "schemes.json", schemes)
 
-    record = quantise(replace(job, drop=2))
+    record = quantize(replace(job, max_drop=2))
 
     assert record["kept"] == "fp32"
     assert record["why"] == (
         "int8 loses 2.50 points on all images held out (9 fewer right of 360), more than the 2 "
-        "allowed; give a larger --drop to have it nevertheless"
+        "allowed; give a larger --max-drop to have it nevertheless"
     )
-    assert load(record["artefact"]).about["precision"] == "fp32"
+    assert load(record["artifact"]).about["precision"] == "fp32"
     assert record["verified"]
 
 
 @pytest.mark.slow
 def test_int8_that_loses_too_much_says_how_much(trained: Path, folders: Path):
-    job = Quantisation(trained, "digits", drop=3, smaller=True, out=folders / "onnxruntime")
-    file = Path(quantise(job)["artefact"])
+    job = Quantization(trained, "digits", max_drop=3, smaller=True, out=folders / "onnxruntime")
+    file = Path(quantize(job)["artifact"])
 
     verdict = verify(
         file, trained / "trained.safetensors", load_images("digits"), Budget(), max_loss=-10
@@ -439,50 +439,50 @@ def test_int8_that_loses_too_much_says_how_much(trained: Path, folders: Path):
     ],
 )
 def test_int8_must_be_faster_and_lose_little(lost: float, ratio: float, smaller: bool, why: str):
-    job = Quantisation(Path("run"), "digits", smaller=smaller)
+    job = Quantization(Path("run"), "digits", smaller=smaller)
 
-    found = quantisation.objection(job, Lost(lost, lost - 0.3, 5000, "so"), ratio)
+    found = quantization.objection(job, Lost(lost, lost - 0.3, 5000, "so"), ratio)
 
     assert found.startswith(why)
     assert bool(found) == bool(why)
 
 
 def test_a_loss_that_the_images_cannot_tell_is_no_objection():
-    job = Quantisation(Path("run"), "digits")
+    job = Quantization(Path("run"), "digits")
     lost = Lost(2.3, -2.1, 43, "1 fewer right of 43")
 
-    assert quantisation.objection(job, lost, 0.5) == ""
-    assert quantisation._accepted(job, lost) == (
+    assert quantization.objection(job, lost, 0.5) == ""
+    assert quantization._accepted(job, lost) == (
         "43 images cannot tell 1 point: 1 fewer right of 43 on all images held out"
     )
 
 
 def test_a_runtime_without_int8_is_refused():
     with pytest.raises(MobileNetsError, match="ncnn has no int8 here; give one of onnxruntime, op"):
-        Quantisation(Path("run"), "digits", Engine("ncnn"))
+        Quantization(Path("run"), "digits", Engine("ncnn"))
     with pytest.raises(
         MobileNetsError, match="for int8 as it is, got openvino-int8; give openvino"
     ):
-        Quantisation(Path("run"), "digits", Engine("openvino", "int8"))
+        Quantization(Path("run"), "digits", Engine("openvino", "int8"))
 
 
 def test_what_may_be_lost_is_a_percentage():
-    with pytest.raises(MobileNetsError, match="drop must be 0 to 100 percent, got -1"):
-        Quantisation(Path("run"), "digits", drop=-1)
+    with pytest.raises(MobileNetsError, match="max_drop must be 0 to 100 percent, got -1"):
+        Quantization(Path("run"), "digits", max_drop=-1)
 
 
 @pytest.mark.slow
 def test_a_run_is_not_written_over(trained: Path):
     with pytest.raises(MobileNetsError, match=r"holds another run.*; give another --out"):
-        quantise(Quantisation(trained, "digits", out=trained))
+        quantize(Quantization(trained, "digits", out=trained))
 
 
 @pytest.mark.slow
 def test_the_limits_of_the_run_hold(trained: Path, folders: Path):
     write_json(trained / "budget.json", {"size_bytes": 100_000.0})
-    job = Quantisation(trained, "digits", smaller=True, drop=100, out=folders / "onnxruntime")
+    job = Quantization(trained, "digits", smaller=True, max_drop=100, out=folders / "onnxruntime")
 
-    record = quantise(job)
+    record = quantize(job)
 
     (trained / "budget.json").unlink()
     assert record["within_budget"] == (record["size_bytes"] <= 100_000)

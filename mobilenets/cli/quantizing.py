@@ -1,4 +1,4 @@
-"""What `mobilenets quantise` prints."""
+"""What `mobilenets quantize` prints."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def show(record: dict[str, Any]) -> None:
             for part, one in rows
         ],
     )  # fmt: skip
-    title, ours = figure_with_interval(record, "_artefact")
+    title, ours = figure_with_interval(record, "_artifact")
     _, theirs = figure(record, "_checkpoint")
     for sentence in filter(None, [record.get("warning"), record.get("unclear")]):
         print(sentence)
@@ -32,5 +32,5 @@ def show(record: dict[str, Any]) -> None:
         f"ratio     int8 takes {record['ratio']:.2f} of float's time\n"
         f"verified  {'yes' if record['verified'] else 'NO'}: {title} {ours} of the validation "
         f"images (checkpoint {theirs})\n"
-        f"artefact  {record['artefact']}"
+        f"artifact  {record['artifact']}"
     )

@@ -20,7 +20,7 @@ from mobilenets.nn.head_modules import ClassifyHead
 from mobilenets.tasks import Outputs, Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.quick import quicken_
-from mobilenets.train.recipe import Distil
+from mobilenets.train.recipe import Distill
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class Teacher:
     """A network to imitate: RGB images (N, 3, H, W) in [0, 1] -> logits or an embedding (N, D).
 
     `module` is any: ours, timm's, torchvision's, one that gives embeddings. It is copied, and runs
-    in eval mode. `mean` and `std` normalise what it sees, `resolution` is its own image side (None:
+    in eval mode. `mean` and `std` normalize what it sees, `resolution` is its own image side (None:
     as the student's). `labels` name its logits, where they are to be put into another order; `task`
     says what they mean (None: what the student's do).
     """
@@ -60,7 +60,7 @@ class Teacher:
         another task, or does not know them all."""
         if self.task not in (None, task.name):
             raise DataError(
-                f"the teacher is for {self.task} and the images are for {task.name}; distil its "
+                f"the teacher is for {self.task} and the images are for {task.name}; distill its "
                 "embedding, or take another teacher"
             )
         return self.for_classes(task.labels) if task.labels else self
@@ -74,7 +74,7 @@ class Teacher:
         if missing:
             raise DataError(
                 f"the teacher does not know the classes {', '.join(missing[:5])}; it knows "
-                f"{', '.join(self.labels[:10])}; distil its embedding, or take another teacher"
+                f"{', '.join(self.labels[:10])}; distill its embedding, or take another teacher"
             )
         order = torch.tensor([self.labels.index(name) for name in classes])
         return lambda images: self(images)[:, order.to(images.device)]
@@ -110,13 +110,15 @@ class Embedding(nn.Module):
         return head.embed(self.network.features(images))
 
 
-def imitation_loss(ours: Outputs, theirs: Outputs, how: Distil, task: Task | None = None) -> Tensor:
-    """How far our logits or "embedding" (N, D) are from the teacher's (`Distil`)."""
+def imitation_loss(
+    ours: Outputs, theirs: Outputs, how: Distill, task: Task | None = None
+) -> Tensor:
+    """How far our logits or "embedding" (N, D) are from the teacher's (`Distill`)."""
     for name, one in theirs.items():
         if ours[name].shape != one.shape:
             raise FileError(
                 f"the teacher gives {one.shape[1]} numbers an image where the student has "
-                f"{ours[name].shape[1]}; take a teacher of the same classes, or distil its "
+                f"{ours[name].shape[1]}; take a teacher of the same classes, or distill its "
                 "embedding"
             )
     if how.match == "embedding":

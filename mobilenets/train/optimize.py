@@ -1,4 +1,4 @@
-"""Which weights learn at which rate: parameter groups, the optimiser, the schedule."""
+"""Which weights learn at which rate: parameter groups, the optimizer, the schedule."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mobilenets.train.recipe import Recipe
 from mobilenets.train.rmsprop import RMSpropTF
 
 
-def optimiser(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+def optimizer(groups: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW, or RMSprop where the recipe has its constants."""
     rate, weight_decay = recipe.learning_rate, recipe.weight_decay
     if recipe.rmsprop is None:

@@ -2,7 +2,7 @@
 
 A format may need several files (OpenVINO's weights, ncnn's weights and description): those beside
 the first share its stem. The description is the JSON text that every format keeps under
-"mobilenets" in its own metadata. The seal in it is the SHA-256 of all the artefact's files, with
+"mobilenets" in its own metadata. The seal in it is the SHA-256 of all the artifact's files, with
 the seal's own digits read as zeros, so one rule holds for every format.
 """
 
@@ -36,30 +36,30 @@ RUNTIME_OF = {
 }
 
 
-def artefact_name(runtime: str) -> str:
-    """The name of a finished run's artefact."""
+def artifact_name(runtime: str) -> str:
+    """The name of a finished run's artifact."""
     return f"model{RUNTIMES[runtime].suffix}"
 
 
 def files_of(path: Path) -> list[Path]:
-    """The artefact's files, those it is nothing without first and `path` itself last."""
+    """The artifact's files, those it is nothing without first and `path` itself last."""
     return [*(path.with_suffix(suffix) for suffix in _COMPANIONS.get(path.suffix, ())), path]
 
 
 def size_of(path: Path) -> int:
-    """Bytes of all the artefact's files."""
+    """Bytes of all the artifact's files."""
     return sum(file.stat().st_size for file in files_of(path))
 
 
 def export(checkpoint: Checkpoint, runtime: str, path: Path) -> None:
-    """Write the deployed network as an artefact of `runtime`: whole, or not at all."""
+    """Write the deployed network as an artifact of `runtime`: whole, or not at all."""
     engine = get_runtime(runtime)
     about = _description(checkpoint.about(), runtime)
     _write(lambda draft: engine.convert(checkpoint, about, draft), path)
 
 
 def export_int8(model: Any, about: Mapping[str, Any], runtime: str, path: Path) -> None:
-    """Write an ONNX model in 8-bit integers as an artefact of `runtime`; `about` is that of the
+    """Write an ONNX model in 8-bit integers as an artifact of `runtime`; `about` is that of the
     checkpoint it is of (`Checkpoint.about`), and more. Raises ConversionError."""
     engine = cast(OnnxReader, get_runtime(runtime))
     text = _description(about, runtime, precision="int8")
@@ -78,7 +78,7 @@ def _write(convert: Callable[[Path], None], path: Path) -> None:
 
 
 def move(path: Path, folder: Path) -> None:
-    """Put the artefact's files into `folder`, on the same disk; what was there is replaced."""
+    """Put the artifact's files into `folder`, on the same disk; what was there is replaced."""
     for file in files_of(path):
         try:
             file.replace(folder / file.name)
@@ -87,7 +87,7 @@ def move(path: Path, folder: Path) -> None:
 
 
 def describe_file(path: Path, metadata: Mapping[str, str]) -> tuple[Arch, dict[str, Any]]:
-    """An artefact's network, and what it says of itself (`Checkpoint.about` and more).
+    """An artifact's network, and what it says of itself (`Checkpoint.about` and more).
 
     Raises `FileError` for a file that `export` did not write.
     """
@@ -96,7 +96,7 @@ def describe_file(path: Path, metadata: Mapping[str, str]) -> tuple[Arch, dict[s
     except ValueError as error:
         raise FileError(
             f"{path} carries no description by mobilenets ({error}); "
-            "give an artefact or checkpoint that mobilenets wrote"
+            "give an artifact or checkpoint that mobilenets wrote"
         ) from error
 
 
@@ -106,7 +106,7 @@ def precision_of(metadata: Mapping[str, str]) -> str:
 
 
 def is_intact(path: Path) -> bool:
-    """Whether the artefact's files are, to the bit, those that were written."""
+    """Whether the artifact's files are, to the bit, those that were written."""
     if not all(file.is_file() for file in files_of(path)):
         return False
     content, seal = _content(path)
@@ -125,7 +125,7 @@ def _description(about: Mapping[str, Any], runtime: str, *, precision: str = "fp
             "dtype": "float32",
             "colour": "RGB",
             "value_range": [0, 1],
-            "normalisation": "inside the graph",
+            "normalization": "inside the graph",
         },
         "outputs": {name: list(shape) for name, shape in arch.outputs.items()},
         "seal": _UNSEALED.decode(),

@@ -11,7 +11,7 @@ import torch
 
 from mobilenets import Budget, fit
 from mobilenets.archs import Arch, from_json, get_arch, keep_resolution
-from mobilenets.choosing.halving import Lap, after, has_time, race, train_lap
+from mobilenets.choosing.halving import Trial, after, has_time, successive_halving, train_trial
 from mobilenets.data import load_images
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json
@@ -40,43 +40,47 @@ def test_half_of_them_go_on_and_all_rounds_take_as_long(
     """Networks lose less the narrower they are; the last round turns that round."""
     asked: list[tuple[Arch, int, float]] = []
 
-    def lap(arch: Arch, number: int, share: float) -> Lap:
+    def trial(arch: Arch, number: int, share: float) -> Trial:
         asked.append((arch, number, share))
         loss = -arch.width if number == len(trained) else arch.width
-        return Lap(arch.full_name, number, 1, 1.0, loss, 50.0)
+        return Trial(arch.full_name, number, 1, 1.0, loss, 50.0)
 
-    winner, laps = race(ARCHS[:count], lap)
+    winner, trials = successive_halving(ARCHS[:count], trial)
 
     rounds = [[one for one in asked if one[1] == number] for number in range(1, len(trained) + 1)]
     assert [len(one) for one in rounds] == trained
     assert [one[0][2] for one in rounds] == pytest.approx(shares)
     assert sum(share for _, _, share in asked) == pytest.approx(float(count > 1))
-    assert [one.name for one in laps] == [arch.full_name for arch, _, _ in asked]
+    assert [one.name for one in trials] == [arch.full_name for arch, _, _ in asked]
     if count > 1:
         left = [arch for arch, _, _ in rounds[-1]]
         assert left == ARCHS[: len(left)]
     assert winner == ARCHS[int(count > 1)]
 
 
-def a_lap(arch: Arch = ARCHS[0], *, epochs: float = 1.0, seconds: float = 60.0) -> Lap:
-    return Lap(arch.full_name, 1, epochs, seconds, 0.5, 50.0)
+def a_trial(arch: Arch = ARCHS[0], *, epochs: float = 1.0, seconds: float = 60.0) -> Trial:
+    return Trial(arch.full_name, 1, epochs, seconds, 0.5, 50.0)
 
 
 @pytest.mark.parametrize("count", [1, 4])
 def test_the_best_expected_alone_trains_where_it_has_the_time(count: int):
     asked: list[Arch] = []
 
-    def lap(arch: Arch, number: int, share: float) -> Lap:
+    def trial(arch: Arch, number: int, share: float) -> Trial:
         asked.append(arch)
-        return a_lap(arch)
+        return a_trial(arch)
 
-    winner, laps = race(ARCHS[:count], lap, enough=lambda first: first.name == ARCHS[0].full_name)
+    winner, trials = successive_halving(
+        ARCHS[:count], trial, enough=lambda first: first.name == ARCHS[0].full_name
+    )
 
     assert winner == ARCHS[0]
     assert asked == ARCHS[: count > 1]
-    assert laps == [a_lap(arch) for arch in asked]
-    _, laps = race(ARCHS[:4], lap, enough=lambda first: first.name == ARCHS[1].full_name)
-    assert len(laps) == 6
+    assert trials == [a_trial(arch) for arch in asked]
+    _, trials = successive_halving(
+        ARCHS[:4], trial, enough=lambda first: first.name == ARCHS[1].full_name
+    )
+    assert len(trials) == 6
 
 
 @pytest.mark.parametrize(
@@ -94,7 +98,7 @@ def test_less_than_a_tenth_of_the_recipe_is_too_little_time(
 ):
     recipe = replace(from_scratch(), epochs=60, minutes=minutes)
 
-    assert has_time(a_lap(epochs=epochs, seconds=seconds), recipe) == enough
+    assert has_time(a_trial(epochs=epochs, seconds=seconds), recipe) == enough
 
 
 @pytest.mark.parametrize(
@@ -103,16 +107,16 @@ def test_less_than_a_tenth_of_the_recipe_is_too_little_time(
         (15, [], 15),
         (15, [60.0], 14),
         (15, [60.0, 60.0, 60.0, 60.0, 105.0, 105.0], 7.5),
-        (15, [100.0, 100.0, 100.0, 100.0, 200.0, 200.0], 7.5),  # a race that took longer
+        (15, [100.0, 100.0, 100.0, 100.0, 200.0, 200.0], 7.5),  # trials that took longer
         (None, [60.0, 60.0], None),
     ],
 )
-def test_a_race_and_the_training_of_its_winner_share_the_minutes(
+def test_the_trials_and_the_training_of_its_winner_share_the_minutes(
     minutes: float | None, seconds: list[float], left: float | None
 ):
     recipe = replace(from_scratch(), minutes=minutes)
 
-    assert after([a_lap(seconds=one) for one in seconds], recipe) == replace(recipe, minutes=left)
+    assert after([a_trial(seconds=one) for one in seconds], recipe) == replace(recipe, minutes=left)
 
 
 def small_job(limits: Limits) -> TrainingJob:
@@ -123,96 +127,96 @@ def small_job(limits: Limits) -> TrainingJob:
 
 
 @pytest.mark.slow
-def test_a_lap_takes_its_share_of_half_the_minutes(tmp_path: Path):
-    train_lap(small_job(Limits(minutes=0.08)), 1, 1 / 8, tmp_path)
+def test_a_trial_takes_its_share_of_half_the_minutes(tmp_path: Path):
+    train_trial(small_job(Limits(minutes=0.08)), 1, 1 / 8, tmp_path)
 
     recipe = read_json(tmp_path / "training.json")["recipe"]
     assert recipe["minutes"] == pytest.approx(0.08 / 2 / 8)
 
 
 @pytest.mark.slow
-def test_a_lap_is_a_part_of_the_training_and_done_once(tmp_path: Path):
+def test_a_trial_is_a_part_of_the_training_and_done_once(tmp_path: Path):
     job = small_job(Limits(epochs=8))
 
-    lap = train_lap(job, 2, 1 / 4, tmp_path)
-    again = train_lap(job, 2, 1 / 4, tmp_path)
+    trial = train_trial(job, 2, 1 / 4, tmp_path)
+    again = train_trial(job, 2, 1 / 4, tmp_path)
 
-    assert (lap.name, lap.round, lap.epochs) == (job.arch.full_name, 2, 2)
-    assert again == lap
+    assert (trial.name, trial.round, trial.epochs) == (job.arch.full_name, 2, 2)
+    assert again == trial
     losses = [
         float(line.split(",")[2]) for line in (tmp_path / "metrics.csv").read_text().split()[1:]
     ]
-    assert lap.loss == min(losses)
+    assert trial.loss == min(losses)
 
 
 @pytest.mark.parametrize("role", ["weights", "teacher"])
-def test_a_file_of_the_same_name_and_another_content_is_another_race(role: str, tmp_path: Path):
+def test_a_file_of_the_same_name_and_another_content_means_other_trials(role: str, tmp_path: Path):
     file = tmp_path / "trained.safetensors"
-    how = How(race=2, **{role: file if role == "teacher" else str(file)})
+    how = How(trials=2, **{role: file if role == "teacher" else str(file)})
 
-    def raced_with(content: str) -> dict[str, Any]:
+    def tried_with(content: str) -> dict[str, Any]:
         file.write_text(content)
         return how.inputs()
 
-    one, other = raced_with("one"), raced_with("other")
+    one, other = tried_with("one"), tried_with("other")
 
     assert one != other
-    assert raced_with("one") == one
+    assert tried_with("one") == one
 
 
 @pytest.mark.parametrize("count", [0, -1, 1.5, True])
-def test_a_race_of_less_than_one_is_refused(count: object):
-    with pytest.raises(MobileNetsError, match=f"race must be a whole number .* got {count!r}"):
-        How(race=count).check()
+def test_less_than_one_trial_is_refused(count: object):
+    with pytest.raises(MobileNetsError, match=f"trials must be a whole number .* got {count!r}"):
+        How(trials=count).check()
 
 
 @pytest.mark.slow
 @pytest.mark.full
-def test_a_race_that_is_killed_ends_as_if_nothing_had_happened(tmp_path: Path):
+def test_killed_in_the_trials_it_ends_as_if_nothing_had_happened(tmp_path: Path):
     """Three candidates, two of them again; killed between these two."""
     data = write_folder(tmp_path / "digits3")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    asked = {"limits": Limits(epochs=6, flip=False), "how": How(race=3)}
+    asked = {"limits": Limits(epochs=6, flip=False), "how": How(trials=3)}
     fit(data, Budget(macs=1e6), out=whole, **asked)
-    laps = read_json(whole / "arch.json")["race"]
+    trials = read_json(whole / "arch.json")["trials"]
     kill_when_it_says(
-        f"{laps[3]['name']}: loss {laps[3]['loss']:.3f}",
+        f"{trials[3]['name']}: loss {trials[3]['loss']:.3f}",
         [
-            sys.executable, "-m", "mobilenets", "fit", str(data), "--macs", "1M", "--race", "3",
+            sys.executable, "-m", "mobilenets", "fit", str(data), "--macs", "1M", "--trials", "3",
             "--epochs", "6", "--no-flip", "--out", str(cut),
         ],
     )  # fmt: skip
 
     fit(data, Budget(macs=1e6), out=cut, **asked)
 
-    assert [lap["round"] for lap in laps] == [1, 1, 1, 2, 2]
-    assert {lap["name"] for lap in laps[3:]} == best_of(laps[:3], 2)
-    assert {from_json(read_json(whole / "arch.json")["arch"]).full_name} == best_of(laps[3:], 1)
+    assert [trial["round"] for trial in trials] == [1, 1, 1, 2, 2]
+    assert {trial["name"] for trial in trials[3:]} == best_of(trials[:3], 2)
+    assert {from_json(read_json(whole / "arch.json")["arch"]).full_name} == best_of(trials[3:], 1)
     same = ("name", "round", "epochs", "loss", "score")
-    again = read_json(cut / "arch.json")["race"]
-    assert [[lap[key] for key in same] for lap in again] == [
-        [lap[key] for key in same] for lap in laps
+    again = read_json(cut / "arch.json")["trials"]
+    assert [[trial[key] for key in same] for trial in again] == [
+        [trial[key] for key in same] for trial in trials
     ]
     one, other = (Checkpoint.load(run / "trained.safetensors") for run in (whole, cut))
     torch.testing.assert_close(dict(one.weights), dict(other.weights), rtol=0, atol=0)
-    assert "The race" in (cut / "report.html").read_text()
+    assert "Successive halving" in (cut / "report.html").read_text()
 
 
 @pytest.mark.slow
-def test_cheaper_networks_race_where_the_minutes_are_few(tmp_path: Path):
+def test_cheaper_networks_are_tried_where_the_minutes_are_few(tmp_path: Path):
     data = write_folder(tmp_path / "digits3")
     asked = {"out": tmp_path / "run", "limits": Limits(minutes=1e-3, flip=False)}
 
     run = fit(data, Budget(macs=1e6), **asked)
 
-    first, *others = run.summary["race"]
-    assert [lap["round"] for lap in others] == [1, 1, 2, 2]  # none is an eighth as dear
+    first, *others = run.summary["trials"]
+    assert [trial["round"] for trial in others] == [1, 1, 2, 2]  # none is an eighth as dear
     candidates = [
         json.loads(line)
         for line in (tmp_path / "run" / "candidates.jsonl").read_text().split("\n")[:-1]
     ]
     expected = {one["full_name"]: one["expected_imagenet_top1"] for one in candidates}
-    assert expected[first["name"]] >= max(expected[lap["name"]] for lap in others)
+    assert expected[first["name"]] >= max(expected[trial["name"]] for trial in others)
     recipe = Checkpoint.load(tmp_path / "run" / "trained.safetensors").training["recipe"]
     assert recipe["minutes"] == 5e-4
     assert run.summary["recipe_epochs"] == from_scratch().epochs
@@ -234,11 +238,11 @@ def test_no_cheaper_network_is_tried_where_the_minutes_are_enough(tmp_path: Path
         data, Budget(macs=0.5e6), out=tmp_path / "run", how=how, limits=Limits(minutes=30)
     ).summary
 
-    (lap,) = summary["race"]
-    assert lap["name"] == summary["chosen"]["full_name"]
+    (trial,) = summary["trials"]
+    assert trial["name"] == summary["chosen"]["full_name"]
     assert summary["binding_limit"] == "macs"
     assert "There is, so no cheaper one was tried." in (tmp_path / "run/report.html").read_text()
 
 
-def best_of(laps: list[dict[str, Any]], count: int) -> set[str]:
-    return {lap["name"] for lap in sorted(laps, key=lambda lap: lap["loss"])[:count]}
+def best_of(trials: list[dict[str, Any]], count: int) -> set[str]:
+    return {trial["name"] for trial in sorted(trials, key=lambda trial: trial["loss"])[:count]}

@@ -16,15 +16,15 @@ from mobilenets.archs import get_arch, keep_resolution
 from mobilenets.data import Augment, Images, load_images
 from mobilenets.errors import DataError, FileError, FolderTaken
 from mobilenets.nn import Checkpoint, Deployed, MobileNet
-from mobilenets.train import Distil, Recipe, Teacher, from_scratch, train
-from mobilenets.train.distil import imitation_loss, teacher_in
+from mobilenets.train import Distill, Recipe, Teacher, from_scratch, train
+from mobilenets.train.distill import imitation_loss, teacher_in
 from mobilenets.train.module import Learner
 from mobilenets.train.quick import Depthwise, Pointwise
 
 ARCH = keep_resolution(get_arch("mobilenet_v1", width=0.25, resolution=8, classes=10), 4)
 WIDE = keep_resolution(get_arch("mobilenet_v2", width=0.35, resolution=16, classes=10), 8)
 ONLY = replace(
-    from_scratch(), augment=Augment.none(), label_smoothing=0.0, distil=Distil(share=1.0)
+    from_scratch(), augment=Augment.none(), label_smoothing=0.0, distill=Distill(share=1.0)
 )
 
 
@@ -46,7 +46,7 @@ def test_the_loss_of_logits_is_hintons_by_hand():
     by_hand = 16 * (np.exp(log_p) * (log_p - log_q)).sum(1).mean()
 
     both = ({"logits": torch.tensor(one)} for one in (ours, theirs))
-    loss = imitation_loss(*both, Distil(temperature=4))
+    loss = imitation_loss(*both, Distill(temperature=4))
 
     assert loss.item() == pytest.approx(by_hand, rel=1e-9)
 
@@ -55,7 +55,7 @@ def test_the_loss_of_embeddings_is_the_squared_difference():
     ours = {"embedding": torch.tensor([[1.0, 2.0]])}
     theirs = {"embedding": torch.tensor([[0.0, 4.0]])}
 
-    assert imitation_loss(ours, theirs, Distil(match="embedding")).item() == 2.5
+    assert imitation_loss(ours, theirs, Distill(match="embedding")).item() == 2.5
 
 
 def test_teacher_and_labels_share_the_loss():
@@ -63,7 +63,7 @@ def test_teacher_and_labels_share_the_loss():
     network, pixels = MobileNet(ARCH).eval(), (images(4) * 255).byte()
 
     def loss(share: float, given: Teacher | None = teacher) -> float:
-        recipe = replace(ONLY, distil=Distil(share=share))
+        recipe = replace(ONLY, distill=Distill(share=share))
         module = Learner(network, recipe, seed=0, total_steps=1, teacher=given)
         return module.loss(pixels, torch.arange(4)).item()
 
@@ -71,7 +71,7 @@ def test_teacher_and_labels_share_the_loss():
 
 
 def test_a_checkpoint_teaches_what_it_answers():
-    """`Deployed` normalises and folds by itself: another way to the same logits."""
+    """`Deployed` normalizes and folds by itself: another way to the same logits."""
     checkpoint = Checkpoint.fresh(WIDE, seed=1)
 
     torch.testing.assert_close(
@@ -137,7 +137,7 @@ def test_it_sees_the_varied_images_that_the_student_sees():
     torch.testing.assert_close(seen[0], seen[1], rtol=0, atol=0)
 
 
-def test_its_own_resolution_and_normalisation_are_respected():
+def test_its_own_resolution_and_normalization_are_respected():
     seen: list[torch.Tensor] = []
 
     class Watching(nn.Module):
@@ -174,7 +174,7 @@ def test_classes_it_does_not_know_are_refused():
 
 def test_another_number_of_answers_is_refused():
     with pytest.raises(FileError, match="the teacher gives 7 numbers an image where the student"):
-        imitation_loss({"logits": torch.zeros(2, 10)}, {"logits": torch.zeros(2, 7)}, Distil())
+        imitation_loss({"logits": torch.zeros(2, 10)}, {"logits": torch.zeros(2, 7)}, Distill())
 
 
 def test_a_teacher_is_a_checkpoint(tmp_path: Path):
@@ -189,14 +189,14 @@ def fitted(recipe: Recipe, teacher: Teacher, steps: int = 80) -> tuple[float, fl
     torch.manual_seed(0)
     module = Learner(MobileNet(ARCH), recipe, seed=0, total_steps=steps, teacher=teacher)
     module.train().start_epoch(0)
-    optimiser = module.configure_optimizers()["optimizer"]
+    optimizer = module.configure_optimizers()["optimizer"]
     pixels = (images(16) * 255).byte()
     losses = []
     for _ in range(steps):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = module.loss(pixels, torch.zeros(16, dtype=torch.int64))
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(loss.item())
     return losses[0], losses[-1]
 
@@ -219,7 +219,7 @@ def test_a_student_comes_to_answer_as_its_teacher(source: str):
 def test_a_student_comes_to_embed_as_its_teacher():
     """V2 embeds in 1280 numbers, the student in 256: a projection goes between."""
     teacher = Teacher.of(Checkpoint.fresh(WIDE, seed=5), match="embedding")
-    recipe = replace(ONLY, distil=Distil(match="embedding", share=1.0))
+    recipe = replace(ONLY, distill=Distill(match="embedding", share=1.0))
 
     assert teacher(images(2)).shape == (2, 1280)
     first, last = fitted(recipe, teacher)
@@ -231,7 +231,7 @@ def test_a_run_with_another_teacher_is_another_and_keeps_no_projection(
     digits: Images, tmp_path: Path
 ):
     given = replace(
-        from_scratch(), epochs=1, minutes=None, distil=Distil(match="embedding", share=0.5)
+        from_scratch(), epochs=1, minutes=None, distill=Distill(match="embedding", share=0.5)
     )
     teachers = [Teacher.of(Checkpoint.fresh(WIDE, seed=n), match="embedding") for n in (1, 2)]
     found = [

@@ -1,0 +1,18 @@
+"""Commands and options by the names they had: understood for one version more, and not shown."""
+
+from __future__ import annotations
+
+_COMMANDS = {"quantise": "quantize"}
+_OPTIONS = {"--race": "--trials", "--drop": "--max-drop", "--distil": "--distill"}
+
+
+def by_new_names(arguments: list[str]) -> list[str]:
+    """The command line with the names of today; what stands after "--" are no options."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    command = [_COMMANDS.get(word, word) for word in arguments[:1]]
+    return command + [_by_new_name(word) for word in arguments[1:end]] + arguments[max(end, 1) :]
+
+
+def _by_new_name(word: str) -> str:
+    option, equals, value = word.partition("=")
+    return _OPTIONS.get(option, option) + equals + value

@@ -58,6 +58,7 @@ def curve(run: Path) -> torch.Tensor:
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_the_loss_of_two_processes_falls_as_that_of_one(two: Path, tmp_path: Path):
     """Within a hundredth of it, at the same batch."""
     train(ARCH, digits(), plain(), folder=tmp_path)
@@ -104,7 +105,9 @@ def test_a_program_that_all_run_is_given_the_same_in_all(two: Path):
     ("arguments", "said"),
     [
         (("/nowhere",), "there is nothing at /nowhere"),  # by the first alone
-        (("digits", "--lr", "1e30"), "the training loss is nan in epoch"),  # in all
+        pytest.param(  # in all
+            ("digits", "--lr", "1e30"), "the training loss is nan in epoch", marks=pytest.mark.full
+        ),
     ],
 )
 def test_an_error_is_told_once_and_ends_all(arguments: tuple[str, ...], said: str, tmp_path: Path):
@@ -119,6 +122,7 @@ def test_an_error_is_told_once_and_ends_all(arguments: tuple[str, ...], said: st
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_one_of_two_is_killed_and_the_same_command_goes_on(two: Path, tmp_path: Path):
     """With two processes again to the bit, and with one."""
     cut, alone = tmp_path / "cut", tmp_path / "alone"

@@ -432,7 +432,9 @@ def kill_when_it_says(moment: str, command: list[str]) -> None:
     assert process.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)]
+)
 def test_asked_to_stop_it_says_so_and_is_not_taken_for_done(
     data: Path, tmp_path: Path, sent: signal.Signals
 ):

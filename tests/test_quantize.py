@@ -106,7 +106,10 @@ def run_as(model: Any, folder: Path) -> Counter[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "padding"), [(None, "same"), (0.35, "symmetric")])
+@pytest.mark.parametrize(
+    ("width", "padding"),
+    [pytest.param(None, "same", marks=pytest.mark.full), (0.35, "symmetric")],
+)
 @pytest.mark.parametrize("name", [*NAMES, "mobilenet_v3_small_minimalistic"])
 def test_a_network_in_what_integers_have_gives_the_same_logits(
     name: str, width: float | None, padding: str

@@ -1,43 +1,56 @@
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-# Two threads in each of two processes wait for one another more than they work.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Two threads in each of two processes wait for one another more than they work. In the versions of
+# constraints.txt a warning is an error.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W error --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo demo-photos test test-full check format docs
 .DEFAULT_GOAL := demo
 
 # The main job on scikit-learn's handwritten digits: ends with the verdict and the report's path.
-demo: .venv/installed
+demo: .venv/core
 	$(BIN)/mobilenets fit digits --latency 0.3ms --epochs 40 --out runs/digits
 
 # The same for 219 photographs of 10 classes (Debian's tuxpaint-stamps-default), from ImageNet weights.
-demo-photos: .venv/installed
+demo-photos: .venv/imagenet
 	$(BIN)/python experiments/stamps.py runs/data/stamps
 	$(BIN)/mobilenets fit runs/data/stamps --latency 5ms --minutes 10 --out runs/stamps
 
-test: .venv/installed
+test: .venv/test
 	$(PYTEST)
 
 # With every family in every runtime, and with all that is killed on its way: before an issue is closed.
-test-full: .venv/installed
+test-full: .venv/test
 	$(PYTEST) --full
 
-check: .venv/installed
+check: .venv/test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(MAKE) test
 
-format: .venv/installed
+format: .venv/test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 # docs/cli.md from what --help prints.
-docs: .venv/installed
+docs: .venv/core
 	$(BIN)/python -m mobilenets.cli.reference_page > docs/cli.md
 
-.venv/installed: pyproject.toml
+# What it takes to run; and with ImageNet weights.
+.venv/core: pyproject.toml
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(PIP) --editable .
+	touch $@
+
+.venv/imagenet: .venv/core
+	$(PIP) --editable '.[imagenet]'
+	touch $@
+
+# With all that the tests compare with, in the versions that they are known to pass with.
+.venv/test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(PIP) --editable '.[test]' --constraint constraints.txt
 	touch $@

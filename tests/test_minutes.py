@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch.utils.data import DataLoader
 
 from mobilenets.archs import get_arch
 from mobilenets.commands.allowance import Allowance, ending_minutes
-from mobilenets.data import Images, load_images
+from mobilenets.data import Images, MemoryPixels, load_images, whole
 from mobilenets.nn import MobileNet
 from mobilenets.train import from_scratch, plan, train, trainer
 from mobilenets.train.deadline import TimeLeft
@@ -194,3 +197,38 @@ def test_a_schedule_moves_on_faster_from_where_it_is_shortened():
     again = Learner(MobileNet(ARCH), from_scratch(flip=False), seed=0, total_steps=100)
     again.on_load_checkpoint(state)
     assert again.position(55) == 70
+
+
+@pytest.mark.parametrize(
+    ("words", "looked_at"),
+    [
+        ({}, 18),
+        ({"ema": 0.99}, 18 + 158),
+        ({"ema": 0.99, "batch_norm": "frozen"}, 18),
+    ],
+)
+def test_an_evaluation_is_planned_by_the_images_there_are(
+    words: dict[str, Any], looked_at: int, monkeypatch: pytest.MonkeyPatch
+):
+    """Of a step of 8 images each costs a third without its backward pass."""
+    recipe = replace(from_scratch(), batch_size=8, **words)
+    loaders = tuple(
+        DataLoader(
+            MemoryPixels(torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.zeros(count).long()),
+            batch_size=8, collate_fn=whole,
+        )
+        for count in (158, 18)
+    )  # fmt: skip
+    clock = Hands()
+    monkeypatch.setattr(plan.time, "perf_counter", clock)
+
+    def second(*_: object) -> None:
+        clock.seconds += 1
+
+    monkeypatch.setattr(plan, "_step_", second)
+
+    learner = Learner(MobileNet(ARCH), recipe, seed=0, total_steps=10)
+    step, evaluation = plan._seconds(learner, loaders, within=100)
+
+    assert step == 1
+    assert evaluation == pytest.approx(looked_at / 8 / 3)

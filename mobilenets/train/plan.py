@@ -22,7 +22,7 @@ from mobilenets.shapes import Positive
 from mobilenets.train import group
 from mobilenets.train.deadline import TimeLeft
 from mobilenets.train.hardware import accelerator, autocast, precision
-from mobilenets.train.loaders import EVAL_BATCH, Loaders
+from mobilenets.train.loaders import Loaders
 from mobilenets.train.module import Learner
 from mobilenets.train.norm import IMAGES
 from mobilenets.train.recipe import Recipe
@@ -87,9 +87,8 @@ def _seconds(
     trial: Learner, loaders: Loaders, *, within: float, steps: int = 10
 ) -> tuple[float, float]:
     """Of a training step of `trial`, the median of a few after warm-up, of fewer where those take
-    longer than `within` seconds; and of an epoch's
-    evaluation: the holdout, and the images that batch norm is estimated from, at a third of their
-    price an image (no backward pass)."""
+    longer than `within` seconds; and of an epoch's evaluation: the holdout, and the images that
+    batch norm is estimated from, at a third of their price an image (no backward pass)."""
     trial.train().to(accelerator())
     optimizer = trial.configure_optimizers()["optimizer"]
     times = []
@@ -101,7 +100,9 @@ def _seconds(
             break
     settled = sorted(times[3:] or times[-1:])
     step = settled[len(settled) // 2]
-    looked_at = len(loaders[1]) * EVAL_BATCH + (IMAGES if trial.recipe.ema else 0)
+    training, holdout = (len(loader.dataset) for loader in loaders)  # type: ignore[arg-type]
+    estimates = trial.recipe.ema is not None and trial.recipe.batch_norm != "frozen"
+    looked_at = holdout + (min(IMAGES, training) if estimates else 0)
     return step, step * looked_at * group.size() / trial.recipe.batch_size / 3
 
 

@@ -85,7 +85,10 @@ def fine_tune(*, flip: bool = True) -> Recipe:
 
 def few_images(*, flip: bool = True) -> Recipe:
     """Trained weights, some ten images a class: `fine_tune` with statistics of batch norm as they
-    came, stronger dropout, averaged weights, and all its epochs.
+    came, stronger dropout, averaged weights, and all its epochs. The classifier is trained until it
+    fits before the body moves: with EfficientNet-Lite0's features of 176 photographs at 112 pixels
+    it is right for 79.6 % of those left out after 120 steps, for 81.3 % after 400 (six times four
+    folds of training images).
 
     The body must move: at 0.7 times the rate a row (now 0.85) it was 2 and 8 points worse on two
     pairs of Fashion-MNIST's classes (docs/log.md).
@@ -96,15 +99,15 @@ def few_images(*, flip: bool = True) -> Recipe:
     """
     return Recipe(
         name="few_images",
-        epochs=40,
+        epochs=60,
         minutes=15,
         learning_rate=1e-3,
         weight_decay=0.05,
-        patience=40,
+        patience=60,
         dropout=0.4,
         ema=0.999,
         augment=Augment(scale=(0.6, 1.0), flip=flip),
-        head=0.15,
+        head=0.4,
         layer_decay=0.85,
         batch_norm="frozen",
     )

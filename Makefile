@@ -33,11 +33,17 @@ format: .venv/installed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# docs/cli.md from what --help prints.
-docs: .venv/installed
-	$(BIN)/python -m mobilenets.cli.reference_page > docs/cli.md
+# The site, in site/: the commands' reference from what --help prints, then every page, links checked.
+docs: .venv/docs
+	$(BIN)/python -m mobilenets.cli.reference_page > docs/reference/cli.md
+	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python docs/check_links.py site
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+.venv/docs: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@

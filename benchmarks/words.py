@@ -20,7 +20,7 @@ LONG = 30
 ROOT = Path(__file__).parents[1]
 # Dots that end no sentence.
 _ABBREVIATED = re.compile(r"\b(e\.g|i\.e|vs|etc|al|cf|fig)\.", re.IGNORECASE)
-_SENTENCE_END = re.compile(r"(?<=[.!?])[)\"”]*\s+(?=[\"“(`*]*[A-Z0-9`-])")
+_SENTENCE_END = re.compile(r"(?<=[.!?])[)\"”*]*\s+(?=[\"“(`*]*[A-Z0-9`-])")
 
 
 def prose(markdown: str) -> list[str]:

@@ -36,7 +36,7 @@ format: .venv/installed
 # The site, in site/: the commands' reference from what --help prints, then every page, links checked.
 docs: .venv/docs
 	$(BIN)/python -m mobilenets.cli.reference_page > docs/reference/cli.md
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python docs/check_links.py site
 
 .venv/installed: pyproject.toml

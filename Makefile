@@ -35,9 +35,11 @@ format: .venv/test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# docs/cli.md from what --help prints.
-docs: .venv/core
-	$(BIN)/python -m mobilenets.cli.reference_page > docs/cli.md
+# The site, in site/: the commands' reference from what --help prints, then every page, links checked.
+docs: .venv/docs
+	$(BIN)/python -m mobilenets.cli.reference_page > docs/reference/cli.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python docs/check_links.py site
 
 # What it takes to run; and with ImageNet weights.
 .venv/core: pyproject.toml
@@ -53,4 +55,8 @@ docs: .venv/core
 .venv/test: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable '.[test]' --constraint constraints.txt
+	touch $@
+
+.venv/docs: .venv/core
+	$(PIP) --editable '.[docs]'
 	touch $@

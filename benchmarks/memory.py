@@ -2,9 +2,9 @@
 
     taskset -c 0 python benchmarks/memory.py
 
-fp32, batch 1, one thread, each measurement in a process of its own; docs/memory.md says what the
-figures mean. The heap is counted by a library that is compiled here and loaded before libc's: needs
-Linux, glibc and `cc`. Prints progress on stderr and one JSON line last.
+fp32, batch 1, one thread, each measurement in a process of its own; docs/explanation/memory.md
+says what the figures mean. The heap is counted by a library that is compiled here and loaded before
+libc's: needs Linux, glibc and `cc`. Prints progress on stderr and one JSON line last.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What docs/training.md says of accuracy, run again, on Fashion-MNIST.
+"""The accuracies in docs/howto/{small-data,train}.md and docs/explanation/choice.md, again.
 
     python experiments/training.py best families --out runs/experiments
     python experiments/training.py transfer distill surgery sizes --out runs/experiments

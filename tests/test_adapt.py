@@ -210,7 +210,7 @@ def test_fit_adapts_from_a_network_of_twice_the_budget(
     job = record["job"]
     assert job.source == tmp_path / "start"
     assert (job.budget, job.engine, job.settings.seed) == (Budget(macs=1e6), Engine("openvino"), 3)
-    assert (job.settings.step, job.settings.decay) == (0.05, 1.0)  # docs/adapt.md: steps of 5 %
+    assert (job.settings.step, job.settings.decay) == (0.05, 1.0)  # docs: steps of 5 %
     with pytest.raises(BudgetError, match="got macs, params; give one"):
         fit_adapted(replace(fitting, budget=Budget(macs=1e6, params=1e6)))
     assert len(asked) == 2

@@ -243,7 +243,7 @@ def test_every_command_has_an_example():
 
 
 def test_the_reference_is_what_help_prints():
-    path = Path(mobilenets.__file__).parents[1] / "docs" / "cli.md"
+    path = Path(mobilenets.__file__).parents[1] / "docs" / "reference" / "cli.md"
 
     assert path.read_text(encoding="utf-8") == reference()  # else: make docs
 

@@ -110,7 +110,8 @@ def test_keras_has_the_widths_and_sizes_that_are_published():
 
 @pytest.mark.parametrize(("source", "title"), [("timm", "timm"), ("keras", "Keras")])
 def test_the_page_counts_them(source: str, title: str):
-    page = (Path(__file__).parents[1] / "docs" / "weights.md").read_text(encoding="utf-8")
+    path = Path(__file__).parents[1] / "docs" / "reference" / "weights.md"
+    page = path.read_text(encoding="utf-8")
 
     assert f"| {title} | {len(of(source))} | " in page
     assert f"| torchvision | {len(of('torchvision'))} | " in page

@@ -1,6 +1,6 @@
 """What a network costs, by arithmetic: MACs, parameters, bytes, peak activation memory.
 
-Conventions, and why (docs/costs.md argues with them):
+Conventions, and why (docs/explanation/costs.md argues with them):
 
 - MACs are the multiply-adds of convolutions and fully connected layers for one image, as in the
   papers. FLOPs = 2 x MACs. Bias, batch norm, activations, pooling and additions count zero.

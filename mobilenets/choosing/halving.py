@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 # Candidates that are tried where time is short, and nobody says how many.
 TRIALS = 4
-# In so few of the recipe's epochs a cheaper network gets further (docs/training.md).
+# In so few of the recipe's epochs a cheaper network gets further (docs/explanation/choice.md).
 _HURRIED = 0.1
 # What the trials may take of the minutes that bound a training; the winner has what is left.
 _PART = 0.5

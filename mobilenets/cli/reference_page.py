@@ -1,4 +1,4 @@
-"""docs/cli.md, written from what `--help` prints: python -m mobilenets.cli.reference_page"""
+"""docs/reference/cli.md, from what `--help` prints: python -m mobilenets.cli.reference_page"""
 
 from __future__ import annotations
 

@@ -14,9 +14,9 @@ from mobilenets.runs.owner import set_aside
 from mobilenets.runtimes import Engine
 
 # The start takes up to so many times the budget. From 1.5 times a narrower network does as well,
-# without adapting (docs/adapt.md).
+# without adapting (docs/explanation/netadapt.md).
 ROOM = 2.0
-# Steps as those of docs/adapt.md's figures: ten to half the price, not forty.
+# Steps as those of docs/explanation/netadapt.md's figures: ten to half the price, not forty.
 _STRIDES = Settings(step=0.05, decay=1.0)
 
 

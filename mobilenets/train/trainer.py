@@ -68,8 +68,8 @@ def train(
     `recipe.distill` says. Raises `TrainingStopped`, `TrainingDiverged`.
 
     Started by torchrun, the processes train together, each on its part of every batch
-    (docs/training.md). All of them call this with the same arguments, and are given the same
-    checkpoint; or one leads (`group.led`), and it alone calls this.
+    (docs/howto/many-machines.md). All of them call this with the same arguments, and are given
+    the same checkpoint; or one leads (`group.led`), and it alone calls this.
     """
     task = images.task
     taught = teacher is not None and recipe.distill.match == "logits"

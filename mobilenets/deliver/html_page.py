@@ -65,7 +65,8 @@ td.share { background: linear-gradient(var(--wash) 0 0) left / var(--share) 100%
 .gallery img { display: block; width: 96px; height: 96px; image-rendering: pixelated;
   border-radius: 8px; border: 1px solid var(--line); margin-bottom: 4px; }
 .sides { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 32px; }
-.steps { padding-left: 24px; } .steps li { margin: 0 0 14px; } .steps pre { margin: 6px 0; }
+.steps { padding-left: 24px; } .steps li { margin: 0 0 14px; } .steps pre { margin: 6px 0;
+  white-space: pre-wrap; }
 .heat { border-collapse: separate; border-spacing: 1px; line-height: 1; }
 .heat th, .heat td { border: 0; padding: 0 4px; vertical-align: middle; }
 .heat td { position: relative; z-index: 0; height: 28px; min-width: 28px; text-align: center;

@@ -21,7 +21,6 @@ from mobilenets.tasks import get_task
 from mobilenets.text import counted
 from mobilenets.train.job import Trained
 
-
 _TITLE = "NetAdapt, step by step"
 
 
@@ -95,8 +94,8 @@ def write_family(family: Family, path: Path) -> Path:
             f"({name}) in {counted(len(family.steps) - 1, 'step')}",
         ),
         page.paragraph(
-            "Each dot is the network of one NetAdapt step after its short training. Its accuracy is "
-            "measured on held-out images, a part of the training images. The width multiplier's "
+            "Each dot is the network of one NetAdapt step after its short training, with its "
+            "accuracy on held-out images, a part of the training images. The width multiplier's "
             "line is expected, not measured: the starting network's accuracy minus what the papers "
             "lose by width on ImageNet."
         ),

@@ -317,7 +317,7 @@ def test_measured_candidates_are_solid_and_the_chosen_one_is_a_star(tmp_path: Pa
 
     faint = [one for one in plot.iter("path") if one.attrib["class"].startswith("dots")]
     assert [one.attrib["d"].count("M") for one in faint] == [1]
-    assert [shape for shape, _ in marks(plot)] == ["triangle-up", "star", "star"]
+    assert [shape for shape, _ in marks(plot)] == ["triangle-up", "star"]
     top1 = price(ARCH).expected.top1
     assert marks(plot)[0][1] == (
         "mobilenet_v3_small_0.5_28_os8 in onnxruntime\n0.8 ms measured\n"

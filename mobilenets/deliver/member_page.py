@@ -36,8 +36,8 @@ class Point(NamedTuple):
 class Family:
     """An adaptation's steps and what they are compared with.
 
-    `limit` is what it was priced by. `widths` are the start's accuracy less what the width
-    multiplier costs on ImageNet, by the papers; `trained` are other runs, their own accuracy.
+    `limit` is what it was priced by. `widths` are the starting network's accuracy minus what the
+    width multiplier costs on ImageNet, by the papers; `trained` are other runs.
     """
 
     folder: Path

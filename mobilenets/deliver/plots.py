@@ -98,7 +98,7 @@ def tradeoff(candidates: list[dict[str, Any]], chosen: tuple[str, str], budget: 
         known = [one for one in found if one.record["latency"] is not None]
         marks += [panel.mark(*one.place, shape, colour, words=_note(one, axis)) for one in known]
     stars = [one for one in priced if (one.record["full_name"], one.record["runtime"]) == chosen]
-    marks += [panel.mark(*one.place, "star", "red", words=_note(one, axis)) for one in stars]
+    marks += [panel.mark(*one.place, "star", "red", words=_note(one, axis)) for one in stars[:1]]
     rules = [] if limit is None else [panel.rule(limit, "red", "7 5")]
     keys.append(("chosen", "star", "red"))
     return figure(legend(keys), panel.draw([*faint, *rules, *marks], height=_HEIGHT))

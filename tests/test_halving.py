@@ -223,7 +223,7 @@ def test_cheaper_networks_are_tried_where_the_minutes_are_few(tmp_path: Path):
     assert run.summary["epochs"] < 1
     won = run.summary["chosen"]["full_name"]
     assert {won} == best_of([one for one in others if one["round"] == 2], 1)
-    told = f"the best of 3 networks in so little time; with more --minutes perhaps {first['name']}"
+    told = f"the best of 3 networks in this time; with more --minutes {first['name']} may be better"
     assert (told in run.verdict()) == (won != first["name"])
     assert (run.summary["binding_limit"] == "training time") == (won != first["name"])
     assert fit(data, Budget(macs=1e6), **asked).summary == run.summary

@@ -225,12 +225,18 @@ WEAK: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("changed", "first"),
     [
-        ({}, "start from published weights (--weights auto; pip install 'mobilenets[imagenet]'"),
-        ({"start": "timm", "class_images": [10, 190]}, "--class-weights balanced: of a class ther"),
+        (
+            {},
+            "fine-tune from published weights (--weights auto; pip install 'mobilenets[imagenet]'",
+        ),
+        (
+            {"start": "timm", "class_images": [10, 190]},
+            "--class-weights balanced: the classes have 10 t",
+        ),
         ({"start": "timm", "epochs": 3}, "more --minutes: 3 of 16 epochs were trained"),
         ({"native_size": 28}, "more images of each class"),
         ({"balanced_accuracy": 91.0}, None),
-        ({"balanced_accuracy": 91.0, "learned": False}, "start from published weights"),
+        ({"balanced_accuracy": 91.0, "learned": False}, "fine-tune from published weights"),
     ],
 )
 def test_advice_is_for_what_is_weak(changed: dict[str, Any], first: str | None):

@@ -427,7 +427,7 @@ def test_int8_that_loses_too_much_says_how_much(trained: Path, folders: Path):
 
     (complaint,) = verdict.complaints()
     assert not verdict.verified
-    assert complaint.endswith(" % in float, and 8-bit integers may cost -10 points")
+    assert complaint.endswith(" % in float, and int8 may lose -10 points")
 
 
 @pytest.mark.parametrize(

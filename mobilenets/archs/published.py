@@ -63,6 +63,13 @@ def kin(name: str) -> str:
     return name[:-1] if name.startswith("efficientnet_lite") else name
 
 
+def family_name(name: str) -> str:
+    """A family as people write it: MobileNetV3-Small, EfficientNet-Lite0."""
+    first, *words = name.split("_")
+    rest = "-".join(word.title() for word in words)
+    return f"MobileNet{rest}" if first == "mobilenet" else f"EfficientNet-{rest}"
+
+
 # Hundredths of the width, over the range each paper publishes. V1's channels are not rounded to a
 # multiple of 8, and run up to five times slower where they are none: only the widths that are.
 WIDTHS = {

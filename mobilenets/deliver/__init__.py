@@ -1,4 +1,4 @@
-"""Handing over: use an artifact, verify it, report on the run."""
+"""Delivery: use an artifact, verify it, report on the run."""
 
 from mobilenets.deliver.predictor import Prediction as Prediction
 from mobilenets.deliver.predictor import Predictor as Predictor

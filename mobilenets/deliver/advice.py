@@ -46,24 +46,37 @@ def start_words(start: dict[str, Any] | None) -> str | None:
 def advice(record: dict[str, Any]) -> list[str]:
     """What to try, the most promising first: for a score's JSON with its `circumstances`. Nothing
     where the network is good."""
-    weak = record.get("learned") is False or record.get("balanced_accuracy", 100) < _WEAK
-    if not weak or "class_images" not in record:
+    if not _is_weak(record) or "class_images" not in record:
         return []
     fewest, most = record["class_images"]
-    photographs = record["native_size"] >= _PHOTOGRAPHS
     found = []
-    if record["start"] is None and photographs and fewest < _FEW:
+    if few_for_random_weights(record):
         found.append(
-            "start from published weights (--weights auto; pip install 'mobilenets[imagenet]' has "
-            f"some): {counted(fewest, 'image')} of a class are few for random ones"
+            "fine-tune from published weights (--weights auto; pip install 'mobilenets[imagenet]' "
+            f"has some): {counted(fewest, 'image')} of a class are few for random weights"
         )
-    rare = record.get("worst_recall", 100) < _RARELY_FOUND and most >= _UNEVEN * max(fewest, 1)
-    if rare and record["class_weights"] == "none":
-        found.append(
-            f"--class-weights balanced: of a class there are {fewest:,} to {most:,} images"
-        )
+    if uneven(record):
+        found.append(f"--class-weights balanced: the classes have {fewest:,} to {most:,} images")
     if record.get("epochs", 0) < record.get("recipe_epochs", 0) / 2:
         found.append(
             f"more --minutes: {record['epochs']:g} of {record['recipe_epochs']} epochs were trained"
         )
     return [*found, "more images of each class" if fewest < _FEW else "a larger network"]
+
+
+def few_for_random_weights(record: dict[str, Any]) -> bool:
+    """Whether a weak network was trained from random weights on few photographs."""
+    few = record["native_size"] >= _PHOTOGRAPHS and record["class_images"][0] < _FEW
+    return _is_weak(record) and few and record["start"] is None
+
+
+def uneven(record: dict[str, Any]) -> bool:
+    """Whether a weak network rarely finds a class, and classes with few images counted less."""
+    fewest, most = record["class_images"]
+    rare = record.get("worst_recall") is not None and record["worst_recall"] < _RARELY_FOUND
+    rare = rare and most >= _UNEVEN * max(fewest, 1)
+    return _is_weak(record) and rare and record["class_weights"] == "none"
+
+
+def _is_weak(record: dict[str, Any]) -> bool:
+    return record.get("learned") is False or record.get("balanced_accuracy", 100) < _WEAK

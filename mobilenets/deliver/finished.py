@@ -9,6 +9,8 @@ from typing import Any
 from mobilenets.archs.budget import describe
 from mobilenets.choosing.halving import TRIALS, hurried
 from mobilenets.deliver.advice import advice
+from mobilenets.deliver.present import presenter_of
+from mobilenets.deliver.summary import summary as summarize
 from mobilenets.tasks import figure, figure_with_interval
 from mobilenets.text import counted
 
@@ -30,11 +32,11 @@ class Run:
         return bool(self.summary["verified"] and self.summary["within_budget"])
 
     def verdict(self) -> str:
-        """The outcome in a few lines: first of all, where nothing was learned."""
+        """The outcome: in a few sentences, then line by line."""
         summary = self.summary
         latency = summary["latency"]
         lines = [
-            *filter(None, [summary.get("warning")]),
+            self._outcome(),
             f"network   {summary['chosen']['full_name']}",
             *self._start(),
             *self._short_of_time(),
@@ -50,6 +52,13 @@ class Run:
             f"report    {summary['report']}",
         ]
         return "\n".join(lines)
+
+    def _outcome(self) -> str:
+        """The summary in words."""
+        found = self.summary
+        limit_ms = found.get("budget", {}).get("latency_ms")
+        name, presenter = found["chosen"]["name"], presenter_of(found)
+        return summarize(name, found, limit_ms=limit_ms, presenter=presenter)
 
     def _start(self) -> list[str]:
         """What training started from; nothing of an older run, which does not say."""
@@ -81,8 +90,8 @@ class Run:
         summary, tried = self.summary, [trial["name"] for trial in self.summary["trials"]]
         if tried and tried[0] != summary["chosen"]["full_name"]:
             return [
-                f"trials    the best of {counted(len(set(tried)), 'network')} in so little time; "
-                f"with more --minutes perhaps {tried[0]}"
+                f"trials    the best of {counted(len(set(tried)), 'network')} in this time; with "
+                f"more --minutes {tried[0]} may be better"
             ]
         trained, whole = summary["epochs"], summary["recipe_epochs"]
         if tried or not hurried(trained, whole):
@@ -94,7 +103,7 @@ class Run:
 
 
 def _in_int8(latency: dict[str, Any]) -> str:
-    return " in 8-bit integers" if latency["precision"] == "int8" else ""
+    return " in int8" if latency["precision"] == "int8" else ""
 
 
 def _met(summary: dict[str, Any]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from html import escape
 from typing import Any, NamedTuple
+
+from mobilenets.deliver import svg
 
 # Each colour by day and by night. The first six are Okabe and Ito's, told apart with any vision.
 PALETTE = {
@@ -34,7 +33,8 @@ body { margin: 0 auto; max-width: 1060px; padding: 24px 16px 64px; color: var(--
   background: var(--ground); font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.8rem; line-height: 1.2; margin: 0; }
 h2 { font-size: 1.25rem; margin: 56px 0 8px; } h3 { font-size: 1rem; margin: 24px 0 8px; }
-p { margin: 4px 0 12px; } .soft, .note { color: var(--soft); } .note { font-size: .9rem; }
+p { margin: 4px 0 12px; } .soft, .note { color: var(--soft); } .note { font-size: .95rem; }
+.lead { font-size: 1.25rem; line-height: 1.4; margin: 16px 0; }
 .verdict { display: flex; flex-wrap: wrap; gap: 12px; margin: 20px 0; }
 .badge { flex: 1 1 260px; padding: 16px 20px; border-radius: 12px; color: #fff;
   background: var(--good); font-size: 1.3rem; font-weight: 600; line-height: 1.35; }
@@ -48,46 +48,47 @@ p { margin: 4px 0 12px; } .soft, .note { color: var(--soft); } .note { font-size
 .cards { display: grid; grid-template-columns: 1fr 1fr; gap: 12px; margin-bottom: 12px; }
 .card { border: 1px solid var(--line); border-radius: 12px; padding: 10px 14px; }
 .card b { display: block; font-size: 1.35rem; line-height: 1.3; }
-.card span { display: block; color: var(--soft); font-size: .85rem; line-height: 1.35; }
+.card span { display: block; color: var(--soft); font-size: .95rem; line-height: 1.35; }
 .scroll { overflow-x: auto; max-width: 100%; margin: 8px 0; }
-table { border-collapse: collapse; font-size: .9rem; overflow-wrap: break-word;
+table { border-collapse: collapse; font-size: .95rem; overflow-wrap: break-word;
   font-variant-numeric: tabular-nums; }
 td, th { padding: 5px 14px 5px 0; text-align: left; border-bottom: 1px solid var(--line);
   vertical-align: top; max-width: 26em; } th { color: var(--soft); font-weight: 600; }
 td.n, th.n { text-align: right; white-space: nowrap; padding: 5px 8px; }
 td.n + td:not(.n), th.n + th:not(.n) { padding-left: 14px; min-width: 9em; }
-.tight { font-size: .78rem; } .tight td, .tight th { white-space: nowrap; padding: 4px 7px 4px 0; }
+.tight td, .tight th { white-space: nowrap; padding: 4px 8px 4px 0; }
 .tight td.n, .tight th.n { padding: 4px 4px 4px 10px; }
 td.share { background: linear-gradient(var(--wash) 0 0) left / var(--share) 100% no-repeat; }
 .gallery { display: grid; gap: 12px 10px; margin-bottom: 20px;
   grid-template-columns: repeat(auto-fill, minmax(98px, 1fr)); }
-.gallery figure { margin: 0; font-size: .82rem; line-height: 1.3; }
+.gallery figure { margin: 0; font-size: .95rem; line-height: 1.3; }
 .gallery img { display: block; width: 96px; height: 96px; image-rendering: pixelated;
   border-radius: 8px; border: 1px solid var(--line); margin-bottom: 4px; }
-.plot { margin: 0; } .sides { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 32px; }
+.sides { display: grid; grid-template-columns: minmax(0, 1fr); gap: 0 32px; }
+.steps { padding-left: 24px; } .steps li { margin: 0 0 14px; } .steps pre { margin: 6px 0;
+  white-space: pre-wrap; }
+.heat { border-collapse: separate; border-spacing: 1px; line-height: 1; }
+.heat th, .heat td { border: 0; padding: 0 4px; vertical-align: middle; }
+.heat td { position: relative; z-index: 0; height: 28px; min-width: 28px; text-align: center;
+  background: var(--panel); } .heat td.strong { color: #fff; }
+.heat td::before { content: ""; position: absolute; z-index: -1; inset: 0; background: var(--red);
+  opacity: var(--share); } .heat td.right::before { background: var(--blue); }
+.heat tr :first-child { position: sticky; left: 0; z-index: 1; background: var(--ground);
+  text-align: right; padding: 0 8px 0 0; white-space: nowrap; }
+.heat thead th + th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left;
+  vertical-align: bottom; white-space: nowrap; padding: 6px 4px 0; }
 summary { cursor: pointer; color: var(--blue); padding: 8px 0; }
 pre { background: var(--panel); padding: 12px 14px; border-radius: 10px; overflow-x: auto;
-  font-size: .85rem; line-height: 1.5; overflow-wrap: normal; }
+  font-size: .95rem; line-height: 1.5; overflow-wrap: normal; }
 @media (min-width: 720px) { .cards { grid-template-columns: repeat(4, 1fr); } }
-@media (min-width: 560px) { .tight { font-size: .9rem; }
+@media (min-width: 560px) {
   .tight td, .tight th { padding-right: 18px; }
   .tight td.n, .tight th.n { padding: 4px 8px 4px 16px; } }
 @media (min-width: 900px) { .sides { grid-template-columns: minmax(0, 3fr) minmax(0, 2fr); } }
 """
 
-# Draws every figure of the page in the colours of the reader's theme.
-SCRIPT = """
-const night = matchMedia("(prefers-color-scheme: dark)");
-const shade = (key, value) =>
-  night.matches && typeof value === "string" && Object.hasOwn(NIGHT, value) ? NIGHT[value] : value;
-const draw = () => document.querySelectorAll(".plot").forEach((plot) => {
-  const figure = JSON.parse(plot.querySelector("script").textContent, shade);
-  const config = { responsive: true, displayModeBar: false };
-  Plotly.react(plot.querySelector("div"), figure.data, figure.layout, config);
-});
-draw();
-night.addEventListener("change", draw);
-"""
+# On a stronger colour text is white.
+_STRONG = 0.6
 
 
 class Share(NamedTuple):
@@ -97,37 +98,28 @@ class Share(NamedTuple):
     part: float
 
 
-def page(title: str, body: Iterable[str], plotly_js: str) -> str:
-    """A whole page, nothing outside it; the scripts stand last, so that reading need not wait.
-
-    The policy lets the browser run these two scripts only and load nothing, whatever the page says.
-    """
-    night = dict(PALETTE.values())
-    scripts = [plotly_js, f"const NIGHT = {json.dumps(night)};{SCRIPT}"]
-    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
-    policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {hashes}"
+def page(title: str, body: Iterable[str]) -> str:
+    """A whole page, nothing outside it and no script: the policy lets the browser load and run
+    nothing, whatever the page says."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_variables()}{CSS}</style></head>"
-        f"<body>{''.join(body)}{''.join(f'<script>{one}</script>' for one in scripts)}</body>"
-        "</html>\n"
+        f"<title>{escape(title)}</title><style>{_variables()}{CSS}{svg.CSS}</style></head>"
+        f"<body>{svg.SYMBOLS}{''.join(body)}</body></html>\n"
     )
-
-
-def _sha256(script: str) -> str:
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 def _variables() -> str:
-    """The palette as CSS variables."""
+    """The palette as CSS variables, and a class `c-blue` for each colour."""
     day, night = (
         "".join(f"--{name}: {shades[at]}; " for name, shades in PALETTE.items()) for at in (0, 1)
     )
+    classes = "".join(f".c-{name} {{ color: var(--{name}); }}\n" for name in PALETTE)
     return (
         f":root {{ color-scheme: light dark; {day}}}\n"
-        f"@media (prefers-color-scheme: dark) {{ :root {{ {night}}} }}"
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {night}}} }}\n{classes}"
     )
 
 
@@ -148,7 +140,7 @@ def subtitle(text: str) -> str:
 
 
 def paragraph(text: str, *, kind: str = "") -> str:
-    """Text, escaped; `kind` is note or complaint."""
+    """Text, escaped; `kind` is lead, note or complaint."""
     return f"<p{f' class={kind}' if kind else ''}>{escape(text)}</p>"
 
 
@@ -208,19 +200,39 @@ def picture(png: str, name: str, caption: str, note: str = "") -> str:
     )
 
 
-def plot(figure: str, *, height: int, min_width: int = 0) -> str:
-    """A plotly figure, given as JSON; narrower than `min_width` pixels it scrolls in its box."""
-    data = figure.replace("<", "\\u003c")
-    return (
-        f'<div class="scroll"><figure class="plot" style="min-width:{min_width}px">'
-        f'<div style="height:{height}px"></div><script type="application/json">{data}</script>'
-        "</figure></div>"
-    )
-
-
 def code(text: str) -> str:
     """Text as it is, in a box."""
     return f"<pre>{escape(text)}</pre>"
+
+
+def steps(entries: Iterable[tuple[str, str]]) -> str:
+    """A numbered list of what to do and the command for it, which may be none."""
+    items = (
+        f"<li>{escape(what)}{code(command) if command else ''}</li>" for what, command in entries
+    )
+    return f'<ol class="steps">{"".join(items)}</ol>'
+
+
+def heat_map(names: Sequence[str], cells: Sequence[Sequence[tuple[str, str, float]]]) -> str:
+    """A square table: of each cell the text, what it says under the mouse, and how strong its
+    colour is, 0 to 1. The diagonal is blue, the rest red."""
+    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    rows = (
+        f"<tr><th>{escape(name)}</th>"
+        f"{''.join(_heat_cell(cell, right=row == column) for column, cell in enumerate(line))}</tr>"
+        for row, (name, line) in enumerate(zip(names, cells, strict=True))
+    )
+    return (
+        f'<div class="scroll"><table class="heat"><thead><tr><th></th>{head}</tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def _heat_cell(cell: tuple[str, str, float], *, right: bool) -> str:
+    text, words, part = cell
+    kinds = " ".join(["right"] * right + ["strong"] * (part > _STRONG))
+    kind = f' class="{kinds}"' if kinds else ""
+    return f'<td{kind} style="--share:{part:.2g}" title="{escape(words)}">{escape(text)}</td>'
 
 
 def details(summary: str, *parts: str) -> str:

@@ -1,4 +1,4 @@
-"""One page: the networks that an adaptation went through, beside the width multiplier's."""
+"""One page: the networks of a NetAdapt run, step by step, beside the width multiplier's."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from plotly.offline import get_plotlyjs
 
 from mobilenets.archs import at_width, expected_top1, from_json
 from mobilenets.archs.budget import LIMIT_NAMES, describe
@@ -23,6 +21,8 @@ from mobilenets.tasks import get_task
 from mobilenets.text import counted
 from mobilenets.train.job import Trained
 
+_TITLE = "NetAdapt, step by step"
+
 
 class Point(NamedTuple):
     """A network on the page: what it costs and its accuracy, percent of the held-out images."""
@@ -36,8 +36,8 @@ class Point(NamedTuple):
 class Family:
     """An adaptation's steps and what they are compared with.
 
-    `limit` is what it was priced by. `widths` are the start's accuracy less what the width
-    multiplier costs on ImageNet, by the papers; `trained` are other runs, their own accuracy.
+    `limit` is what it was priced by. `widths` are the starting network's accuracy minus what the
+    width multiplier costs on ImageNet, by the papers; `trained` are other runs.
     """
 
     folder: Path
@@ -88,24 +88,25 @@ def write_family(family: Family, path: Path) -> Path:
     name = LIMIT_NAMES[family.limit]
     body = [
         page.heading(
-            "Adapted, step by step",
+            _TITLE,
             f"{from_json(family.steps[0]['arch']).full_name} from "
             f"{describe(family.limit, first.price)} to {describe(family.limit, last.price)} "
             f"({name}) in {counted(len(family.steps) - 1, 'step')}",
         ),
         page.paragraph(
-            "Each dot is a network after its step's short training, scored on held-out training "
-            "images. The width multiplier's line is the start's accuracy less what the papers lose "
-            "by width on ImageNet: expected, not measured, before any training on these images."
+            "Each dot is the network of one NetAdapt step after its short training, with its "
+            "accuracy on held-out images, a part of the training images. The width multiplier's "
+            "line is expected, not measured: the starting network's accuracy minus what the papers "
+            "lose by width on ImageNet."
         ),
         plots.family(family.limit, _series(family)),
-        page.section("The members", _table(family)),
+        page.section("Steps", _table(family)),
         page.section(
-            "Any of them, trained, exported and verified",
+            "Train, export and verify one of them",
             page.code(f"mobilenets adapt {family.folder} DATA --member NUMBER"),
         ),
     ]
-    write_text(path, page.page("Adapted, step by step", body, get_plotlyjs()))
+    write_text(path, page.page(_TITLE, body))
     return path
 
 
@@ -113,10 +114,10 @@ def _series(family: Family) -> list[tuple[str, str, Sequence[Point]]]:
     """(label, how it is drawn, points) for each that there is."""
     final = (family.final,) if family.final else ()
     found = [
-        ("adapted", "line", family.members),
-        ("adapted, after the long training", "star", final),
+        ("NetAdapt", "line", family.members),
+        ("NetAdapt, after the long training", "star", final),
         ("width multiplier, expected", "dashes", family.widths),
-        ("trained alone", "dots", family.trained),
+        ("trained without NetAdapt", "dots", family.trained),
     ]
     return [(label, how, points) for label, how, points in found if points]
 
@@ -135,7 +136,7 @@ def _table(family: Family) -> str:
         ]
         for step in family.steps
     ]
-    header = ["step", name, "of the start", "accuracy", "loss", "trained", "cut"]
+    header = ["step", name, "of the first", "accuracy", "loss", "proposals trained", "chosen"]
     return page.table(header, rows, tight=True)
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mobilenets.archs import cost
-from mobilenets.archs.budget import LIMIT_NAMES, describe
+from mobilenets.archs.budget import describe
+from mobilenets.archs.published import family_name
 from mobilenets.deliver.record import Record
+from mobilenets.deliver.summary import limit_text, summary
 from mobilenets.deliver.usage import commands, contract, library, needs_package, snippet
 from mobilenets.tasks import figure
 from mobilenets.text import counted
@@ -18,7 +20,7 @@ def card(record: Record) -> str:
     """The card of a finished run, as Markdown."""
     verdict, images, training = record.verdict, record.images, record.training
     counts = ", ".join(f"{count:,} {split}" for split, count in images["counts"].items())
-    told = [*filter(None, [verdict.get("warning"), verdict.get("unclear")]), *verdict["complaints"]]
+    told = [*filter(None, [verdict.get("unclear")]), *verdict["complaints"]]
     complaints = "".join(f"- {plain(one)}\n" for one in told)
     labels = [f"{index}: {plain(name)}" for index, name in enumerate(images["classes"])]
     more = len(labels) - _LABELS_SHOWN
@@ -32,8 +34,10 @@ tags: [mobilenet, {library(record.runtime)}, image-classification]
 
 # {plain(images["name"])}: {record.arch.full_name}
 
+{plain(outcome(record))}
+
 {describe_network(record)}: {record.task.does}, chosen
-for a budget, trained and checked by `mobilenets fit`. How, with plots: `report.html`.
+for a budget, trained and verified by `mobilenets fit`. Plots and details: `report.html`.
 
 **Verified: {_yes(verdict["verified"])}. Within budget: {_within(verdict)}.**
 
@@ -67,14 +71,15 @@ In the order of the logits: {"; ".join(labels)}.
 Images: {counts}; {len(images["skipped"]):,} files could not be read.
 Recipe: {plain(training["recipe"].get("name", "unnamed"))}, {counted(record.epochs, "epoch")}.
 Started from: {plain(record.start or "random weights")}.
-Seed: {training["seed"]}. The epoch was chosen on the holdout images; validation images only report.
+Seed: {training["seed"]}. The held-out images (a part of the training images) chose the epoch; the
+validation images are for this report only.
 
 ## Limits
 
 - The accuracy holds for images like the validation images.
 - {record.presenter.any_image}; the probabilities are not calibrated.
-- The latency holds for the device, runtime and threads named above; nothing was timed elsewhere.
-- Nothing was checked for fairness across groups of people.
+- The latency holds for the device, runtime and threads named above; no other device was measured.
+- Fairness across groups of people was not measured.
 """
 
 
@@ -102,26 +107,29 @@ def _limits(verdict: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def limit_text(limit: dict[str, Any]) -> str:
-    """What is spent of one of the verdict's limits: "latency 0.8 ms of 1 ms"."""
-    field = {option: field for field, option in LIMIT_NAMES.items()}[limit["limit"]]
-    spent, allowed = describe(field, limit["spent"]), describe(field, limit["allowed"])
-    return f"{limit['limit']} {spent} of {allowed}"
-
-
 def conditions(verdict: dict[str, Any]) -> str:
     """What the accuracy and the latency were measured on."""
     latency = verdict["latency"]
-    noisy = "; the machine was too noisy to be sure" if latency["noisy"] else ""
     part = latency.get("slowed", 0)  # older verdicts do not tell
-    slowed = f" ({100 * part:.0f} % of the turns left out: others slowed the core)" if part else ""
-    threads = counted(latency["threads"], "thread")
+    disturbed = f" ({100 * part:.0f} % of the bursts disturbed and left out)" if part else ""
+    noisy = " The machine was too noisy for a sure latency." if latency["noisy"] else ""
     return (
-        f"Accuracy on {verdict['images']:,} validation images, which trained and chose nothing. "
-        f"Latency: {latency['runtime']} {latency['runtime_version']}, {threads}, "
-        f"{latency['precision']}, batch {latency['batch']}, {latency['runs']:,} runs{slowed}, "
-        f"spread {100 * latency['spread']:.1f} % (interquartile range over p50), on "
-        f"{latency['device']}{noisy}."
+        f"Accuracy: {verdict['images']:,} validation images, which neither trained the network nor "
+        f"chose its epoch. Latency: {latency['runtime']} {latency['runtime_version']}, "
+        f"{counted(latency['threads'], 'thread')}, {latency['precision']}, batch "
+        f"{latency['batch']}, {latency['runs']:,} runs{disturbed}, spread "
+        f"{100 * latency['spread']:.1f} % (interquartile range over p50), on "
+        f"{latency['device']}.{noisy}"
+    )
+
+
+def outcome(record: Record) -> str:
+    """The run's summary in words."""
+    return summary(
+        record.arch.name,
+        record.verdict,
+        limit_ms=record.budget.latency_ms,
+        presenter=record.presenter,
     )
 
 
@@ -133,11 +141,10 @@ def or_else(runtime: str) -> str:
 def describe_network(record: Record) -> str:
     """The network in words: family, width, input, and its output stride where it is not 32."""
     arch = record.arch
-    family = arch.name.removeprefix("mobilenet_").replace("_", "-").title()
     side = f"{arch.size.height} x {arch.size.width}"
     stride = "" if arch.output_stride == 32 else f", output stride {arch.output_stride}"
-    int8 = ", in 8-bit integers" if record.engine.is_int8 else ""
-    return f"MobileNet{family}, width {arch.width:g}, {side} pixels{stride}{int8}"
+    int8 = ", int8" if record.engine.is_int8 else ""
+    return f"{family_name(arch.name)}, width {arch.width:g}, {side} pixels{stride}{int8}"
 
 
 def _rows(figures: list[tuple[str, str]]) -> str:

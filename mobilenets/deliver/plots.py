@@ -1,24 +1,28 @@
-"""The report's plots, as plotly figures in HTML fragments."""
+"""The report's plots, as HTML with SVG."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from itertools import cycle
-from typing import Any
-
-import plotly.graph_objects as go
+from typing import Any, NamedTuple
 
 from mobilenets.archs import Budget
 from mobilenets.archs.budget import describe
-from mobilenets.archs.published import FAMILIES
+from mobilenets.archs.published import FAMILIES, family_name, kin
 from mobilenets.choosing.candidate import Candidate
-from mobilenets.deliver.html_page import PALETTE, plot
+from mobilenets.deliver.html_page import heat_map
+from mobilenets.deliver.svg import (
+    Axis,
+    Panel,
+    by_epoch,
+    figure,
+    legend,
+    linear,
+    logarithmic,
+)
 from mobilenets.tasks import Task
 from mobilenets.text import counted
 
-# The colours of the day; the page's script puts those of the night in their place.
-_DAY = {name: shades[0] for name, shades in PALETTE.items()}
 # A colour and a mark for each family, over and over.
 _MARKS = (
     ("orange", "square"),
@@ -28,7 +32,9 @@ _MARKS = (
     ("pink", "cross"),
     ("soft", "hexagon"),
     ("good", "triangle-down"),
+    ("bad", "square"),
 )
+_KINDS = tuple(dict.fromkeys(map(kin, FAMILIES)))  # the EfficientNet-Lites are one
 # A limit's field in `Budget` -> the key of a candidate's record, and the axis' title.
 _AXES = {
     "latency_ms": ("p50_ms", "latency, p50 in ms"),
@@ -37,25 +43,10 @@ _AXES = {
     "size_bytes": ("size_bytes", "the artifact's file, estimated"),
     "memory_bytes": ("peak_activation_bytes", "peak activations, fp32"),
 }
+_EXPECTED = "expected ImageNet top-1, %"
+_HEIGHT = 440
 _LABEL = 14  # characters of a class's name on an axis
-
-
-def _html(figure: go.Figure, *, height: int, min_width: int = 0) -> str:
-    """The figure in the page's colours. Nothing zooms: a finger on a plot scrolls the page."""
-    figure.update_layout(
-        template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 52, "r": 12, "t": 12, "b": 48},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        font={"family": "system-ui, sans-serif", "size": 13, "color": _DAY["ink"]},
-        hoverlabel={"bgcolor": _DAY["panel"], "font": {"color": _DAY["ink"]}},
-        dragmode=False,
-    )
-    axis = {"fixedrange": True, "gridcolor": _DAY["line"], "zeroline": False, "automargin": True}
-    figure.update_xaxes(axis)
-    figure.update_yaxes(axis)
-    return plot(figure.to_json(), height=height, min_width=min_width)
+_MARKED = 60  # epochs of which each has its mark
 
 
 def priced_by(budget: Budget) -> str:
@@ -64,149 +55,128 @@ def priced_by(budget: Budget) -> str:
     return next((name for name in _AXES if name in budget.limits()), "macs")
 
 
+def price_of(one: dict[str, Any], limit: str) -> float | None:
+    """What a candidate's record says that it spends on a limit: of latency the p50 measured, or
+    else predicted."""
+    if limit == "latency_ms":
+        return one["latency"]["p50_ms"] if one["latency"] else one["predicted_ms"]
+    return one[_AXES[limit][0]]
+
+
+class _Priced(NamedTuple):
+    """A candidate's record with its place in the plot."""
+
+    x: float
+    y: float
+    record: dict[str, Any]
+
+    @property
+    def place(self) -> tuple[float, float]:
+        return self.x, self.y
+
+
 def tradeoff(candidates: list[dict[str, Any]], chosen: tuple[str, str], budget: Budget) -> str:
     """Expected ImageNet top-1 of every candidate against what `priced_by` says; `chosen` is a
     network's full name and its runtime."""
     axis = priced_by(budget)
-    priced = [one for one in candidates if _price(one, axis) is not None]
-    figure = go.Figure()
-    for family, mark in zip(FAMILIES, cycle(_MARKS), strict=False):
-        _add_family_(figure, [one for one in priced if one["name"] == family], axis, mark)
-    outline = {"width": 1, "color": _DAY["ink"]}
-    star = {"color": _DAY["red"], "size": 18, "symbol": "star", "line": outline}
-    stars = [one for one in priced if (one["full_name"], one["runtime"]) == chosen]
-    figure.add_trace(_dots(stars, axis, "chosen", star))
+    priced = [
+        _Priced(price, one["expected_imagenet_top1"], one)
+        for one in candidates
+        if (price := price_of(one, axis)) is not None
+    ]
     limit = budget.limits().get(axis)
-    if limit is not None:
-        figure.add_vline(x=limit, line={"color": _DAY["red"], "dash": "dash", "width": 2})
-    _log_axis_(figure, axis)
-    figure.update_yaxes(title="expected ImageNet top-1, %")
-    figure.update_layout(legend={"itemsizing": "constant"})
-    return _html(figure, height=520)
+    prices = [*(one.x for one in priced), *([] if limit is None else [limit])]
+    panel = Panel(_log_axis(axis, prices), linear(_EXPECTED, [one.y for one in priced]))
+    keys, faint, marks = [], [], []
+    for kind, (colour, shape) in zip(_KINDS, cycle(_MARKS), strict=False):
+        found = [one for one in priced if kin(one.record["name"]) == kind]
+        if not found:
+            continue
+        keys.append((_label(kind), shape, colour))
+        guessed = [one.place for one in found if one.record["latency"] is None]
+        faint.append(panel.dots(guessed, colour, opacity=0.4))
+        known = [one for one in found if one.record["latency"] is not None]
+        marks += [panel.mark(*one.place, shape, colour, words=_note(one, axis)) for one in known]
+    stars = [one for one in priced if (one.record["full_name"], one.record["runtime"]) == chosen]
+    marks += [panel.mark(*one.place, "star", "red", words=_note(one, axis)) for one in stars[:1]]
+    rules = [] if limit is None else [panel.rule(limit, "red", "7 5")]
+    keys.append(("chosen", "star", "red"))
+    return figure(legend(keys), panel.draw([*faint, *rules, *marks], height=_HEIGHT))
 
 
-def _add_family_(
-    figure: go.Figure, found: list[dict[str, Any]], axis: str, mark: tuple[str, str]
-) -> None:
-    """Faint dots, and solid marks for what was measured; one of them explains the colour."""
-    if not found:
-        return
-    colour, symbol = mark
-    label = "-".join(word.title() for word in found[0]["name"].split("_")[1:])  # V3-Large
-    guessed = [one for one in found if one["latency"] is None]
-    known = [one for one in found if one["latency"] is not None]
-    faint = {"color": _DAY[colour], "size": 4, "opacity": 0.35}
-    outline = {"width": 1, "color": _DAY["ink"]}
-    solid = {"color": _DAY[colour], "size": 10, "symbol": symbol, "line": outline}
-    figure.add_trace(_dots(guessed, axis, label, faint).update(showlegend=not known))
-    figure.add_trace(_dots(known, axis, label, solid))
+def _label(kind: str) -> str:
+    """V3-Large, EfficientNet-Lite."""
+    return family_name(kind).removeprefix("MobileNet")
 
 
-def _dots(found: list[dict[str, Any]], axis: str, label: str, marker: dict[str, Any]) -> go.Scatter:
-    return go.Scatter(
-        x=[_price(one, axis) for one in found],
-        y=[one["expected_imagenet_top1"] for one in found],
-        text=[_note(one, axis) for one in found],
-        mode="markers",
-        name=label,
-        marker=marker,
-        hovertemplate="%{text}<extra></extra>",
-    )
-
-
-def _price(one: dict[str, Any], axis: str) -> float | None:
-    if axis == "latency_ms":
-        return one["latency"]["p50_ms"] if one["latency"] else one["predicted_ms"]
-    return one[_AXES[axis][0]]
-
-
-def _note(one: dict[str, Any], axis: str) -> str:
-    price = _price(one, axis)
-    how = "measured" if one["latency"] else "predicted"
+def _note(one: _Priced, axis: str) -> str:
+    how = "measured" if one.record["latency"] else "predicted"
     how = f" {how}" if axis == "latency_ms" else ""
     return (
-        f"{escape(one['full_name'])} in {escape(one['runtime'])}<br>"
-        f"{describe(axis, price or 0)}{how}<br>"
-        f"{one['expected_imagenet_top1']:.1f} % expected on ImageNet"
+        f"{one.record['full_name']} in {one.record['runtime']}\n{describe(axis, one.x)}{how}\n"
+        f"{one.y:.1f} % expected on ImageNet"
     )
 
 
 def training(rows: list[dict[str, float]], task: Task) -> str:
     """Losses above, the holdout images' metric below, by epoch, and which epoch was kept."""
-    epochs = [row["epoch"] + 1 for row in rows]
-    mode = "lines+markers" if len(rows) <= 30 else "lines"
-    figure = go.Figure()
-    for column, label, colour, dash, axis in (
-        ("train_loss", "training loss", "sky", "solid", "y"),
-        ("holdout_loss", "holdout loss", "blue", "dash", "y"),
-        (f"holdout_{task.metric}", f"holdout {task.title}, %", "red", "solid", "y2"),
-    ):
-        line = {"color": _DAY[colour], "dash": dash, "width": 2}
-        y = [row[column] for row in rows]
-        hover = f"epoch %{{x}}<br>{label} %{{y:.4g}}<extra></extra>"
-        figure.add_scatter(
-            x=epochs, y=y, name=label, mode=mode, line=line, yaxis=axis, hovertemplate=hover
-        )
-    figure.update_layout(
-        yaxis={"title": "loss", "rangemode": "tozero", "domain": [0.46, 1]},
-        yaxis2={"title": f"{task.title}, %", "domain": [0, 0.38], "anchor": "x"},
-        xaxis={"title": "epoch", "anchor": "y2", "tick0": 1, "dtick": -(-len(rows) // 8) or 1},
+    kept = min(rows, key=lambda row: row["holdout_loss"])["epoch"] + 1 if rows else None
+    losses = [("train_loss", "training loss", "dashes", "sky")]
+    losses.append(("holdout_loss", "held-out loss", "line", "blue"))
+    metric = [(f"holdout_{task.metric}", f"held-out {task.title}, %", "line", "red")]
+    keys = [(label, how, colour) for _, label, how, colour in [*losses, *metric]]
+    values = [row[column] for row in rows for column, *_ in losses]
+    percents = [row[metric[0][0]] for row in rows]
+    return figure(
+        legend(keys),
+        _curves(rows, losses, linear("loss", values, zero=True), kept, height=240),
+        _curves(rows, metric, linear(f"{task.title}, %", percents), kept, height=200),
     )
-    if rows:
-        kept = min(rows, key=lambda row: row["holdout_loss"])["epoch"] + 1
-        figure.add_vline(x=kept, line={"color": _DAY["soft"], "dash": "dot", "width": 1.5})
-    return _html(figure, height=480)
+
+
+def _curves(
+    rows: list[dict[str, float]],
+    columns: Sequence[tuple[str, str, str, str]],
+    y: Axis,
+    kept: float | None,
+    *,
+    height: int,
+) -> str:
+    """A panel of these columns (key, label, line or dashes, colour) by epoch."""
+    panel = Panel(by_epoch(len(rows)), y)
+    parts = [] if kept is None else [panel.rule(kept, "soft", "2 4")]
+    for column, label, how, colour in columns:
+        points = [(row["epoch"] + 1, row[column]) for row in rows]
+        parts.append(panel.line(points, colour, dashed=how == "dashes"))
+        if len(rows) <= _MARKED:
+            parts += [
+                panel.mark(x, y, "dot", colour, words=f"epoch {x:.0f}\n{label} {y:.4g}")
+                for x, y in points
+            ]
+    return panel.draw(parts, height=height)
 
 
 def confusion(classes: list[str], matrix: list[list[int]]) -> str:
-    """Counts as a heat map: rows are the true classes, columns what the network says; blue where
-    it is right, red where it is wrong."""
-    names = [escape(name) for name in classes]
-    heat = go.Heatmap(
-        z=[[_heat(row, at, said) for said in range(len(row))] for at, row in enumerate(matrix)],
-        text=[[str(count or "") for count in row] for row in matrix],
-        texttemplate="%{text}",
-        hovertext=[
-            [
-                f"is {true}<br>said {said}<br>{counted(n, 'image')}"
-                for said, n in zip(names, row, strict=True)
-            ]
-            for true, row in zip(names, matrix, strict=True)
-        ],
-        hovertemplate="%{hovertext}<extra></extra>",
-        colorscale=[[0, _DAY["red"]], [0.5, _DAY["ground"]], [1, _DAY["blue"]]],
-        zmin=-1,
-        zmax=1,
-        showscale=False,
-        xgap=1,
-        ygap=1,
-    )
-    # Places by number: two names may look alike once they are cut.
-    labels = {
-        "tickvals": list(range(len(classes))),
-        "ticktext": [_short(name) for name in classes],
-        "showgrid": False,
-        "ticks": "",
-    }
-    figure = go.Figure(heat)
-    figure.update_xaxes(**labels)
-    figure.update_yaxes(autorange="reversed", **labels)
-    digits = len(str(max((max(row) for row in matrix), default=0)))
-    cell = max(20, 7 * digits + 4)  # pixels that the largest count needs
-    height = max(320, 28 * len(classes) + 150)
-    return _html(figure, height=height, min_width=cell * len(classes) + 110)
+    """Counts as a heat map: rows are the true classes, columns the predictions."""
+    cells = [
+        [
+            (str(count or ""), f"is {true}, predicted {said}: {counted(count, 'image')}",
+             _heat(row, count))
+            for said, count in zip(classes, row, strict=True)
+        ]
+        for true, row in zip(classes, matrix, strict=True)
+    ]  # fmt: skip
+    return heat_map([_short(name) for name in classes], cells)
 
 
-def _heat(row: list[int], true: int, said: int) -> float:
-    """The share of a class's images, below 0 for the wrong ones. Its root, so that few mistakes
-    show beside many images."""
-    share = (row[said] / max(sum(row), 1)) ** 0.5
-    return round(share if said == true else -share, 4)
+def _heat(row: list[int], count: int) -> float:
+    """The root of the share of a class's images, so that few mistakes show beside many images."""
+    return (count / max(sum(row), 1)) ** 0.5
 
 
 def _short(name: str) -> str:
     """A class's name cut to what a phone has room for."""
-    return escape(name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…")
+    return name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
 
 
 _RUNTIME_COLOURS = ("blue", "orange", "green", "red", "pink", "sky", "ink")
@@ -215,43 +185,36 @@ _RUNTIME_COLOURS = ("blue", "orange", "green", "red", "pink", "sky", "ink")
 def fronts(runtimes: Sequence[tuple[str, Sequence[Candidate], Sequence[Candidate]]]) -> str:
     """Expected ImageNet top-1 against predicted latency: for each runtime's name all candidates as
     faint dots, and the line of those that nothing beats."""
-    figure = go.Figure()
-    for (name, pool, front), colour in zip(runtimes, cycle(_RUNTIME_COLOURS), strict=False):
-        for some, mode, opacity in ((pool, "markers", 0.15), (front, "lines+markers", 1.0)):
-            figure.add_trace(
-                go.Scatter(
-                    x=[one.predicted_ms for one in some],
-                    y=[one.expected.top1 for one in some],
-                    text=[f"{one.arch.full_name}, {escape(name)}" for one in some],
-                    hovertemplate="%{text}<br>%{x:.3g} ms, %{y:.1f} %<extra></extra>",
-                    name=name,
-                    legendgroup=name,
-                    showlegend=mode != "markers",
-                    mode=mode,
-                    opacity=opacity,
-                    marker={"size": 5, "color": _DAY[colour]},
-                    line={"width": 2, "color": _DAY[colour]},
-                )
-            )
-    _log_axis_(figure, "latency_ms")
-    figure.update_yaxes(title="expected ImageNet top-1, %")
-    return _html(figure, height=520)
+    pools = [_places(pool) for _, pool, _ in runtimes]
+    everything = [place for pool in pools for place in pool]
+    panel = Panel(
+        _log_axis("latency_ms", [x for x, _ in everything]),
+        linear(_EXPECTED, [y for _, y in everything]),
+    )
+    keys, faint, marks = [], [], []
+    for (name, _, front), pool, colour in zip(runtimes, pools, cycle(_RUNTIME_COLOURS)):
+        keys.append((name, "line", colour))
+        faint.append(panel.dots(pool, colour, opacity=0.2))
+        marks.append(panel.line(_places(front), colour))
+        marks += [
+            panel.mark(x, y, "dot", colour,
+                       words=f"{one.arch.full_name}, {name}\n{x:.3g} ms, {y:.1f} %")
+            for one in front for x, y in _places([one])
+        ]  # fmt: skip
+    return figure(legend(keys), panel.draw([*faint, *marks], height=_HEIGHT))
 
 
-_DRAWN: dict[str, dict[str, Any]] = {
-    "line": {"mode": "lines+markers", "line": {"color": _DAY["blue"], "width": 2}},
-    "dashes": {"mode": "lines+markers", "line": {"color": _DAY["soft"], "dash": "dash"}},
-    "dots": {"mode": "markers", "marker": {"color": _DAY["green"], "size": 10}},
-    "star": {
-        "mode": "markers",
-        "marker": {
-            "color": _DAY["red"],
-            "size": 16,
-            "symbol": "star",
-            "line": {"width": 1, "color": _DAY["ink"]},
-        },
-    },
-}
+def _places(candidates: Sequence[Candidate]) -> list[tuple[float, float]]:
+    return [
+        (one.predicted_ms, one.expected.top1) for one in candidates if one.predicted_ms is not None
+    ]
+
+
+# How a series of `family` is drawn -> its mark and its colour.
+_DRAWN = {
+    "line": ("dot", "blue"), "dashes": ("dot", "soft"), "dots": ("circle", "green"),
+    "star": ("star", "red"),
+}  # fmt: skip
 
 
 def family(
@@ -259,31 +222,30 @@ def family(
 ) -> str:
     """Held-out accuracy against the price by `limit`: for each label how it is drawn (line, dashes,
     dots, star) and its points (name, price, accuracy in percent)."""
-    figure = go.Figure()
-    for label, how, points in series:
-        figure.add_scatter(
-            x=[price for _, price, _ in points],
-            y=[accuracy for _, _, accuracy in points],
-            name=label,
-            text=[
-                f"{escape(name)}<br>{describe(limit, price)}, {accuracy:.2f} %"
-                for name, price, accuracy in points
-            ],
-            hovertemplate="%{text}<extra></extra>",
-            **_DRAWN[how],
-        )
-    _log_axis_(figure, limit)
-    figure.update_yaxes(title="accuracy on held-out training images, %")
-    return _html(figure, height=520)
+    points = [point for _, _, some in series for point in some]
+    panel = Panel(
+        _log_axis(limit, [price for _, price, _ in points]),
+        linear("accuracy on held-out training images, %", [accuracy for *_, accuracy in points]),
+    )
+    keys, parts = [], []
+    for label, how, some in series:
+        shape, colour = _DRAWN[how]
+        joined = how in ("line", "dashes")
+        keys.append((label, how if joined else shape, colour))
+        if joined:
+            places = [(price, accuracy) for _, price, accuracy in some]
+            parts.append(panel.line(places, colour, dashed=how == "dashes"))
+        parts += [
+            panel.mark(price, accuracy, shape, colour,
+                       words=f"{name}\n{describe(limit, price)}, {accuracy:.2f} %")
+            for name, price, accuracy in some
+        ]  # fmt: skip
+    return figure(legend(keys), panel.draw(parts, height=_HEIGHT))
 
 
-def _log_axis_(figure: go.Figure, limit: str) -> None:
-    ticks = [digit * 10.0**power for power in range(-3, 11) for digit in (1, 2, 5)]
-    figure.update_xaxes(
-        type="log",
-        title=f"{_AXES[limit][1]} (log scale)",
-        tickvals=ticks,
-        ticktext=[describe(limit, tick).removesuffix(" ms") for tick in ticks],
-        tickangle=0,
-        tickfont={"size": 11},
+def _log_axis(limit: str, prices: Sequence[float]) -> Axis:
+    return logarithmic(
+        f"{_AXES[limit][1]} (log scale)",
+        prices,
+        lambda value: describe(limit, value).removesuffix(" ms"),
     )

@@ -7,19 +7,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from importlib.metadata import version
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import plotly.offline
-
-from mobilenets.archs import Arch, Cost, Size, cost, digest
+from mobilenets.archs import Cost, cost, digest
 from mobilenets.archs.budget import describe
-from mobilenets.archs.counts import LayerCost
-from mobilenets.archs.rows import Row
 from mobilenets.deliver import plots
+from mobilenets.deliver.architecture import architecture_section, costs_section
 from mobilenets.deliver.html_page import (
-    Share,
     badge,
     card,
     code,
@@ -29,6 +24,7 @@ from mobilenets.deliver.html_page import (
     page,
     paragraph,
     section,
+    steps,
     subtitle,
     table,
 )
@@ -36,10 +32,12 @@ from mobilenets.deliver.model_card import card as model_card
 from mobilenets.deliver.model_card import (
     conditions,
     describe_network,
-    limit_text,
     or_else,
+    outcome,
 )
+from mobilenets.deliver.next_steps import Step, next_steps
 from mobilenets.deliver.record import Record, read_run
+from mobilenets.deliver.summary import limit_text
 from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
 from mobilenets.runs.layout import CARD, REPORT
@@ -59,24 +57,26 @@ def report(folder: str | Path) -> Path:
     folder = Path(folder)
     record = read_run(folder)
     title = f"{record.images['name']}: {record.arch.full_name}"
-    text = page(title, _body(record), plotly.offline.get_plotlyjs())
+    text = page(title, _body(record, next_steps(record, folder)))
     write_text(folder / CARD, model_card(record))
     write_text(folder / REPORT, text)
     return folder / REPORT
 
 
-def _body(record: Record) -> list[str]:
+def _body(record: Record, following: Sequence[Step]) -> list[str]:
     costs = cost(record.arch)
     return [
         heading(record.images["name"], f"{record.arch.full_name}: {describe_network(record)}"),
+        paragraph(outcome(record).replace(" %", "\N{NO-BREAK SPACE}%"), kind="lead"),
         _verdict(record),
+        *_next(following),
         _figures(record, costs),
         _tradeoff(record),
         *_trials(record),
         _training(record),
         *record.presenter.sections(record.verdict, record.predictions),
-        _costs(record.arch, costs),
-        _network(record.arch, costs),
+        costs_section(record.arch, costs),
+        architecture_section(record.arch, costs),
         _data(record.images, record.task),
         _use(record),
         _provenance(record),
@@ -90,19 +90,27 @@ def _verdict(record: Record) -> str:
         "Verified",
         "Not verified",
         f"{record.artifact} and the trained network agree on {verdict['agreement']:.4g} % of "
-        f"{record.presenter.agreed_on}{images:,} validation images, their logits to "
-        f"{verdict['max_relative_error']:.1e} of the largest",
+        f"{record.presenter.agreed_on}{images:,} validation images. Largest relative difference "
+        f"of logits: {verdict['max_relative_error']:.1e}",
     )
     limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
     missed = "Budget undecided" if verdict.get("undecided") else "Misses the budget"
     budget = badge(verdict["within_budget"], "Within budget", missed, limits)
-    told = [*filter(None, [verdict.get("warning"), verdict.get("unclear")]), *verdict["complaints"]]
+    told = [*filter(None, [verdict.get("unclear")]), *verdict["complaints"]]
     complaints = [paragraph(f"{one}.", kind="complaint") for one in told]
     bars = [
         limit_bar(limit_text(limit), limit["spent"] / limit["allowed"])
         for limit in verdict["limits"]
     ]
     return f'<div class="verdict">{verified}{budget}</div>{"".join(complaints + bars)}'
+
+
+def _next(following: Sequence[Step]) -> list[str]:
+    """What to try next, where anything follows from the run."""
+    if not following:
+        return []
+    note = _note("DATA is the folder of your images. Add the other options of this run.")
+    return [section("What to try next", note, steps(following))]
 
 
 def _figures(record: Record, costs: Cost) -> str:
@@ -117,7 +125,7 @@ def _figures(record: Record, costs: Cost) -> str:
         card(describe("size_bytes", size), " and ".join(record.sha256)),
         card(describe("macs", verdict["macs"]), "MACs (FLOPs are twice that)"),
         card(describe("params", verdict["params"]), "parameters"),
-        card(describe("memory_bytes", peak), "peak activations, fp32, by arithmetic"),
+        card(describe("memory_bytes", peak), "peak activations, fp32, computed"),
     ]
     text = record.presenter.how_sure(verdict, record.artifact) + conditions(verdict)
     return section("Figures", f'<div class="cards">{"".join(cards)}</div>', _note(text))
@@ -130,22 +138,22 @@ def _note(text: str) -> str:
 def _tradeoff(record: Record) -> str:
     measured = [one for one in record.candidates if one["latency"]]
     counts = Counter(one["runtime"] for one in measured)
-    where = ", ".join(f"{count} in {runtime}" for runtime, count in counts.items())
+    where = ", ".join(f"{count} in {runtime}" for runtime, count in counts.items()) or "none"
     by_latency = plots.priced_by(record.budget) == "latency_ms"
     drawn = "dashed line: the limit; " if record.budget.limits() else ""
     text = (
-        f"{record.chosen['considered']:,} networks were priced by arithmetic, {where} "
-        f"measured on this machine; {record.chosen['binding_limit'] or 'no limit'} binds. The "
-        "accuracy is a prior: what the papers' ImageNet results lead one to expect, the same for "
-        "every user. It ranks the candidates and is not the accuracy on these images."
+        f"The cost of {record.chosen['considered']:,} networks was computed; the latency of "
+        f"{where} was measured on this machine. Limit that decides: "
+        f"{record.chosen['binding_limit'] or 'none'}. The expected accuracy is a prior from the "
+        "papers' ImageNet results. It ranks the candidates; it is not the accuracy on your images."
     )
     if any(Engine.parse(one).is_int8 for one in counts):
-        text += " In 8-bit integers half a point to a point less is expected."
+        text += " For int8 the loss published for the family is subtracted."
     how = f"Star: chosen; {drawn}solid marks: latency measured; faint dots: "
     how += "latency predicted." if by_latency else "not measured."
     chosen = record.arch.full_name, str(record.engine)
     plot = plots.tradeoff(record.candidates, chosen, record.budget)
-    listed = details(f"What was measured ({len(measured)})", _measured(measured))
+    listed = details(f"Measured candidates ({len(measured)})", _measured(measured))
     return section("Why this network", _note(text), plot, _note(how), listed)
 
 
@@ -161,22 +169,23 @@ def _measured(candidates: list[dict[str, Any]]) -> str:
 
 
 def _trials(record: Record) -> list[str]:
-    """What several candidates learnt, where that chose the network."""
+    """The trials of several candidates, where they chose the network."""
     trials = record.chosen.get("trials", [])
     if not trials:
         return []
     text = (
-        "The expected accuracy is ImageNet's, so candidates trained on these images, all of a "
-        "round for as long; the half with the least loss on the holdout, a part of the training "
-        f"images, went on to the next round, anew and longer. {record.arch.full_name} won."
+        "The expected accuracy is ImageNet's, so candidates were tried on these images. All trials "
+        "of a round train for the same time. The half with the lowest loss on the held-out images "
+        "(a part of the training images) trains anew and longer in the next round. "
+        f"{record.arch.full_name} won."
     )
     if len(trials) == 1:
         text = (
-            "The network best expected trained briefly, to see whether there is time enough for "
-            "it. There is, so no cheaper one was tried."
+            "The candidate with the best expected accuracy was tried first, to see whether the "
+            "minutes suffice for it. They do, so no cheaper one was tried."
         )
-    title = f"holdout {record.task.title}, %"
-    header = ["round", "network", "holdout loss", title, "epochs", "seconds"]
+    title = f"held-out {record.task.title}, %"
+    header = ["round", "network", "held-out loss", title, "epochs", "seconds"]
     rows = [
         [
             one["round"], one["name"], Decimal(f"{one['loss']:.3f}"),
@@ -188,118 +197,58 @@ def _trials(record: Record) -> list[str]:
 
 
 def _training(record: Record) -> str:
+    """Losses and metric by epoch, and which epoch was kept."""
     kept = min(record.metrics, key=lambda row: row["holdout_loss"], default=None)
     minutes = sum(row["seconds"] for row in record.metrics) / 60
     which = f" Epoch {kept['epoch'] + 1:.0f} (dotted) had the lowest and was kept." if kept else ""
     text = (
-        f"{_epochs(record)} in {minutes:.3g} minutes, started from "
-        f"{record.start or 'random weights'}. The holdout images are a part of the training "
-        f"images; their loss chooses the epoch.{which} The training loss is that of augmented "
-        "images and smoothed labels, so it may lie above."
+        f"{_epochs(record)} in {minutes:.3g} minutes, from {record.start or 'random weights'}. The "
+        "held-out images are a part of the training images; the loss on them chooses the epoch."
+        f"{which} The training loss is of augmented images and smoothed labels, so it may be "
+        "higher."
     )
-    return section("Training", _note(text), plots.training(record.metrics, record.task))
+    plot = plots.training(record.metrics, record.task)
+    epochs = details(f"Every epoch ({len(record.metrics)})", _by_epoch(record))
+    return section("Training", _note(text), plot, epochs)
+
+
+def _by_epoch(record: Record) -> str:
+    column = f"holdout_{record.task.metric}"
+    header = [
+        "epoch",
+        "training loss",
+        "held-out loss",
+        f"held-out {record.task.title}, %",
+        "seconds",
+    ]
+    rows = [
+        [
+            int(row["epoch"]) + 1, Decimal(f"{row['train_loss']:.3f}"),
+            Decimal(f"{row['holdout_loss']:.3f}"), Decimal(f"{row[column]:.2f}"),
+            Decimal(f"{row['seconds']:.1f}"),
+        ]
+        for row in record.metrics
+    ]  # fmt: skip
+    return table(header, rows, tight=True)
 
 
 def _epochs(record: Record) -> str:
     """How many were trained, and of how many where the minutes were limited."""
     recipe, trained = record.training["recipe"], record.epochs
     cut = recipe.get("minutes") is not None and trained < recipe.get("epochs", 0)
-    return (
-        f"{trained} of the recipe's {recipe['epochs']} epochs" if cut else counted(trained, "epoch")
-    )
+    return f"{trained:g} of the recipe's {recipe['epochs']} epochs" if cut else _whole(trained)
 
 
-def _costs(arch: Arch, costs: Cost) -> str:
-    """MACs and parameters of each row, and of each layer to unfold."""
-    header = ["#", "operator", "map", "MACs", "params"]
-    most = max(layer.macs for layer in costs.layers), max(layer.params for layer in costs.layers)
-    layers = [
-        [layer.op.name, layer.op.kind, _map(layer.op.in_size, layer.op.out_size),
-         _share("macs", layer.macs, most[0]), _share("params", layer.params, most[1])]
-        for layer in costs.layers[1:]
-    ]  # fmt: skip
-    return section(
-        "What each row costs",
-        table(header, _row_costs(arch, costs), tight=True),
-        details(
-            f"Every layer ({len(layers)})",
-            table(["layer", "kind", "map", "MACs", "params"], layers, tight=True),
-        ),
-    )
-
-
-def _lines(arch: Arch, costs: Cost) -> list[tuple[str, list[LayerCost]]]:
-    """The operator and the layers of each row, then of each layer of the head."""
-    found = [
-        (_operator(row), [layer for layer in costs.layers if layer.op.row == index])
-        for index, row in enumerate(arch.rows)
-    ]
-    head = (layer for layer in costs.layers if layer.op.row == len(arch.rows))
-    return [*found, *((layer.op.part, [layer]) for layer in head)]
-
-
-def _row_costs(arch: Arch, costs: Cost) -> list[list[Any]]:
-    rows: list[list[Any]] = []
-    for index, (operator, layers) in enumerate(_lines(arch, costs)):
-        sums = sum(layer.macs for layer in layers), sum(layer.params for layer in layers)
-        sizes = _map(layers[0].op.in_size, layers[-1].op.out_size)
-        rows.append([str(index), operator, sizes, *sums])
-    macs, params = (max(row[column] for row in rows) for column in (3, 4))
-    return [
-        [*row[:3], _share("macs", row[3], macs), _share("params", row[4], params)] for row in rows
-    ]
-
-
-def _map(before: Size, after: Size) -> str:
-    return _square(before) if before == after else f"{_square(before)} → {_square(after)}"
-
-
-def _square(size: Size) -> str:
-    return f"{size}²" if size.height == size.width else str(size)
-
-
-def _share(unit: str, value: int, most: int) -> Share:
-    return Share(describe(unit, value), value / max(most, 1))
-
-
-def _network(arch: Arch, costs: Cost) -> str:
-    header = ["input", "operator", "exp", "out", "SE", "NL", "s"]
-    rows = [_row_columns(*line) for line in _lines(arch, costs)]
-    text = (
-        "As the papers print it: exp, channels inside a bottleneck; SE, squeeze-and-excite; NL, "
-        "activation; s, stride."
-    )
-    return section("How the network reads", _note(text), table(header, rows, tight=True))
-
-
-def _row_columns(operator: str, layers: Sequence[LayerCost]) -> list[str]:
-    """The paper's columns of one row: input, operator, exp, out, SE, NL, s."""
-    ours = [layer.op for layer in layers]
-    expanded = next((op.in_channels for op in ours if op.role == "project"), None)
-    weights = [op for op in ours if op.has_weights]
-    strides = prod(op.stride for op in weights)
-    return [
-        f"{_square(ours[0].in_size)} x {ours[0].in_channels}",
-        operator,
-        "-" if expanded is None else str(expanded),
-        str(ours[-1].out_channels),
-        "✓" if any(op.role == "gate" for op in ours) else "-",
-        next((op.act for op in weights if op.act), "-"),
-        "-" if ours[0].name.startswith("head") else str(strides),
-    ]
-
-
-def _operator(row: Row) -> str:
-    kernel = getattr(row, "kernel", None)
-    name = type(row).__name__.lower()
-    return f"{name} {kernel}x{kernel}" if kernel else name
+def _whole(epochs: float) -> str:
+    """2 epochs, 0.35 epochs."""
+    return counted(int(epochs) if epochs == int(epochs) else epochs, "epoch")
 
 
 def _data(images: dict[str, Any], task: Task) -> str:
     counts, skipped = images["counts"], images["skipped"]
     text = (
         f"{len(images['classes']):,} {task.kinds}; {sum(counts.values()):,} images used, "
-        f"{len(skipped):,} skipped as they cannot be read; {images['ignored']:,} other files. "
+        f"{len(skipped):,} skipped because they cannot be read; {images['ignored']:,} other files. "
         f"{_split(images['split'])}"
     )
     per_class = [
@@ -311,10 +260,10 @@ def _data(images: dict[str, Any], task: Task) -> str:
     parts.append(details(f"Images of each {task.kind}", table(header, per_class)))
     if skipped:
         rows = [[item["name"], item["reason"]] for item in skipped[:_SKIPPED_SHOWN]]
-        parts += [subtitle("Skipped"), table(["file", "why"], rows)]
+        parts += [subtitle("Skipped"), table(["file", "reason"], rows)]
     if len(skipped) > _SKIPPED_SHOWN:
         parts.append(_note(f"and {len(skipped) - _SKIPPED_SHOWN:,} more"))
-    return section("The images", *parts)
+    return section("Images", *parts)
 
 
 def _split(split: dict[str, Any]) -> str:
@@ -322,7 +271,9 @@ def _split(split: dict[str, Any]) -> str:
     cut = split.get("val_fraction")
     val = "as given" if cut is None else f"{100 * cut:g} % of each class"
     holdout = f"{100 * split['holdout_fraction']:g} % of each class of the rest"
-    return f"Split: val {val}, holdout {holdout}, test {split['test']}; seed {split['seed']}."
+    return (
+        f"Split: validation {val}, held out {holdout}, test {split['test']}; seed {split['seed']}."
+    )
 
 
 def _use(record: Record) -> str:
@@ -351,11 +302,12 @@ def _provenance(record: Record) -> str:
     versions |= {} if known.missing else {known.distribution: known.version()}
     recipe = [[name, _setting(value)] for name, value in _flat(record.training["recipe"])]
     return section(
-        "Where it comes from",
+        "Provenance",
         table(["run", ""], _rows(run)),
         details("Recipe", table(["setting", "value"], recipe)),
         details(
-            "Versions when this page was written", table(["package", "version"], _rows(versions))
+            "Package versions when this page was written",
+            table(["package", "version"], _rows(versions)),
         ),
     )
 

@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
 from mobilenets.archs.budget import describe
 from mobilenets.choosing.candidate import Candidate
 from mobilenets.choosing.latency_table import Table
@@ -55,16 +53,16 @@ def write_tradeoff(
             f"{' and '.join(precisions)}, on {device_name()}",
         ),
         page.paragraph(
-            "Accuracy is what the papers publish for ImageNet, interpolated between their "
-            "networks; yours will differ, but the order mostly holds. Latency is predicted for "
-            "this machine, as said below; the line joins the networks that no other beats."
+            "Accuracy: the papers' ImageNet top-1, interpolated between their networks. On your "
+            "images it differs, but the order mostly holds. Latency: predicted for this machine, "
+            "see below. The line joins the networks that no other beats in both."
         ),
         plots.fronts([(str(pool[0].engine), pool, pareto(pool)) for pool in pools]),
         page.section("The best network for a limit", _limits(pools)),
-        page.section("Where the latencies come from", *_sources(pools, tables)),
-        page.details("Every network that no other beats", _front(pareto(everything))),
+        page.section("How the latencies were predicted", *_sources(pools, tables)),
+        page.details("Pareto front over all runtimes", _front(pareto(everything))),
     ]
-    write_text(path, page.page("Accuracy against latency", body, get_plotlyjs()))
+    write_text(path, page.page("Accuracy against latency", body))
     return path
 
 
@@ -114,12 +112,12 @@ def _source(pool: Sequence[Candidate], tables: Mapping[Engine, Table]) -> str:
     if engine in tables:
         error = tables[engine].held_out()
         return (
-            f"{version}: from its latency table; on {error.networks} networks that it was not "
-            f"built from, wrong by {error.median_error_pct:.1f} % (median) and "
+            f"{version}: from its latency table. Error on {error.networks} networks that it was "
+            f"not built from: {error.median_error_pct:.1f} % (median), "
             f"{error.worst_error_pct:.1f} % (worst)."
         )
     measured = sum(one.latency is not None for one in pool)
-    guessed = f"{version}: guessed from {measured} networks measured whole; how wrong that is, is "
+    fitted = f"{version}: by a regression on {measured} measured networks; its error is not known."
     if engine.is_int8:
-        return f"{guessed}not known."
-    return f"{guessed}not known. For a stated error: mobilenets table --runtime {engine}"
+        return fitted
+    return f"{fitted} For a known error: mobilenets table --runtime {engine}"

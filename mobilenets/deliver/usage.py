@@ -208,15 +208,15 @@ def _resizing(preprocess: Preprocess) -> str:
     rows, columns = preprocess.size
     tall, wide = preprocess.covered
     if preprocess.resize == "stretch":
-        cut = "" if (tall, wide) == (rows, columns) else f" and cut the centre, {rows} x {columns}"
-        return f"Resize the whole image to {tall} x {wide} pixels, whatever its shape {how}{cut}."
+        crop = f" and crop the centre, {rows} x {columns}" * ((tall, wide) != (rows, columns))
+        return f"Resize the whole image to {tall} x {wide} pixels, in any aspect ratio {how}{crop}."
     if rows == columns:
         return (
-            f"Resize the short side to {preprocess.short_side} pixels {how} and cut the centre "
+            f"Resize the short side to {preprocess.short_side} pixels {how} and crop the centre "
             f"square of {rows}."
         )
     return (
-        f"Resize until the image covers {tall} x {wide} pixels {how} and cut the centre, "
+        f"Resize until the image covers {tall} x {wide} pixels {how} and crop the centre, "
         f"{rows} x {columns}."
     )
 
@@ -228,6 +228,6 @@ def _reading(preprocess: Preprocess) -> str:
         low, high = preprocess.grey_range
         grey = f"16-bit, 32-bit and float grey is black at {low:g} and white at {high:g}"
     return (
-        "Of a file the first frame is read, turned as its EXIF says, on white where it is "
-        f"transparent, without its colour profile; {grey}."
+        "Read the first frame, apply its EXIF orientation, put white behind transparent parts and "
+        f"ignore the colour profile; {grey}."
     )

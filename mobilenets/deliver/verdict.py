@@ -1,4 +1,4 @@
-"""Is the file that is handed over the network that was trained, and does it fit the budget?"""
+"""Does the exported file give the trained network's answers, and does it meet the budget?"""
 
 from __future__ import annotations
 
@@ -110,12 +110,12 @@ class Verdict:
             found.append(
                 f"the machine is too noisy to decide on the limit of "
                 f"{describe('latency_ms', self._limit_ms)}: {self._seen()} (spread "
-                f"{100 * latency.spread:.0f} %, others had its cores for "
-                f"{100 * latency.waited:.0f} % and slowed them for "
-                f"{100 * latency.slowed:.0f} % of the time); run again when it is quiet"
+                f"{100 * latency.spread:.0f} %; co-tenant load took its cores "
+                f"{100 * latency.waited:.0f} % and disturbed them {100 * latency.slowed:.0f} % of "
+                "the time); run again when it is quiet"
             )
         if not self.intact:
-            found.append("the artifact is not the one that was written")
+            found.append("the artifact was changed after its export: its checksum differs")
         if not self.verified and self.intact:
             found.append(f"the artifact differs from the checkpoint: {self._difference()}")
         return found
@@ -138,8 +138,7 @@ class Verdict:
         )
         if self.latency.precision == "int8":
             return (
-                f"{self.lost.words}, {scores} in float, and 8-bit integers may cost "
-                f"{self.max_loss:g} points"
+                f"{self.lost.words}, {scores} in float, and int8 may lose {self.max_loss:g} points"
             )
         return f"{scores}, logits by up to {self.max_relative_error:.1e} of the largest"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NotRequired, TypedDict, final
 
 from mobilenets.data import Images
@@ -10,6 +10,7 @@ from mobilenets.deliver.html_page import Share, paragraph, section, table
 from mobilenets.deliver.present.presenter import sentences
 from mobilenets.shapes import Count, Percent
 from mobilenets.tasks import Arrays, percent
+from mobilenets.text import counted
 
 _SHOWN = 100  # in the card
 
@@ -35,13 +36,40 @@ class AttributePresenter:
     in_predictions: ClassVar[Mapping[str, Any]] = {}
     in_summary: ClassVar[tuple[str, ...]] = tuple(in_verdict)
     agreed_on: ClassVar[str] = "the attributes of "
-    any_image: ClassVar[str] = "Any image gets a probability for each attribute"
+    any_image: ClassVar[str] = (
+        "Every image gets a probability for each attribute, also one like no training image"
+    )
     prints: ClassVar[str] = """for label, logit in zip(about["labels"], numpy.ravel(logits)):
     print(label, 1 / (1 + numpy.exp(-logit)))"""
     prints_found: ClassVar[str] = "found.label, found.probability"
 
     def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
         return {}
+
+    def says(self, verdict: dict[str, Any]) -> str:
+        value, found = verdict["map_artifact"], verdict["attributes"]
+        if value is None:
+            return "was not scored: no validation image has a label"
+        said = (
+            f"ranks {counted(len(found), 'attribute')} with a mean average precision of "
+            f"{value:.3g} %"
+        )
+        weakest = self.weakest(verdict)
+        if weakest is None or weakest[1] == 100:
+            return said
+        return f"{said}; its weakest attribute is {weakest[0]!r}, {weakest[1]:.3g} %"
+
+    def weakest(self, verdict: dict[str, Any]) -> tuple[str, float, float] | None:
+        known = [
+            (one["average_precision"], one["attribute"])
+            for one in verdict["attributes"]
+            if one["average_precision"] is not None
+        ]
+        value, label = min(known, default=(None, ""))
+        return None if value is None else (label, value, verdict["map_artifact"])
+
+    def interval(self, verdict: dict[str, Any]) -> Sequence[float] | None:
+        return verdict.get("map_interval")
 
     def how_sure(self, verdict: dict[str, Any], artifact: str) -> str:
         ends = verdict.get("map_interval")
@@ -72,12 +100,12 @@ def _attributes(found: list[dict[str, Any]]) -> str:
         for one in found
     ]  # fmt: skip
     note = paragraph(
-        "Average precision: 100 % where every image that has the attribute is ranked before every "
-        "image that has not; by chance it is the share of those that have it. Right: the "
-        "probability is on the right side of one half.",
+        "Average precision is 100 % where every image with the attribute is ranked before every "
+        "image without it; by chance it is the share of images with it. Right: the probability is "
+        "on the right side of one half.",
         kind="note",
     )
-    header = ["attribute", "average precision", "right", "have it", "known of"]
+    header = ["attribute", "average precision", "right", "images with it", "images labelled"]
     return section("Each attribute", note, table(header, rows))
 
 

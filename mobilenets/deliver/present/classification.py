@@ -1,10 +1,10 @@
-"""How classes are shown: what is taken for what, the surest mistakes, an interval of the top-1."""
+"""How classes are shown: confusion matrix, most confident mistakes, the interval of the top-1."""
 
 from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NotRequired, TypedDict, final
 
 import numpy as np
@@ -19,6 +19,7 @@ from mobilenets.shapes import Count, Number, Percent
 from mobilenets.tasks import Arrays
 from mobilenets.tasks.classification import softmax
 from mobilenets.tasks.confidence import interval
+from mobilenets.text import counted
 
 _HEAT_MAP = 30  # classes; beyond, tables
 _BESIDE = 12  # classes whose table has room beside the heat map
@@ -39,8 +40,8 @@ class _Example(TypedDict):
 
 @final
 class ClassPresenter:
-    """The confusion matrix (row: true class, column: predicted) and example pictures: those the
-    network is surest of and wrong, and some it gets right, drawn by the seed of the split."""
+    """The confusion matrix (row: true class, column: predicted) and example pictures: the most
+    confident mistakes, and some that are right, drawn by the seed of the split."""
 
     in_verdict: ClassVar[Mapping[str, Any]] = {
         "top1_checkpoint": Percent, "top1_artifact": Percent, "top5_artifact": Percent,
@@ -59,7 +60,7 @@ class ClassPresenter:
     )  # fmt: skip
     agreed_on: ClassVar[str] = ""
     any_image: ClassVar[str] = (
-        "Any image, also one that shows none of the classes, gets one of the labels"
+        "Every image gets one of the labels, also one that shows none of the classes"
     )
     prints: ClassVar[str] = """print(about["labels"][logits.argmax()])"""
     prints_found: ClassVar[str] = "found.label"
@@ -81,6 +82,22 @@ class ClassPresenter:
             "right": [_predicted(images, chances, int(at)) for at in right],
         }
 
+    def says(self, verdict: dict[str, Any]) -> str:
+        said = f"is right {_times(verdict['top1_artifact'])} in 100"
+        weakest = self.weakest(verdict)
+        if weakest is None or weakest[1] == 100:
+            return said
+        return f"{said}; its weakest class is {weakest[0]!r}, {weakest[1]:.3g} %"
+
+    def weakest(self, verdict: dict[str, Any]) -> tuple[str, float, float] | None:
+        worst = verdict.get("worst_class")
+        if worst is None:
+            return None
+        return worst, verdict["worst_recall"], verdict["balanced_accuracy"]
+
+    def interval(self, verdict: dict[str, Any]) -> Sequence[float] | None:
+        return interval(verdict["top1_artifact"], verdict["images"])
+
     def how_sure(self, verdict: dict[str, Any], artifact: str) -> str:
         low, high = interval(verdict["top1_artifact"], verdict["images"])
         return (
@@ -98,6 +115,13 @@ class ClassPresenter:
 
     def sections(self, verdict: dict[str, Any], predictions: dict[str, Any]) -> list[str]:
         return [_confusion(predictions), _examples(predictions)]
+
+
+def _times(percent: float) -> str:
+    """ "91 times"; 100 only where nothing was wrong."""
+    if 99.5 <= percent < 100:
+        return "more than 99 times"
+    return counted(round(percent), "time")
 
 
 def _shares(verdict: dict[str, Any]) -> list[tuple[str, str]]:
@@ -133,23 +157,25 @@ def _picture(images: Images, index: int) -> str:
 
 def _confusion(predictions: dict[str, Any]) -> str:
     classes, matrix = predictions["classes"], predictions["confusion"]
-    title = "What is taken for what"
+    title = "Confusion matrix"
     if len(classes) <= _HEAT_MAP:
         note = paragraph(
-            "A row is a class, a column what the network says; counts of validation images, blue "
-            "where it is right, red where it is wrong.",
+            "Rows: true class. Columns: predicted class. Cells count validation images; blue is "
+            "right, red is wrong.",
             kind="note",
         )
-        accuracy = table(["class", "right", "of", "most taken for"], _per_class(classes, matrix))
+        accuracy = table(
+            ["class", "right", "of", "most confused with"], _per_class(classes, matrix)
+        )
         kind = "sides" if len(classes) <= _BESIDE else ""
         sides = f'<div class="{kind}">{plots.confusion(classes, matrix)}{accuracy}</div>'
         return section(title, note, sides)
     worst = sorted(_per_class(classes, matrix), key=lambda row: row[1].part)[:_PAIRS_SHOWN]
     parts = [
         subtitle("Pairs most often confused"),
-        table(["is", "said", "images"], _pairs(classes, matrix)),
-        subtitle("Classes found least often"),
-        table(["class", "right", "of", "most taken for"], worst),
+        table(["true class", "predicted", "images"], _pairs(classes, matrix)),
+        subtitle("Classes with the lowest recall"),
+        table(["class", "right", "of", "most confused with"], worst),
     ]
     return section(title, *parts)
 
@@ -179,7 +205,7 @@ def _pairs(classes: list[str], matrix: list[list[int]]) -> list[list[Any]]:
 
 def _examples(predictions: dict[str, Any]) -> str:
     parts = []
-    for key, text in (("wrong", "Wrong, the surest first"), ("right", "Right, a random few")):
+    for key, text in (("wrong", "Wrong, most confident first"), ("right", "Right, a random few")):
         figures = [_example(one) for one in predictions[key]]
         if figures:
             parts += [subtitle(text), f'<div class="gallery">{"".join(figures)}</div>']
@@ -189,5 +215,5 @@ def _examples(predictions: dict[str, Any]) -> str:
 def _example(one: dict[str, Any]) -> str:
     right = one["predicted"] == one["label"]
     chance = f"{100 * one['probability']:.0f}\N{NO-BREAK SPACE}%"
-    said = f"{'' if right else 'said '}{one['predicted']}, {chance}"
+    said = f"{'' if right else 'predicted '}{one['predicted']}, {chance}"
     return picture(one["png"], one["name"], said, "" if right else f"is {one['label']}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from mobilenets.data import Images
@@ -42,6 +42,16 @@ class Presenter(Protocol):
 
     def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
         """What to keep of an artifact's outputs for all validation images."""
+
+    def says(self, verdict: dict[str, Any]) -> str:
+        """How good the artifact is, after "This MobileNetV3-Small"."""
+
+    def weakest(self, verdict: dict[str, Any]) -> tuple[str, float, float] | None:
+        """The label that is worst off, its percentage, and the mean over all labels; None where
+        that is not known."""
+
+    def interval(self, verdict: dict[str, Any]) -> Sequence[float] | None:
+        """The ends of the metric's 95 % interval."""
 
     def how_sure(self, verdict: dict[str, Any], artifact: str) -> str:
         """Under the report's figures, in sentences that end with a space."""

@@ -48,6 +48,11 @@ def print_anything() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def say(text: str) -> None:
+    """A line of progress: the first comes before anything that takes long, PyTorch's import too."""
+    logging.getLogger("mobilenets").info(text)
+
+
 def show_progress() -> None:
     """Send the library's progress to stderr, each line with the seconds since the start."""
     handler = logging.StreamHandler(sys.stderr)

@@ -14,11 +14,12 @@ from typing import Annotated, Any
 import typer
 
 from mobilenets.cli import compress_verbs, network_verbs, share_verbs, train_verbs, use_verbs
+from mobilenets.cli.display import hide_progress, show_progress
 from mobilenets.cli.ending import NO_FIT
 from mobilenets.cli.help_page import Page
-from mobilenets.cli.old_names import by_new_names
+from mobilenets.cli.old_names import by_new_names, general_first
 from mobilenets.cli.refusals import close_stdout, refused
-from mobilenets.cli.show import print_anything, show_progress
+from mobilenets.cli.show import print_anything
 from mobilenets.errors import MobileNetsError, NoFitError
 from mobilenets.processes.openmp import spin_briefly
 
@@ -66,8 +67,18 @@ def options(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print results, warnings and errors only.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print more of what is being done.")
+    ] = False,
 ) -> None:
-    """What can be said before a verb."""
+    """What can be said before a verb, or behind it (`general_first`)."""
+    if quiet and verbose:
+        raise MobileNetsError("--quiet and --verbose are both given; give one")
+    if quiet or verbose:
+        show_progress(quiet=quiet, verbose=verbose)
 
 
 def app_with(verbs: Iterable[str]) -> typer.Typer:
@@ -98,10 +109,11 @@ def main() -> None:
 
 
 def _run() -> int:
-    words = by_new_names(sys.argv[1:]) or ["--help"]
+    words = general_first(by_new_names(sys.argv[1:])) or ["--help"]
     asked = next((word for word in words if not word.startswith("-")), "")
     line = app_with([asked]) if asked in VERBS else app
     status = _status(lambda: line(words, standalone_mode=False) or 0)
+    hide_progress()
     sys.stdout.flush()  # before the others end: torchrun ends all with the first that fails
     return status
 
@@ -141,5 +153,6 @@ def _help_of(error: Any) -> str:
 
 
 def _complain(sentence: str, status: int) -> int:
+    hide_progress()
     print(f"mobilenets: {sentence}", file=sys.stderr)
     return status

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import Annotated
 
 from mobilenets.cli import options as asked
+from mobilenets.cli.display import say
 from mobilenets.cli.ending import ended, show_adapted
 from mobilenets.cli.options import BUDGET, DEVICE, SEARCH, TRAINING, one_of, option
-from mobilenets.cli.show import say, show_json
+from mobilenets.cli.show import show_json
 
 
 def adapt(
@@ -202,7 +203,9 @@ def quantize(
     out: Annotated[Path | None, asked.out("runs/SOURCE-int8")] = None,
     json: asked.Json = False,
 ) -> None:
-    """Quantize a trained network to int8, and keep it if it is faster and as accurate.
+    """Quantize a trained network to int8, if that makes it faster.
+
+    int8 is kept where it is faster on this machine and as accurate; else fp32 is.
 
     Example: mobilenets quantize runs/photos photos/
     """

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 from mobilenets.cli.options import OUTPUT
 
 _ALSO = [
-    ("--quiet", "Print results and errors only."),
+    ("--quiet", "Print results, warnings and errors only."),
     ("--verbose", "Print more of what is being done."),
 ]
 

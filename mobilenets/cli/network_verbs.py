@@ -8,6 +8,7 @@ import typer
 from mobilenets.cli import options as asked
 from mobilenets.cli.options import OUTPUT, network_names, one_of, option
 from mobilenets.cli.show import show_json, show_table
+from mobilenets.errors import BudgetError
 
 
 def list_networks(
@@ -100,7 +101,7 @@ def print_cost(
 
 
 def runtimes(json: asked.Json = False) -> None:
-    """List the runtimes: which are installed, their versions and precisions.
+    """List the runtimes: which are installed, version, precisions.
 
     Example: mobilenets runtimes
     """
@@ -125,7 +126,7 @@ def latency(
     targets: Annotated[
         list[str],
         typer.Argument(
-            metavar="NETWORK|FILE...",
+            metavar="NETWORK|FILE",
             autocompletion=network_names,
             help="Networks by name, artifacts or checkpoints.",
         ),
@@ -141,7 +142,7 @@ def latency(
     threads: asked.Threads = 1,
     json: asked.Json = False,
 ) -> None:
-    """Measure the latency of networks on this machine, interleaved, in processes of their own.
+    """Measure the latency of networks on this machine, interleaved.
 
     Example: mobilenets latency mobilenet_v2 mobilenet_v3_small --compare
     """
@@ -162,9 +163,10 @@ def table(
     image_size: asked.ImageSize = None,
     json: asked.Json = False,
 ) -> None:
-    """Measure the latency table of blocks on this machine, and print the error of its predictions.
+    """Measure this machine's latency table of blocks.
 
-    The same command resumes an interrupted one.
+    Prints how far its predictions are from other networks that are measured. The same command
+    resumes an interrupted one.
 
     Example: mobilenets table --runtime onnxruntime --threads 1
     """
@@ -188,7 +190,7 @@ def choose(
     image_size: asked.ImageSize = None,
     json: asked.Json = False,
 ) -> None:
-    """Choose the network with the best expected accuracy within a budget on this machine.
+    """Choose the network with the best expected accuracy in a budget.
 
     Example: mobilenets choose --latency 5ms --params 4M
     """
@@ -200,6 +202,10 @@ def choose(
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     engines = tuple(parse_engines(runtime, int8=int8))
+    if not budget.limits():
+        from mobilenets.cli.limits import explained
+
+        raise BudgetError(explained("mobilenets choose", engines[0], threads))
     choice = choose_network(Choosing(budget, engines, threads, classes, image_size))
     return show_json(choice.to_json()) if json else choices.show(choice)
 
@@ -208,8 +214,8 @@ def tradeoff(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="[RUN]...",
-            help="Draw the networks of this run of adapt instead, and those of others beside them.",
+            metavar="RUN",
+            help="Runs of adapt to draw instead, the first one's networks beside the others'.",
         ),
     ] = None,
     runtime: asked.Runtimes = "auto",
@@ -223,7 +229,9 @@ def tradeoff(
     ] = None,
     json: asked.Json = False,
 ) -> None:
-    """Draw expected accuracy against latency for every network, or those of an adapted RUN.
+    """Draw expected accuracy against latency for every network.
+
+    With RUN, draw the networks of that adaptation against what was limited.
 
     Example: mobilenets tradeoff --runtime onnxruntime,openvino
     """

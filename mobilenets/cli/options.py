@@ -14,16 +14,18 @@ DATA, BUDGET, DEVICE, TRAINING, SEARCH, OUTPUT = (
     "Data", "Budget", "Device", "Training", "Search", "Output",
 )  # fmt: skip
 BUILT_IN = ("digits", "fashion-mnist")
+_KERAS = ("MobileNet", "MobileNetV2", "MobileNetV3Large", "MobileNetV3Small")
 
 
 def network_names(incomplete: str) -> list[str]:
-    """For the shell: our names, and timm's and Keras' where that is how the word begins."""
+    """For the shell: our names, which torchvision has too, and once a word is begun timm's and
+    Keras'."""
     from mobilenets.archs import ARCHS
     from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS
 
-    others = {one.name.partition(":")[2] for one in PUBLISHED_WEIGHTS}
-    names = [*ARCHS, *sorted(others)] if incomplete else [*ARCHS]
-    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
+    timm = [one.model for one in PUBLISHED_WEIGHTS if one.source == "timm" and one.network in ARCHS]
+    names = dict.fromkeys([*ARCHS, *timm, *_KERAS] if incomplete else ARCHS)
+    return [name for name in names if name.startswith(incomplete)]
 
 
 def runtime_names(incomplete: str) -> list[str]:

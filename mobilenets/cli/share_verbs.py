@@ -19,7 +19,7 @@ def push(
         bool, option("--public", panel=OUTPUT, help="Make a new repository public.")
     ] = False,
 ) -> None:
-    """Upload a checkpoint, or the files of a run, to the Hugging Face Hub.
+    """Upload a checkpoint or a run to the Hugging Face Hub.
 
     Example: mobilenets push runs/digits me/digits
     """
@@ -34,7 +34,9 @@ def pull(
     ],
     out: Annotated[Path | None, asked.out("one in the cache", what="Folder of the files.")] = None,
 ) -> None:
-    """Download a network from the Hugging Face Hub, verify its checksums, and print its folder.
+    """Download a network from the Hugging Face Hub.
+
+    Checksums are verified; its folder is printed.
 
     Example: mobilenets pull me/digits --out digits/
     """

@@ -2,14 +2,17 @@
 
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
 
 from mobilenets.cli import options as asked
+from mobilenets.cli.display import say
 from mobilenets.cli.ending import MISSED, STARTED, show_adapted
 from mobilenets.cli.options import SEARCH, TRAINING, option
-from mobilenets.cli.show import say, show_json
+from mobilenets.cli.show import show_json
+from mobilenets.errors import BudgetError
 
 
 def fit(
@@ -65,9 +68,10 @@ def fit(
     seed: asked.Seed = 0,
     json: asked.Json = False,
 ) -> None:
-    """Choose, train, export, verify and report a network for your images within a budget.
+    """Choose, train, export and verify a network within a budget.
 
-    The same command resumes an interrupted one.
+    A report and a model card tell how good it is on your images. The same command resumes an
+    interrupted one.
 
     Example: mobilenets fit photos/ --latency 5ms
     """
@@ -76,6 +80,10 @@ def fit(
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     engines = tuple(parse_engines(runtime, int8=int8))
+    if not budget.limits():
+        from mobilenets.cli.limits import explained
+
+        raise BudgetError(explained(f"mobilenets fit {quote(data)}", engines[0], threads))
     say(f"fitting a network to {data}: loading PyTorch")
 
     from mobilenets.commands.fit import Fitting

@@ -21,7 +21,7 @@ def evaluate(
     ] = False,
     json: asked.Json = False,
 ) -> None:
-    """Print the metric of a network on the images in DATA that did not train it.
+    """Print the metric of a network on images that did not train it.
 
     Example: mobilenets eval runs/digits/model.onnx digits
     """
@@ -35,11 +35,11 @@ def evaluate(
 def predict(
     file: asked.Network,
     images: Annotated[
-        list[Path], typer.Argument(metavar="IMAGE...", help="Image files, or folders of them.")
+        list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")
     ],
     json: asked.Json = False,
 ) -> None:
-    """Print the most likely class of each image, or the probability of each attribute.
+    """Print the most likely class of each image, or its attributes.
 
     A file that cannot be read is named on stderr; the exit status is then 1.
 
@@ -58,7 +58,7 @@ def export(
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="[DATA]",
+            metavar="DATA",
             help="The images that the network was trained on: to verify on them, and for int8.",
         ),
     ] = None,
@@ -86,7 +86,7 @@ def export(
     out: Annotated[Path | None, asked.out("the checkpoint's", what="Folder of the files.")] = None,
     json: asked.Json = False,
 ) -> None:
-    """Export a trained network for one runtime or several, and verify each file.
+    """Export a trained network for runtimes, and verify each file.
 
     Without DATA the files are verified on random images.
 

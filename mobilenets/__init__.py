@@ -10,21 +10,20 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from mobilenets.archs import Arch as Arch
-from mobilenets.archs import Budget as Budget
-from mobilenets.archs import at_resolution as at_resolution
-from mobilenets.archs import cost as cost
-from mobilenets.archs import get_arch as get_arch
-from mobilenets.archs import widen as widen
-from mobilenets.errors import MobileNetsError as MobileNetsError
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from mobilenets.archs import Arch as Arch
+    from mobilenets.archs import Budget as Budget
+    from mobilenets.archs import at_resolution as at_resolution
+    from mobilenets.archs import cost as cost
+    from mobilenets.archs import get_arch as get_arch
+    from mobilenets.archs import widen as widen
     from mobilenets.choosing.choice import choose as choose
     from mobilenets.deliver.finished import Run
     from mobilenets.deliver.verdict import verify as verify
+    from mobilenets.errors import MobileNetsError as MobileNetsError
     from mobilenets.measuring.latency import measure as measure
     from mobilenets.nn import MobileNet as MobileNet
     from mobilenets.nn.pretrained import load_weights as load_weights
@@ -50,11 +49,18 @@ __all__ = [
 
 # Loaded on first use: torch takes seconds, and a cost needs none of it.
 _LAZY = {
+    "Arch": "mobilenets.archs",
+    "Budget": "mobilenets.archs",
     "MobileNet": "mobilenets.nn",
+    "MobileNetsError": "mobilenets.errors",
+    "at_resolution": "mobilenets.archs",
     "choose": "mobilenets.choosing.choice",
+    "cost": "mobilenets.archs",
+    "get_arch": "mobilenets.archs",
     "load_weights": "mobilenets.nn.pretrained",
     "measure": "mobilenets.measuring.latency",
     "verify": "mobilenets.deliver.verdict",
+    "widen": "mobilenets.archs",
 }
 
 
@@ -96,3 +102,7 @@ def __getattr__(name: str) -> object:
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'mobilenets' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_LAZY]

@@ -279,7 +279,7 @@ def test_a_start_within_the_limit_is_said_to_stay_as_it_is(
         cut(job, images)
 
     taken = describe("macs", cost(TINY).macs)
-    assert f"the start takes {taken} of 100 M: nothing is cut" in caplog.text
+    assert f"the starting network takes {taken}, within 100 M: nothing is pruned" in caplog.text
     assert len(records(tmp_path)) == 1
 
 

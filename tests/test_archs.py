@@ -101,15 +101,62 @@ def test_a_full_name_is_read_back_as_the_same_network(name: str):
     [("mobilenet_v2_minimal", "mobilenet_v3_small"), ("mobilnet_v2", "mobilenet_v2")],
 )
 def test_an_unknown_name_is_answered_with_the_nearest(name: str, nearest: str):
-    message = f"no network is called {name!r}; the nearest name is {nearest!r}; `mobilenets list`"
+    message = f"no network is called {name!r}; the nearest name is {nearest!r}; list all with: "
 
     with pytest.raises(ArchError, match=re.escape(message)):
         get_arch(name)
 
 
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("resnet50", "mobilenet_v4_conv_medium: mobilenets cost mobilenet_v4_conv_medium"),
+        ("ResNet18", "mobilenet_v3_large: mobilenets cost mobilenet_v3_large"),
+        ("torchvision.models.resnet50", "mobilenet_v4_conv_medium"),
+        ("timm/convnext_tiny.fb_in1k", "mobilenet_v4_conv_medium"),
+        ("vit_base_patch16_224", "mobilenet_v4_conv_medium"),
+        ("efficientnet_b0", "efficientnet_lite0: mobilenets cost efficientnet_lite0"),
+        ("EfficientNetB3", "efficientnet_lite3"),
+        ("tf_efficientnet_b4", "efficientnet_lite4"),
+        ("squeezenet1_0", "mobilenet_v3_small"),
+        ("mobilevit_s", "mobilenet_v3_large"),
+        ("yolov8n", "mobilenet_v3_large with a detection head, of which only the cost can be told"),
+        ("deeplabv3_resnet50", "mobilenet_v3_large with a segmentation head"),
+    ],
+)
+def test_a_well_known_network_that_is_no_mobilenet_is_answered_with_what_to_take(
+    name: str, nearest: str
+):
+    message = (
+        f"{name} is no MobileNet, and only MobileNets are here (V1 to V4, EfficientNet-Lite); "
+        f"the nearest is {nearest}"
+    )
+
+    with pytest.raises(ArchError, match=re.escape(message)):
+        get_arch(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("MobileNet", "mobilenet_v1_1.0_224"),  # Keras
+        ("mobilenet_1.00_224", "mobilenet_v1_1.0_224"),
+        ("keras.applications.MobileNetV2", "mobilenet_v2_1.0_224"),
+        ("torchvision.models.mobilenet_v3_large", "mobilenet_v3_large_1.0_224"),
+        ("torchvision.models.quantization.mobilenet_v2", "mobilenet_v2_1.0_224"),
+        ("timm/mobilenetv3_small_100.lamb_in1k", "mobilenet_v3_small_1.0_224"),
+        ("hf-hub:timm/mobilenetv4_conv_small.e2400_r224_in1k", "mobilenet_v4_conv_small_1.0_224"),
+    ],
+)
+def test_a_name_is_understood_as_each_library_writes_it(name: str, ours: str):
+    assert get_arch(name).full_name == ours
+
+
 @pytest.mark.parametrize("name", ["", "xyz", "v4"])
 def test_a_name_like_nothing_is_answered_without_a_guess(name: str):
-    with pytest.raises(ArchError, match=rf"no network is called '{name}'; `mobilenets list` shows"):
+    with pytest.raises(
+        ArchError, match=rf"no network is called '{name}'; list all with: mobilenets list"
+    ):
         get_arch(name)
 
 
@@ -543,17 +590,20 @@ def test_a_budget_is_read_from_numbers_with_units(texts: dict, budget: Budget):
     [
         (
             {"latency": "5"},
-            "--latency takes a number with a unit (ms, us, s), such as 5ms, got '5'",
+            "--latency takes a number with a unit (ms, us, s), got '5'; did you mean 5ms?",
         ),
         ({"latency": "5MB"}, "--latency takes a number with a unit"),
-        ({"latency": "fast"}, "such as 5ms, got 'fast'"),
-        ({"macs": "-1M"}, "--macs takes a number with a unit (k, m, g), such as 100M, got '-1M'"),
-        ({"params": "1 2M"}, "such as 2M, got '1 2M'"),
-        (
-            {"size": "4"},
-            "--size takes a number with a unit (b, kb, mb, gb, kib, mib, gib), such as 4MB",
-        ),
-        ({"memory": ""}, "such as 1.5MB, got ''"),
+        ({"latency": "fast"}, "got 'fast'; write it as in 5ms"),
+        ({"latency": "0.005"}, "did you mean 0.005s?"),
+        ({"latency": "5000"}, "did you mean 5000us?"),
+        ({"macs": "-1M"}, "--macs takes a number with a unit (k, m, g), got '-1M'; write it as in"),
+        ({"macs": "100"}, "--macs takes a number with a unit (k, m, g), got '100'; did you mean"),
+        ({"params": "1.5"}, "got '1.5'; did you mean 1.5M?"),
+        ({"params": "1 2M"}, "got '1 2M'; write it as in 2M"),
+        ({"size": "4"}, "(b, kb, mb, gb, kib, mib, gib), got '4'; did you mean 4MB?"),
+        ({"size": "4000"}, "did you mean 4000kB?"),
+        ({"size": "4000000"}, "did you mean 4000000B?"),
+        ({"memory": ""}, "got ''; write it as in 1.5MB"),
         ({"macs": "0"}, "macs must be a positive number, got 0.0"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,12 +13,14 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 import mobilenets
+from mobilenets.choosing.typical import Typical
 from mobilenets.cli import app as app_module
 from mobilenets.cli.app import app
-from mobilenets.cli.old_names import by_new_names
+from mobilenets.cli.old_names import by_new_names, general_first
 from mobilenets.cli.reference_page import reference
 from mobilenets.commands import fit as pipeline
 from mobilenets.deliver.finished import Run
@@ -98,7 +101,7 @@ def test_per_layer_lists_the_layers_in_the_order_they_run():
             "resolution must be a whole number of at least 1, or height x width, got 0",
         ),
         ("cost v2 --bogus", "No such option: --bogus"),
-        ("choose", "a budget needs a limit; give at least one, such as --latency 5ms"),
+        ("choose", "give at least one limit; the most accurate network within it is chosen:"),
         ("choose --latency 5", "--latency takes a number with a unit"),
         ("fit", "Missing argument"),
         ("fit /nowhere --latency 1ms", "there is nothing at /nowhere"),
@@ -108,9 +111,15 @@ def test_per_layer_lists_the_layers_in_the_order_they_run():
         ("predict gone.safetensors a.png", "gone.safetensors is not a checkpoint of mobilenets"),
         ("report /nowhere", "/nowhere"),
         ("latency gone.safetensors", "there is no file gone.safetensors"),
+        ("latency .", ". is a folder; give the artifact in it, such as: mobilenets latency"),
         ("latency v2 --runtime tpu", "unknown runtime 'tpu'"),
         ("latency v2 --threads 4096", "threads must be 1 to"),
         ("nonsense", "No such command 'nonsense'"),
+        ("cost resnet50", "resnet50 is no MobileNet, and only MobileNets are here"),
+        ("train efficientnet_b0 digits", "the nearest is efficientnet_lite0: mobilenets cost"),
+        ("latency yolov8n", "mobilenets cost mobilenet_v3_large --head ssdlite"),
+        ("fit digits --latency 5", "got '5'; did you mean 5ms?"),
+        ("fit --bogus", "See: mobilenets fit --help"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_1(
@@ -165,9 +174,9 @@ def test_latencies_are_a_table_and_a_line_of_conditions(monkeypatch: pytest.Monk
     found = [("v2", latency(2.0)), ("v1", latency(3.0))]
 
     assert measured(monkeypatch, found, "v2 v1") == (
-        "target  runtime      p50_ms  p90_ms  min_ms  spread  waited  slowed  noisy  runs\n"
-        "v2      onnxruntime       2       2       2       0       0       0  no       50\n"
-        "v1      onnxruntime       3       3       3       0       0       0  no       50\n"
+        "target  runtime      p50_ms  p90_ms  min_ms  spread  co-tenant  disturbed  noisy  runs\n"
+        "v2      onnxruntime       2       2       2       0          0          0  no       50\n"
+        "v1      onnxruntime       3       3       3       0          0          0  no       50\n"
         "\n1 thread, batch 1, a laptop\n"
     )
 
@@ -235,6 +244,172 @@ def test_an_old_command_runs(tmp_path: Path):
 
     assert done.returncode == 1
     assert "gone" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("typed", "understood"),
+    [
+        ("fit DATA --quiet --macs 1M", "--quiet fit DATA --macs 1M"),
+        ("--verbose fit DATA", "--verbose fit DATA"),
+        ("predict RUN -- --quiet", "predict RUN -- --quiet"),
+        ("", ""),
+    ],
+)
+def test_general_options_may_stand_behind_the_verb(typed: str, understood: str):
+    assert general_first(typed.split()) == understood.split()
+
+
+def test_quiet_and_verbose_contradict_one_another():
+    done = run("list", "--quiet", "--verbose")
+
+    assert done.returncode == 1
+    assert done.stderr == "mobilenets: --quiet and --verbose are both given; give one\n"
+
+
+def test_no_words_are_answered_with_help():
+    done = run()
+
+    assert done.returncode == 0
+    assert "fit       Choose, train, export" in done.stdout
+
+
+def test_options_stand_in_sections_the_output_last():
+    lines = run("fit", "--help").stdout.splitlines()
+
+    titles = [line for line in lines if line.endswith(":") and not line.startswith(" ")]
+    assert titles == [
+        "Arguments:", "Budget:", "Device:", "Training:", "Data:", "Search:", "Output:",
+    ]  # fmt: skip
+    assert "  --latency MS    Limit on the p50 latency of one image on this machine, in" in lines
+    assert lines[-1] == "  --help        Show this message and exit."
+
+
+def test_every_option_with_a_value_says_its_kind_and_what_it_does():
+    for command in get_command(app).commands.values():
+        for one in command.params:
+            assert one.help, f"{command.name} {one.name}"
+            value = one.param_type_name == "argument" or not (one.is_flag or one.name == "help")
+            assert one.metavar or not value, f"{command.name} {one.name}"
+
+
+LIMITS = """\
+mobilenets: give at least one limit; the most accurate network within it is chosen:
+  --latency 5ms    p50 of one image on this machine
+  --macs 100M      multiply-adds
+  --params 2M      parameters
+  --size 4MB       the artifact's file
+  --memory 1.5MB   peak activations in fp32
+Usual networks, with ImageNet's 1000 classes and top-1 ({said}):
+"""
+
+
+def test_fit_without_a_limit_explains_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path))
+
+    done = run("fit", "my photos/")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == LIMITS.format(said="no latency table of this machine yet") + (
+        "  mobilenet_v3_small_0.5_224          21.1 M MACs  1.59 M parameters  6.36 MB  58 %\n"
+        "  mobilenet_v3_small_1.0_224          56.5 M MACs  2.54 M parameters  10.1 MB  68 %\n"
+        "  mobilenet_v3_large_1.0_224           217 M MACs  5.48 M parameters  21.9 MB  75 %\n"
+        "  mobilenet_v4_conv_medium_1.0_256    1.08 G MACs  9.72 M parameters  38.7 MB  80 %\n"
+        "To measure them here (under a minute): mobilenets latency mobilenet_v3_small "
+        "mobilenet_v3_large mobilenet_v4_conv_medium --runtime onnxruntime --threads 1\n"
+        "Next: mobilenets fit 'my photos/' --latency 5ms\n"
+    )
+
+
+def test_with_a_latency_table_limits_are_explained_by_this_machine_s_figures(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    rows = [
+        Typical("mobilenet_v3_small_0.5_224", 0.51, 21_052_560, 1_592_704, 6_360_000, 58.0),
+        Typical("mobilenet_v3_small_1.0_224", 1.84, 56_500_000, 2_540_000, 10_100_000, 67.5),
+    ]
+    monkeypatch.setattr("mobilenets.cli.limits.typical", lambda engine, threads: rows)
+
+    done = run("choose", "--threads", "2")
+
+    assert done.returncode == 1
+    table = "onnxruntime, 2 threads, predicted from this machine's latency table"
+    assert done.stderr == LIMITS.format(said=table) + (
+        "  mobilenet_v3_small_0.5_224         0.51 ms   21.1 M MACs  1.59 M parameters  6.36 MB"
+        "  58 %\n"
+        "  mobilenet_v3_small_1.0_224         1.84 ms   56.5 M MACs  2.54 M parameters  10.1 MB"
+        "  68 %\n"
+        "Next: mobilenets choose --latency 2ms\n"
+    )
+
+
+def with_nothing_heavy(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """The command line where whatever takes long to import is not there."""
+    program = (
+        "import sys; heavy = 'torch torchvision lightning numpy scipy sklearn plotly rich'\n"
+        "sys.modules.update(dict.fromkeys(heavy.split()))\n"
+        f"sys.argv = ['mobilenets', *{arguments!r}]\n"
+        "from mobilenets.cli import main; main()"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False,
+        env=os.environ | environment,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("--help", "  fit       Choose, train, export"),
+        ("fit --help", "Usage: mobilenets fit [OPTIONS] {DATA}"),
+        ("cost v2", "MACs        300,774,272"),
+        ("list", "mobilenet_v2"),
+        ("runtimes", "onnxruntime"),
+    ],
+)
+def test_what_needs_no_torch_does_not_wait_for_it(arguments: str, line: str):
+    done = with_nothing_heavy(*arguments.split())
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert line in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("fit digits --macs 1M", "fitting a network to digits: loading PyTorch"),
+        ("train v2 digits", "training v2 on digits: loading PyTorch"),
+        ("adapt run digits --macs 1M", "adapting run: loading PyTorch"),
+        ("quantize run digits", "quantizing run: loading PyTorch"),
+    ],
+)
+def test_long_work_says_its_first_line_before_it_loads_torch(arguments: str, line: str):
+    done = with_nothing_heavy(*arguments.split())
+
+    assert done.stderr.splitlines()[0].endswith(f" s  {line}")
+    assert "ModuleNotFoundError" in done.stderr  # which is what was loaded next
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("mobilenets cost mobilenet_v3_s", "mobilenet_v3_small"),
+        ("mobilenets train mobilenetv3_small_05", "mobilenetv3_small_050"),
+        ("mobilenets latency MobileNetV3S", "MobileNetV3Small"),
+        ("mobilenets choose --runtime openv", "openvino"),
+        ("mobilenets choose --runtime openvino,onnx", "openvino,onnxruntime"),
+        ("mobilenets quant", "quantize"),
+        ("mobilenets shard dig", "digits"),
+    ],
+)
+def test_the_shell_completes_commands_networks_and_runtimes(words: str, found: str):
+    last = str(len(words.split()) - 1)
+
+    done = with_nothing_heavy(
+        _MOBILENETS_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=last
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert found in done.stdout.splitlines()
 
 
 def test_every_command_has_an_example():

@@ -103,9 +103,7 @@ def test_a_runtime_that_cannot_convert_it_leaves_the_others(
 
 
 def test_int8_without_images_is_refused(run: Path):
-    with pytest.raises(
-        MobileNetsError, match="int8 takes its numbers from images: give the images"
-    ):
+    with pytest.raises(MobileNetsError, match="int8 is calibrated on images: give those"):
         Exporting(run, (INT8,))
 
 

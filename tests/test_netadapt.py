@@ -531,7 +531,7 @@ def test_without_ray_workers_are_refused(
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"step": 0}, "step must be a part of the start's price, between 0 and 1, got 0"),
+        ({"step": 0}, "step must be a fraction of the starting price, between 0 and 1, got 0"),
         ({"step": 1.5}, "step must be .* got 1.5"),
         ({"decay": 1.1}, "decay must be above 0 and at most 1, got 1.1"),
         ({"kinds": ("expand", "depth")}, "kind of edit must be one of expand, width, .*'depth'"),

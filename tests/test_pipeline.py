@@ -188,9 +188,7 @@ def test_a_run_in_integers_ends_verified_and_says_so(
 def test_a_network_is_not_adapted_in_integers(data: Path, tmp_path: Path):
     job = Fitting(data, Budget(macs=1e6), tmp_path, engines=(Engine("onnxruntime", "int8"),))
 
-    with pytest.raises(
-        MobileNetsError, match="adapted in float, got onnxruntime-int8; adapt for o"
-    ):
+    with pytest.raises(MobileNetsError, match="adapted in fp32, got onnxruntime-int8; adapt for o"):
         fit_adapted(job)
 
 

@@ -409,7 +409,7 @@ def test_what_is_done_is_not_done_again_but_what_is_allowed_is_judged_again(
 
     assert record["kept"] == "fp32"
     assert record["why"] == (
-        "int8 loses 2.50 points on all images held out (9 fewer right of 360), more than the 2 "
+        "int8 loses 2.50 points on all held-out images (9 fewer right of 360), more than the 2 "
         "allowed; give a larger --max-drop to have it nevertheless"
     )
     assert load(record["artifact"]).about["precision"] == "fp32"
@@ -435,10 +435,10 @@ def test_int8_that_loses_too_much_says_how_much(trained: Path, folders: Path):
     [
         (0.5, 0.9, False, ""),
         (-0.1, 0.5, False, ""),
-        (0.5, 1.2, False, "int8 takes 1.20 of float's time here"),
-        (0.5, 0.98, False, "int8 takes 0.98 of float's time here"),
+        (0.5, 1.2, False, "int8 takes 1.20 of the time of fp32 here"),
+        (0.5, 0.98, False, "int8 takes 0.98 of the time of fp32 here"),
         (0.5, 1.2, True, ""),
-        (1.5, 0.5, True, "int8 loses 1.50 points on all images held out (so), more than the 1 all"),
+        (1.5, 0.5, True, "int8 loses 1.50 points on all held-out images (so), more than the 1 all"),
     ],
 )
 def test_int8_must_be_faster_and_lose_little(lost: float, ratio: float, smaller: bool, why: str):
@@ -456,7 +456,7 @@ def test_a_loss_that_the_images_cannot_tell_is_no_objection():
 
     assert quantization.objection(job, lost, 0.5) == ""
     assert quantization._accepted(job, lost) == (
-        "43 images cannot tell 1 point: 1 fewer right of 43 on all images held out"
+        "43 images cannot tell 1 point: 1 fewer right of 43 on all held-out images"
     )
 
 
@@ -464,7 +464,7 @@ def test_a_runtime_without_int8_is_refused():
     with pytest.raises(MobileNetsError, match="ncnn has no int8 here; give one of onnxruntime, op"):
         Quantization(Path("run"), "digits", Engine("ncnn"))
     with pytest.raises(
-        MobileNetsError, match="for int8 as it is, got openvino-int8; give openvino"
+        MobileNetsError, match="without being asked, got openvino-int8; give --runtime openvino"
     ):
         Quantization(Path("run"), "digits", Engine("openvino", "int8"))
 

@@ -276,7 +276,7 @@ def test_fine_tuning_starts_from_the_given_weights(digits: Images, tmp_path: Pat
 def test_a_start_of_another_width_is_refused(digits: Images, tmp_path: Path):
     start = Checkpoint.fresh(get_arch("mobilenet_v1", width=0.5, resolution=8))
 
-    with pytest.raises(FileError, match=r"start's weights are those of mobilenet_v1_0\.5_8"):
+    with pytest.raises(FileError, match=r"starting checkpoint is of mobilenet_v1_0\.5_8"):
         train(ARCH, digits, recipe(1), folder=tmp_path, start=start)
 
 

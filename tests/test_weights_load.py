@@ -25,7 +25,7 @@ from mobilenets.errors import ArchError, FileError
 from mobilenets.nn import Checkpoint
 from mobilenets.nn.pretrained import download, load_weights
 from mobilenets.nn.pretrained.download import Patience, fetch
-from mobilenets.nn.pretrained.progress import Progress
+from mobilenets.progress import PROGRESS
 from tests.stand_in import Answer, Web, block_the_network, serving
 
 CONTENT = b"weights" * 100
@@ -158,15 +158,14 @@ def test_a_download_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch):
         download._read(slow, 0, Patience(seconds=20, pace=1000), lambda count: None)
 
 
-def test_a_download_shows_how_far_it_is_on_a_terminal_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    for terminal in (False, True):
-        monkeypatch.setattr("sys.stderr.isatty", lambda terminal=terminal: terminal)
-        with Progress("downloading it", 2_000_000) as progress:
-            progress.advance(1_000_000)
-        shown = capsys.readouterr().err
-        assert ("[###############               ] 1.0 MB" in shown) is terminal
+def test_a_download_tells_how_far_it_is(web: Web, cache: Path, caplog: pytest.LogCaptureFixture):
+    caplog.set_level(PROGRESS, "mobilenets")
+
+    fetch(published(web, "", f"md5:{MD5}"))
+
+    told = [record.share for record in caplog.records if hasattr(record, "share")]
+    assert {one.stage for one in told} == {"downloading b.bin"}
+    assert told[-1].ended
 
 
 def test_a_file_put_there_by_hand_is_used(web: Web, cache: Path):

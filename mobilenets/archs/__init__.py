@@ -32,6 +32,7 @@ from mobilenets.archs.heads import Head as Head
 from mobilenets.archs.op import Op as Op
 from mobilenets.archs.op import Resolution as Resolution
 from mobilenets.archs.op import Size as Size
+from mobilenets.archs.other_networks import foreign
 from mobilenets.archs.published import expected_top1 as expected_top1
 from mobilenets.archs.scale import at_resolution as at_resolution
 from mobilenets.archs.scale import keep_resolution as keep_resolution
@@ -70,10 +71,18 @@ ARCHS: dict[str, Arch] = {
     )
 }
 
-# Three dialects: ours and TF's, mobilenet_v2_1.0_224; timm's, mobilenetv3_small_050 (tf_: with
-# TensorFlow's padding); Keras', MobileNetV3Small. The width follows the family, then the size.
+# Where each dialect's names stand: torchvision.models.mobilenet_v2, keras.applications.MobileNetV2,
+# timm/mobilenetv3_small_100.lamb_in1k (the tag of its weights is cut off, too).
+_PLACE = re.compile(
+    r"(?:torchvision\.models\.(?:\w+\.)*|(?:tf\.)?keras\.applications\.(?:\w+\.)*"
+    r"|(?:hf[-_]hub:)?timm/)"
+)
+# Three dialects: torchvision's, ours and TF's, mobilenet_v2_1.0_224; timm's, mobilenetv3_small_050
+# (tf_: with TensorFlow's padding); Keras', MobileNetV3Small, and MobileNet for V1. The width
+# follows the family, then the size.
 _NAME = re.compile(
-    r"(?P<tf>tf_)?(?:efficientnet_?lite_?(?P<lite>[0-4])|(?:mobilenet_?)?v(?P<generation>[1-4])_?"
+    r"(?P<tf>tf_)?(?:efficientnet_?lite_?(?P<lite>[0-4])"
+    r"|(?:(?:mobilenet_?)?v(?P<generation>[1-4])_?|mobilenet)"
     r"(?P<size>(?:conv_)?(?:large|medium|small))?"
     r"(?:_?(?P<variant>minimal|minimalistic|conv|shallow))?)"
     r"(?:_(?P<percent>(?!096|128)[01][0-9][0-9])|_(?P<width>\d+\.\d*(?:e-?\d+)?))?"
@@ -93,11 +102,13 @@ def get_arch(
     """The network called `name`, at the given width, resolution and number of classes.
 
     Accepts the canonical names (`ARCHS`), the full names we print, and the well-known spellings of
-    timm, Keras and TensorFlow: `mobilenetv3_small_050`, `mobilenet_v2_1.0_224`. A spelling does not
-    set the width rule: that is the paper's unless `rule` says otherwise. What is given as an
-    argument wins over what the name says. Raises `ArchError` for a name nobody knows.
+    torchvision, timm, Keras and TensorFlow: `mobilenetv3_small_050`, `MobileNetV3Small`,
+    `mobilenet_v2_1.0_224`. A spelling does not set the width rule: that is the paper's unless
+    `rule` says otherwise. What is given as an argument wins over what the name says. Raises
+    `ArchError` for a name nobody knows.
     """
-    word = re.sub(r"\.[a-z]\w*$", "", name.strip().lower().replace("-", "_"))  # timm's weight tag
+    word = _PLACE.sub("", name.strip().lower(), count=1).replace("-", "_")
+    word = re.sub(r"\.[a-z]\w*$", "", word)  # timm's weight tag
     match = _NAME.fullmatch(word)
     base = ARCHS.get(_family(match)) if match else None
     if match is None or base is None:
@@ -127,11 +138,17 @@ def _family(match: re.Match[str]) -> str:
     if match["lite"]:
         return f"efficientnet_lite{match['lite']}"
     variant = "minimalistic" if match["variant"] == "minimal" else match["variant"]
-    words = ("mobilenet", f"v{match['generation']}", match["size"], variant)
+    words = ("mobilenet", f"v{match['generation'] or 1}", match["size"], variant)
     return "_".join(word for word in words if word)
 
 
 def _unknown(name: str) -> ArchError:
-    close = get_close_matches(name.lower(), ARCHS, n=1, cutoff=0.3)
+    word = _PLACE.sub("", name.strip().lower(), count=1).replace("-", "_")
+    if instead := foreign(word):
+        return ArchError(
+            f"{name} is no MobileNet, and only MobileNets are here (V1 to V4, EfficientNet-Lite); "
+            f"the nearest is {instead}"
+        )
+    close = get_close_matches(word, ARCHS, n=1, cutoff=0.6)
     nearest = f"; the nearest name is {close[0]!r}" if close else ""
-    return ArchError(f"no network is called {name!r}{nearest}; `mobilenets list` shows them all")
+    return ArchError(f"no network is called {name!r}{nearest}; list all with: mobilenets list")

@@ -26,6 +26,17 @@ _EXAMPLES = {
     "size_bytes": "4MB",
     "memory_bytes": "1.5MB",
 }
+# No network has so few MACs or parameters: such a number lacks its unit.
+_FEWEST = 10_000
+_OF_BYTES = ((1e3, "MB"), (1e6, "kB"), (inf, "B"))
+# The unit of a number below so much that lacks its own.
+_SUITING: dict[str, tuple[tuple[float, str], ...]] = {
+    "latency_ms": ((0.05, "s"), (1e3, "ms"), (inf, "us")),
+    "macs": ((inf, "M"),),
+    "params": ((inf, "M"),),
+    "size_bytes": _OF_BYTES,
+    "memory_bytes": _OF_BYTES,
+}
 # The limit's field in `Budget` -> the command's option.
 LIMIT_NAMES = {
     "latency_ms": "latency",
@@ -85,6 +96,11 @@ class Budget:
         """The limits that are set."""
         return {name: limit for name, limit in asdict(self).items() if limit is not None}
 
+    def check_limited(self) -> None:
+        """Raise `BudgetError` where nothing is limited."""
+        if not self.limits():
+            raise BudgetError("a budget needs a limit; give at least one, such as --latency 5ms")
+
     def uses(self, **spent: float) -> tuple[Use, ...]:
         """Each limit against what is spent on it; what is not given is not judged."""
         return tuple(
@@ -133,9 +149,23 @@ def _parse(limit: str, text: str) -> float:
     )
     units = _UNITS[limit]
     if match is None or match[2].lower() not in units:
-        known = ", ".join(unit for unit in units if unit)
-        raise BudgetError(
-            f"--{LIMIT_NAMES[limit]} takes a number with a unit ({known}), "
-            f"such as {_EXAMPLES[limit]}, got {text!r}"
-        )
-    return float(match[1]) * units[match[2].lower()]
+        meant = _meant(limit, match) or f"write it as in {_EXAMPLES[limit]}"
+        raise BudgetError(f"{_expected(limit)}, got {text!r}; {meant}")
+    value = float(match[1]) * units[match[2].lower()]
+    if not match[2] and 0 < value < _FEWEST:
+        raise BudgetError(f"{_expected(limit)}, got {text!r}; {_meant(limit, match)}")
+    return value
+
+
+def _expected(limit: str) -> str:
+    known = ", ".join(unit for unit in _UNITS[limit] if unit)
+    return f"--{LIMIT_NAMES[limit]} takes a number with a unit ({known})"
+
+
+def _meant(limit: str, match: re.Match[str] | None) -> str:
+    """What a number without a unit was meant as: what suits a MobileNet."""
+    if match is None or match[2]:
+        return ""
+    value, units = float(match[1]), _SUITING[limit]
+    unit = next(unit for most, unit in units if value < most)
+    return f"did you mean {match[1]}{unit}?"

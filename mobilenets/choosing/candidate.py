@@ -81,7 +81,7 @@ class Candidate:
         return file_bytes(self.costs, self.engine)
 
     def in_engine(self, engine: Engine) -> Candidate:
-        """The same float network in another engine; in 8-bit integers less is expected of it."""
+        """The same float network in another engine; in int8 less is expected of it."""
         if not engine.is_int8:
             return replace(self, engine=engine)
         return replace(self.less(INT8_LOSS[self.arch.name]), engine=engine)

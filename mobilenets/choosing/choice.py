@@ -23,7 +23,7 @@ from mobilenets.archs.published import kin
 from mobilenets.choosing.candidate import Candidate, candidates
 from mobilenets.choosing.latency_table import Table
 from mobilenets.choosing.regress import fit
-from mobilenets.errors import BudgetError, ConversionError, NoFitError
+from mobilenets.errors import ConversionError, NoFitError
 from mobilenets.measuring.journal import Measure, journalled
 from mobilenets.measuring.latency import Latency
 from mobilenets.measuring.machine import device_name
@@ -87,8 +87,7 @@ def choose(
     be considered. Raises `NoFitError`, which names the limit that binds and the nearest network,
     where nothing fits.
     """
-    if not budget.limits():
-        raise BudgetError("a budget needs a limit; give at least one, such as --latency 5ms")
+    budget.check_limited()
     everything = [
         one.less(points)
         for one in candidates(classes, image_size)

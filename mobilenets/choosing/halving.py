@@ -15,6 +15,7 @@ from typing import Any
 
 from mobilenets.archs import Arch
 from mobilenets.files import remove
+from mobilenets.progress import staged
 from mobilenets.runs.layout import BEST, LAST
 from mobilenets.runs.stages import Stages
 from mobilenets.shapes import Number, Positive
@@ -64,17 +65,19 @@ def successive_halving(
     """
     left, trials = list(shortlist), list[Trial]()
     rounds = ceil(log2(len(left)))
-    for number in range(1, rounds + 1):
-        share = 1 / (rounds * len(left))
-        log.info(f"round {number} of {rounds}: {counted(len(left), 'network')}")
-        ran = dict[Arch, Trial]()
-        for arch in left:
-            ran[arch] = trial(arch, number, share)
-            if not trials and len(ran) == 1 and enough(ran[arch]):
-                return arch, [ran[arch]]
-        trials += ran.values()
-        left = sorted(left, key=lambda arch: ran[arch].loss)[: ceil(len(left) / 2)]
-    return left[0], trials
+    with staged("trials", rounds) as told:  # each round takes about as long
+        for number in range(1, rounds + 1):
+            share = 1 / (rounds * len(left))
+            log.info(f"round {number} of {rounds}: {counted(len(left), 'network')}")
+            ran = dict[Arch, Trial]()
+            for arch in left:
+                ran[arch] = trial(arch, number, share)
+                told(number - 1 + len(ran) / len(left))
+                if not trials and len(ran) == 1 and enough(ran[arch]):
+                    return arch, [ran[arch]]
+            trials += ran.values()
+            left = sorted(left, key=lambda arch: ran[arch].loss)[: ceil(len(left) / 2)]
+        return left[0], trials
 
 
 def train_trial(
@@ -92,7 +95,7 @@ def train_trial(
     found = _trial(job, number, trained)
     log.info(
         f"{found.name}: loss {found.loss:.3f}, {job.images.task.title} "
-        f"{percent(found.score)} of the holdout after {counted(found.epochs, 'epoch')} in "
+        f"{percent(found.score)} on the held-out images after {counted(found.epochs, 'epoch')} in "
         f"{found.seconds:.0f} s"
     )
     return found

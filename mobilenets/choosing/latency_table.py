@@ -1,14 +1,14 @@
-"""A latency table for this machine: what every piece of the candidates takes, and how wrong their
+"""A latency table for this machine: what every block of the candidates takes, and how wrong their
 sums are.
 
 One file for each device, runtime, its version and number of threads: JSON lines, the conditions
-first, then a line for each piece and each whole network that was measured. Lines are only ever
+first, then a line for each block and each whole network that was measured. Lines are only ever
 added, so what was measured before an interruption stays; a last line cut short is left out.
 
-A prediction is a line in sums over a network's pieces, fitted to whole networks: what each takes
+A prediction is a line in sums over a network's blocks, fitted to whole networks: what each takes
 beyond a call of the runtime that does nothing; less what a call that does something takes more, and
 what taking in and pooling the maps between them costs, large ones more; and more for the weights
-that the caches do not keep from one run of the network to the next, as they do where one piece runs
+that the caches do not keep from one run of the network to the next, as they do where one block runs
 again and again: none while all fit, and all of them where there are twice as many; and for each
 squeeze-and-excite, whose small layers wait for theirs one after another. Networks that take about
 as long count most in the fit, because a small one waits where a large one computes. Its error is
@@ -50,7 +50,7 @@ _SPILL = 150_000
 _BLOCK = 16
 # How many weights the caches keep is the machine's, and its other guests': the best fit says.
 _KEPT_WEIGHTS = (1e5, 2e5, 3e5, 4e5, 5e5, 7e5, 1e6, 2e6, 3e6, 4e6, 6e6, 8e6)
-# A network whose pieces take e^_NEAR = 2.2 times as long counts 0.6 as much, one of 5 times 0.14.
+# A network whose blocks take e^_NEAR = 2.2 times as long counts 0.6 as much, one of 5 times 0.14.
 _NEAR = 0.8
 _LEAST_MS = 1e-3
 _FORMAT = 6  # of the file and the way of measuring; older files are left where they are
@@ -102,8 +102,8 @@ class _Entry(NamedTuple):
 
 
 class _Sums(NamedTuple):
-    """Over a network's pieces: their ms beyond an empty call, the values between them and those of
-    them beyond `_SPILL` in one map, squeeze-and-excites; and each piece's weights."""
+    """Over a network's blocks: their ms beyond an empty call, the values between them and those of
+    them beyond `_SPILL` in one map, squeeze-and-excites; and each block's weights."""
 
     alone_ms: float
     carried: int
@@ -112,8 +112,8 @@ class _Sums(NamedTuple):
     weights: tuple[int, ...]
 
     def terms(self, kept_weights: float) -> tuple[float, ...]:
-        """What is priced: one, the pieces' ms, less their number (hundreds) and the values (ten
-        millions); the weights (ten millions) that the caches keep for a piece alone, but not, or
+        """What is priced: one, the blocks' ms, less their number (hundreds) and the values (ten
+        millions); the weights (ten millions) that the caches keep for a block alone, but not, or
         not all, for so many of them; squeeze-and-excites (hundreds)."""
         lost = min(max(sum(self.weights) / kept_weights - 1, 0), 1)
         fetched = lost * sum(min(some, kept_weights) for some in self.weights)
@@ -148,7 +148,7 @@ class HeldOut(NamedTuple):
 
 @dataclass
 class Table:
-    """Latencies in ms of pieces and of whole networks under one set of conditions. `quiet` counts
+    """Latencies in ms of blocks and of whole networks under one set of conditions. `quiet` counts
     the undisturbed timings of each; where there are some, they alone count."""
 
     conditions: dict[str, Any]
@@ -321,7 +321,8 @@ def _parse_conditions(path: Path, line: bytes) -> dict[str, Any]:
         return parse(line, _Conditions)
     except ValueError as error:
         raise FileError(
-            f"{path} is not a latency table, or its first line is broken ({error}); move it away"
+            f"{path} is not a latency table, or its first line is broken ({error}); move it "
+            "away, and build one with: mobilenets table"
         ) from error
 
 

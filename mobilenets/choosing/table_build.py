@@ -1,19 +1,19 @@
-"""Building this machine's latency table: every piece and the whole networks, measured.
+"""Building this machine's latency table: every block and the whole networks, measured.
 
-A piece that ends in a feature map is measured with a global pool behind it: inside a network maps
-stay in the runtime's own layout, and handing one out in the caller's can take longer than the piece
+A block that ends in a feature map is measured with a global pool behind it: inside a network maps
+stay in the runtime's own layout, and handing one out in the caller's can take longer than the block
 (0.22 of 0.28 ms in OpenVINO for 16 channels of 64 x 64).
 
 Everything is measured in random order, so that what the machine does meanwhile falls on all alike.
-Its other guests slow it for hundredths of a second to some seconds, by up to 1.7 times, which no
+Co-tenants slow it for hundredths of a second to some seconds, by up to 1.7 times, which no
 process waiting for its core can notice, but a probe can (`measuring.loop`): so all are timed in
 several bursts, far apart, of which the least undisturbed counts, and in more where all were
 disturbed. Its own speed changes in minutes: so `REFERENCES` are timed again and again beside the
 rest, and each time counts as a multiple of what they take together just then. They have few
 weights: networks with many are slowed when others fill the caches that they share with us (by 65 %
-within a minute), and most pieces are not. Where a network lies in memory, and what others keep in
+within a minute), and most blocks are not. Where a network lies in memory, and what others keep in
 the caches, decides some per cent more: so whole networks, which calibrate and judge the table, and
-the pieces that read the image, the dearest of small networks, are loaded and measured more than
+the blocks that read the image, the dearest of small networks, are loaded and measured more than
 once, minutes apart.
 """
 
@@ -55,13 +55,14 @@ from mobilenets.files import cannot, make_folder, read_bytes, scratch
 from mobilenets.measuring.latency import NOISY_WAIT, Bench, BenchTarget
 from mobilenets.measuring.loop import BURST_MS, SETTLE_MS, Turn, fill, is_slowed
 from mobilenets.processes.child import usable_cores
+from mobilenets.progress import staged
 from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 
 _REFERENCE_ROWS = 7
 _ROUNDS = 4  # bursts of each, with those of the rest of its chunk before and after
 _MORE_ROUNDS = 30  # at most, of those that were slowed in every burst
-_WAIT_S = 0.1  # before each of these, for the guest that slows the core to go
+_WAIT_S = 0.1  # before each of these, for the co-tenant that slows the core to go
 _PACE_EVERY = 4  # bursts from one of a reference to the next
 _LEAST_RUNS = 3  # timed in a burst
 _WARM_SECONDS = 0.01
@@ -124,8 +125,8 @@ def build_table(
 ) -> Table:
     """Measure what is not yet in the table of this machine, or was measured in noise; return it.
 
-    The pieces are those of all candidates for images of `image_size` pixels (None: large ones).
-    Interrupted, it goes on where it was. A piece that the runtime cannot convert or run is left
+    The blocks are those of all candidates for images of `image_size` pixels (None: large ones).
+    Interrupted, it goes on where it was. A block that the runtime cannot convert or run is left
     out with a warning. Raises FileError for a file in its place that is no such table, and
     ConversionError for a whole network that the runtime cannot convert.
     """
@@ -133,8 +134,8 @@ def build_table(
     check_runtime(engine)
     if engine.is_int8:
         raise MeasureError(
-            f"latency tables are of float networks, got {engine}; without one, `choose` measures "
-            "more networks"
+            f"latency tables are of fp32 networks, got {engine}; without a table, choose measures "
+            f"more networks: mobilenets choose --runtime {engine} --latency 5ms"
         )
     path = table_path(engine, threads, folder)
     table = read_table(path, engine, threads) or Table(conditions_of(engine, threads))
@@ -142,9 +143,10 @@ def build_table(
     missing = [item for item in wanted for _ in range(item.times - table.quiet[item.arch])]
     random.Random(0).shuffle(missing)
     log.info(f"{len(wanted) - len(set(missing))} of {len(wanted)} timings are known, {path}")
-    with _Writer(path, table) as writer:
-        for item, timing in _measure(missing, engine, threads):
+    with _Writer(path, table) as writer, staged("latency table", len(missing)) as told:
+        for done, (item, timing) in enumerate(_measure(missing, engine, threads), start=1):
             writer.add(item, timing)
+            told(done)
     built = read_table(path, engine, threads) or table
     if built.noisy:
         log.warning(
@@ -155,7 +157,7 @@ def build_table(
 
 
 def _wanted(image_size: int | None) -> list[_Item]:
-    """The pieces of all candidates and of the whole networks, and those networks."""
+    """The blocks of all candidates and of the whole networks, and those networks."""
     whole = dict.fromkeys([*calibration_networks(), *held_out_networks()])
     space = [one.arch for one in candidates(1000, image_size)]
     parts = dict.fromkeys(piece for arch in [*whole, *space] for piece in pieces(arch))
@@ -247,7 +249,7 @@ def _ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, No
 
 
 def _converted(item: _Item, failure: ConversionError | None) -> bool:
-    """Without its whole networks there is no table; a piece can be done without."""
+    """Without its whole networks there is no table; a block can be done without."""
     if failure and item.kind == "network":
         raise failure
     if failure:

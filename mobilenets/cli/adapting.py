@@ -42,7 +42,7 @@ def show(record: dict[str, Any]) -> None:
     print(
         f"\n{record['priced_by']}  {describe(unit, start['price'])} to "
         f"{describe(unit, record['price'])}, "
-        f"{100 * record['price'] / start['price']:.1f} % of the start\n"
-        f"{title}  {before} to {after} of the validation images\n"
+        f"{100 * record['price'] / start['price']:.1f} % of the starting network's\n"
+        f"{title}  {before} to {after} on the validation images\n"
         f"{record['artifact']}"
     )

@@ -9,6 +9,9 @@ from mobilenets.cli.show import show_json, show_table
 from mobilenets.measuring import Latency, compare
 from mobilenets.text import counted
 
+# The keys of the JSON stay what they were; these are their titles.
+_TITLES = {"waited": "co-tenant", "slowed": "disturbed"}
+
 
 def show(found: Sequence[tuple[str, Latency]], *, compared: bool, json: bool) -> None:
     """One record for each target and runtime; in JSON a single one stands alone."""
@@ -31,6 +34,7 @@ def _show_many(records: list[dict[str, Any]]) -> None:
         keys.insert(3, "ratio")
     if {one["precision"] for one in records} != {"fp32"}:
         keys.insert(2, "precision")
-    show_table(keys, [[record[key] for key in keys] for record in records])
+    header = [_TITLES.get(key, key) for key in keys]
+    show_table(header, [[record[key] for key in keys] for record in records])
     first = records[0]
     print(f"\n{counted(first['threads'], 'thread')}, batch 1, {first['device']}")

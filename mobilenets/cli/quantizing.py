@@ -29,8 +29,8 @@ def show(record: dict[str, Any]) -> None:
         print(sentence)
     print(
         f"\nkept      {record['kept']}: {record['why']}\n"
-        f"ratio     int8 takes {record['ratio']:.2f} of float's time\n"
-        f"verified  {'yes' if record['verified'] else 'NO'}: {title} {ours} of the validation "
+        f"ratio     int8 takes {record['ratio']:.2f} of the time of fp32\n"
+        f"verified  {'yes' if record['verified'] else 'NO'}: {title} {ours} on the validation "
         f"images (checkpoint {theirs})\n"
         f"artifact  {record['artifact']}"
     )

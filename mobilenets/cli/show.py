@@ -1,10 +1,9 @@
-"""How commands print: JSON on stdout when asked, else a table; progress always on stderr."""
+"""How commands print: JSON on stdout when asked, else a table."""
 
 from __future__ import annotations
 
 import io
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -46,18 +45,3 @@ def print_anything() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def show_progress() -> None:
-    """Send the library's progress to stderr, each line with the seconds since the start."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Seconds())
-    logger = logging.getLogger("mobilenets")
-    logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
-class _Seconds(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return f"{record.relativeCreated / 1000:7.1f} s  {record.getMessage()}"

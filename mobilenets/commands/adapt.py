@@ -1,4 +1,4 @@
-"""`adapt`: a trained network and a budget in; cut until it fits, trained, exported, verified."""
+"""`adapt`: a trained network and a budget in; pruned until it fits, trained, exported, verified."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Adaptation:
             given = ", ".join(LIMIT_NAMES[name] for name in self.budget.limits()) or "none"
             raise BudgetError(
                 f"a network is adapted to one limit, which is its price, got {given}; give one, "
-                "such as --macs 50M"
+                "as in: mobilenets adapt RUN DATA --macs 50M"
             )
 
     @property
@@ -132,7 +132,7 @@ def run_steps(
     last = stages.run(ADAPTED, inputs, lambda: _run_steps(job, start, images, price))
     if last.index == 0:
         taken, limit = describe(job.limit, last.price), describe(job.limit, job.target)
-        log.info(f"the start takes {taken} of {limit}: nothing is cut")
+        log.info(f"the starting network takes {taken}, within {limit}: nothing is pruned")
     return last
 
 

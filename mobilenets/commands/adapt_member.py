@@ -49,8 +49,8 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Member:
-    """Which network of an adaptation to deliver, 0 being its start, in RUN/members, and for what:
-    after `long_epochs` of training."""
+    """Which network of an adaptation to deliver, in RUN/members, 0 being the starting network, and
+    for what: after `long_epochs` of training."""
 
     run: Path
     index: int
@@ -108,8 +108,8 @@ def check_float(engines: Sequence[Engine]) -> None:
     for engine in engines:
         if engine.is_int8:
             raise MobileNetsError(
-                f"networks are adapted in float, got {engine}; adapt for {engine.runtime}, and "
-                "quantize what comes of it"
+                f"networks are adapted in fp32, got {engine}; adapt for {engine.runtime}, then "
+                "quantize the result: mobilenets quantize RUN DATA"
             )
 
 
@@ -141,7 +141,8 @@ def delivered(ending: Ending, step: Step, images: Images, stages: Stages) -> dic
 
 
 def _train(ending: Ending, step: Step, start: Checkpoint, images: Images) -> None:
-    """The long training. Its images are split by the start's seed, so that is the one noted."""
+    """The long training. Its images are split by the starting checkpoint's seed, so that is the one
+    noted."""
     checkpoint, settings = step.checkpoint, ending.settings
     adapted = checkpoint.training.get("adapted")
     if ending.long_epochs:

@@ -12,7 +12,7 @@ from mobilenets.runtimes.artifact import artifact_name, files_of
 
 
 def artifact_of(folder: Path, engine: Engine) -> Path:
-    """The file that a run hands over."""
+    """The file that a run delivers."""
     return folder / artifact_name(engine.runtime)
 
 

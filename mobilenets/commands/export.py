@@ -48,8 +48,8 @@ class Exporting:
             check_runtime(engine)
         if self.data is None and any(engine.is_int8 for engine in self.engines):
             raise MobileNetsError(
-                "int8 takes its numbers from images: give the images that it was trained on, as "
-                "in mobilenets export RUN DATA --precision int8"
+                "int8 is calibrated on images: give those that the network was trained on, as in: "
+                "mobilenets export RUN DATA --precision int8"
             )
 
     @property

@@ -114,6 +114,7 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
     Raises `NoFitError` where no network fits; an artifact that misses a limit is kept, and the
     summary says so.
     """
+    job.budget.check_limited()  # before anything that takes long
     started = time.monotonic() if started is None else started
     families, folder = _families(job.how), job.folder
     stages = begun(folder, CHOSEN.name, job.asked, restart=job.restart)
@@ -154,7 +155,8 @@ def _families(how: How) -> tuple[str, ...] | None:
     if families is not None and not set(families) & set(FAMILIES):
         raise ArchError(
             f"{how.weights} are weights of {', '.join(families)}, and fit chooses among "
-            f"{', '.join(FAMILIES)}; train it by name, or give other weights"
+            f"{', '.join(FAMILIES)}; train the network by name, as in "
+            f"mobilenets train {families[0]} DATA --weights {how.weights}, or give other weights"
         )
     return families
 

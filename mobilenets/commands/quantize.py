@@ -1,4 +1,4 @@
-"""`quantize`: a trained network in; in 8-bit integers, scored and timed beside float, out."""
+"""`quantize`: a trained network in; quantized to int8, scored and timed beside fp32, out."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class _Part(TypedDict):
 
 
 class _Kept(TypedDict):
-    """What kept.json tells: which of both files is handed over, and why."""
+    """What kept.json tells: which of both files is delivered, and why."""
 
     kept: Literal["fp32", "int8"]
     why: str
@@ -71,14 +71,15 @@ class Quantization:
         check_runtime(self.engine.in_precision("int8"))
         if self.engine.is_int8:
             raise MobileNetsError(
-                f"quantize is for int8 as it is, got {self.engine}; give {self.engine.runtime}"
+                f"quantize writes int8 without being asked, got {self.engine}; give "
+                f"--runtime {self.engine.runtime}"
             )
         if not 0 <= self.max_drop <= 100:
             raise MobileNetsError(f"max_drop must be 0 to 100 percent, got {self.max_drop:g}")
 
     @property
     def artifact(self) -> Path:
-        """The file that is handed over."""
+        """The file that is delivered."""
         return artifact_of(self.folder, self.engine)
 
     @property
@@ -90,7 +91,7 @@ class Quantization:
 def quantize(job: Quantization) -> dict[str, Any]:
     """Everything, in the run folder; the record that `mobilenets quantize --json` prints.
 
-    The artifact handed over, `model.onnx` or `model.xml`, is int8 where that is faster here and
+    The artifact delivered, `model.onnx` or `model.xml`, is int8 where that is faster here and
     loses no more than allowed on the images held out, as far as so many can tell; else it is the
     float one, and `kept` and `why` say so. The same call goes on where a killed one was.
     """
@@ -114,7 +115,7 @@ def quantize(job: Quantization) -> dict[str, Any]:
 
 
 def _keep(job: Quantization, schemes: dict[str, Any]) -> None:
-    """Time both in turns, and put the one to hand over beside them."""
+    """Time both interleaved, and put the one to deliver beside them."""
     name = job.artifact.name
     files = [job.folder / part / name for part in ("fp32", "int8")]
     latencies = measure(files, runtime=job.engine, threads=job.threads)
@@ -142,25 +143,25 @@ def _accepted(job: Quantization, lost: Lost) -> str:
     """Why the loss is no objection."""
     unclear = cannot_tell(lost, job.max_drop)
     if unclear:
-        return f"{unclear} on all images held out"
+        return f"{unclear} on all held-out images"
     return (
-        f"it loses {lost.points:.2f} points of the {job.max_drop:g} allowed on all images held "
-        f"out, {lost.words}"
+        f"it loses {lost.points:.2f} points of the {job.max_drop:g} allowed on all held-out "
+        f"images, {lost.words}"
     )
 
 
 def objection(job: Quantization, lost: Lost, ratio: float) -> str:
-    """Why int8 is not to be handed over; nothing where it is. A loss counts where so many images
+    """Why int8 is not to be delivered; nothing where it is. A loss counts where so many images
     can tell that it is more than allowed."""
     if lost.is_beyond(job.max_drop):
         return (
-            f"int8 loses {lost.points:.2f} points on all images held out ({lost.words}), more than "
+            f"int8 loses {lost.points:.2f} points on all held-out images ({lost.words}), more than "
             f"the {job.max_drop:g} allowed; give a larger --max-drop to have it nevertheless"
         )
     if ratio > _WORTH and not job.smaller:
         return (
-            f"int8 takes {ratio:.2f} of float's time here, which gains nothing; give --smaller to "
-            "have it for its size"
+            f"int8 takes {ratio:.2f} of the time of fp32 here, which gains nothing; give --smaller "
+            "to have it for its size"
         )
     return ""
 

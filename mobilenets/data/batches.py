@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar, final
 
@@ -17,6 +18,7 @@ from mobilenets.data.images import Images
 from mobilenets.data.pool import Progress, each
 from mobilenets.data.preprocess import Preprocess
 from mobilenets.errors import DataError
+from mobilenets.progress import report
 from mobilenets.tasks.targets import Indices
 
 T = TypeVar("T")
@@ -116,6 +118,7 @@ def train_pixels(
     streamed = StreamedPixels(images, images.train, square)
     if len(streamed) * 3 * square.size.area > limit:
         return streamed
+    progress = progress or partial(report, "decoding training images")
     return MemoryPixels(streamed.decode(images.train, progress), streamed.target)
 
 

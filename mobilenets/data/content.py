@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from mobilenets.data.pool import Progress, each
 from mobilenets.data.read import file_bytes, probe
 from mobilenets.data.source import Arrays, Source
 from mobilenets.errors import DataError
+from mobilenets.progress import report
 
 Digests = NDArray[np.uint64]
 
@@ -49,7 +51,7 @@ def contents_of(source: Source, progress: Progress | None = None) -> Contents:
     found = remembered.matching(records, stamps, whole=not header_only)
     missing = np.flatnonzero(found["side"] == 0)
     read = each(lambda at: _read(source, int(missing[at]), header_only), len(missing),
-                progress=progress)  # fmt: skip
+                progress=progress or partial(report, "reading images"))  # fmt: skip
     for at, (digest, side, _) in zip(missing, read, strict=True):
         found[at] = (stamps[at], digest, side, not header_only)
     if any(side for _, side, _ in read):

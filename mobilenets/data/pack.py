@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any, TypedDict
@@ -18,6 +19,7 @@ from mobilenets.data.pool import Progress
 from mobilenets.data.read import is_deep, png, read_image
 from mobilenets.errors import DataError
 from mobilenets.files import read_json, remove, write_bytes, write_json
+from mobilenets.progress import report
 from mobilenets.shapes import Count
 from mobilenets.tasks.classification import ClassNumbers
 from mobilenets.tasks.targets import Indices
@@ -78,8 +80,7 @@ def write_shards(
             names.append(f"{split}-{len(names):06d}.tar")
             count = _write(images, order[at:], folder / names[-1], size)
             at, done = at + count, done + count
-            if progress is not None:
-                progress(done, total)
+            (progress or partial(report, "writing shards"))(done, total)
     index = {
         "from": plan,
         "name": images.name,

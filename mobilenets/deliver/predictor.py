@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from mobilenets.archs import Arch
 from mobilenets.data import Images, Preprocess, decode, read_image
 from mobilenets.errors import FileError
 from mobilenets.nn import Checkpoint, Deployed
+from mobilenets.progress import report, staged
 from mobilenets.runtimes import get_runtime
 from mobilenets.runtimes.artifact import RUNTIME_OF, describe_file
 from mobilenets.tasks import Arrays, Score, Task, joined, task_in
@@ -63,15 +65,17 @@ class Predictor:
 
     def outputs(self, pixels: torch.Tensor) -> Arrays:
         """What the network gives, by name, for uint8 images (N, 3, R, R)."""
-        parts = [
-            self.run(part.numpy().astype(np.float32) / np.float32(255))
-            for part in torch.split(pixels, _BATCH)
-        ]
+        parts: list[Arrays] = []
+        with staged(f"running {self.path.name}", len(pixels) // _BATCH) as told:
+            for part in torch.split(pixels, _BATCH):
+                parts.append(self.run(part.numpy().astype(np.float32) / np.float32(255)))
+                told(len(parts))
         return joined(parts)
 
     def score(self, images: Images, indices: Indices) -> Arrays:
         """The outputs for these images of a data set, in order."""
-        return self.outputs(decode(images, indices, self.preprocess))
+        progress = partial(report, "decoding images")
+        return self.outputs(decode(images, indices, self.preprocess, progress=progress))
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Predictor:

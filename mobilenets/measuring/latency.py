@@ -2,7 +2,7 @@
 
 A child process for each runtime, pinned to as many cores as threads, so that neither this
 process's threads nor what it or another runtime has loaded matter. All files of a call are
-measured in turns, whatever their runtimes (`measuring.loop` says why).
+measured interleaved, whatever their runtimes (`measuring.loop` says why).
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def measure(
     seconds: float = 4.0,
     min_runs: int = 50,
 ) -> list[Latency]:
-    """The latency of each file, batch 1, all in turns.
+    """The latency of each file, batch 1, all measured interleaved.
 
     `runtime` is one for all or one for each; None goes by the files' suffixes. Each file is run
     `min_runs` times, for two seconds and until its median is known to 2 %, but no longer than

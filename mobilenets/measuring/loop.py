@@ -26,6 +26,8 @@ from itertools import compress
 from statistics import median
 from typing import NamedTuple, Protocol
 
+from mobilenets.progress import staged
+
 Run = Callable[[], object]
 Clock = Callable[[], int]  # in nanoseconds
 
@@ -145,7 +147,7 @@ def interleave(
     min_runs: int,
     clock: Clock = time.perf_counter_ns,
 ) -> list[Timed]:
-    """The times of each of `targets`, taken in turns.
+    """The times of each of `targets`, taken interleaved.
 
     Ends when every target has `min_runs` and a known median in undisturbed turns, and `SPAN_S` have
     passed, or after `seconds` a target, but not before `MIN_TURNS` turns.
@@ -157,14 +159,16 @@ def interleave(
         all_series.append(_Series(target, fill(settle_ms, run_ms), fill(BURST_MS, run_ms)))
     turns, start = 0, clock()
     longest = seconds * len(targets)
-    while True:
-        for series in all_series:
-            series.take_turn_()
-        turns += 1
-        spent = (clock() - start) / 1e9
-        known = spent >= SPAN_S and all(series.is_known(min_runs) for series in all_series)
-        if turns >= MIN_TURNS and (known or spent >= longest):
-            break
+    with staged("measuring", longest) as told:
+        while True:
+            for series in all_series:
+                series.take_turn_()
+            turns += 1
+            spent = (clock() - start) / 1e9
+            told(spent)
+            known = spent >= SPAN_S and all(series.is_known(min_runs) for series in all_series)
+            if turns >= MIN_TURNS and (known or spent >= longest):
+                break
     return [series.timed() for series in all_series]
 
 

@@ -27,7 +27,7 @@ def measure_targets(
     threads: int = 1,
     seconds: float = 4.0,
 ) -> list[tuple[str, Latency]]:
-    """Each target with its latency, all measured in turns.
+    """Each target with its latency, all measured interleaved.
 
     A target is a network's name (random weights are timed), a checkpoint (.safetensors) or an
     artifact. Names and checkpoints are timed in each of `engines`, artifacts in their own.
@@ -46,10 +46,15 @@ def measure_targets(
 
 def _network(target: str, width: float | None, resolution: Resolution | None) -> Arch | Path:
     path = Path(target)
+    if path.is_dir():
+        raise FileError(
+            f"{path} is a folder; give the artifact in it, such as: "
+            f"mobilenets latency {path / 'model.onnx'}"
+        )
     if path.suffix not in RUNTIME_OF:
         return get_arch(target, width=width, resolution=resolution)
     if not path.is_file():
-        raise FileError(f"there is no file {path}")
+        raise FileError(f"there is no file {path}; list the networks with: mobilenets list")
     return path
 
 

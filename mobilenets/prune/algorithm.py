@@ -1,5 +1,5 @@
 """NetAdapt (arXiv:1804.03230, algorithm 1) as MobileNetV3 uses it (arXiv:1905.02244, section 4.2):
-a trained network is cut in one place at a time until it meets its budget."""
+a trained network is pruned in one place at a time until it meets its budget."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.data import Images
 from mobilenets.errors import DataError, NoFitError, TrainingDiverged
 from mobilenets.nn import Checkpoint
+from mobilenets.progress import staged
 from mobilenets.prune.evaluation import Job, Outcome, Parent, Shared, gates, gradients, score
 from mobilenets.prune.prices import Price
 from mobilenets.prune.proposals import Proposal, propose, smallest
@@ -70,8 +71,10 @@ def netadapt(
         yield at
     if price(at.arch) <= budget:
         return
-    with pool(shared, workers) as run:
+    first = price(start.arch)
+    with pool(shared, workers) as run, staged("NetAdapt", first - budget) as told:
         while price(at.arch) > budget:
+            told(first - price(at.arch))
             at = _Stepper(start, budget, price, settings, shared, run).step(at)
             yield at
 
@@ -159,7 +162,7 @@ class _Stepper:
                 return target, found
             reduction /= 2
         raise NoFitError(
-            f"nothing is left to cut at a price of {at.price:.6g}, above the budget of "
+            f"nothing is left to prune at a price of {at.price:.6g}, above the budget of "
             f"{self.budget:.6g}; raise it, or give more kinds of edits",
             binding_limit="price",
             nearest={"full_name": at.arch.full_name, "price": at.price},
@@ -234,9 +237,9 @@ class _Stepper:
 
 def _line(step: Step, start: float) -> str:
     return (
-        f"step {step.index}: {100 * step.price / start:.1f} % of the start, {step.chosen}; loss "
-        f"{step.loss:.4f}, accuracy {step.accuracy:.2f} % (best of {step.proposals}, "
-        f"{step.trained} trained, {step.seconds:.1f} s)"
+        f"step {step.index}: {100 * step.price / start:.1f} % of the starting network, "
+        f"{step.chosen}; loss {step.loss:.4f}, accuracy {step.accuracy:.2f} % "
+        f"(best of {step.proposals}, {step.trained} trained, {step.seconds:.1f} s)"
     )
 
 

@@ -52,7 +52,12 @@ class Settings:
         check_choice("importance", self.importance, IMPORTANCES)
         check_choice("rule", self.rule, RULES)
         _check(bool(self.kinds), "kinds", f"one or more of {', '.join(EDITS)}", self.kinds)
-        _check(0 < self.step < 1, "step", "a part of the start's price, between 0 and 1", self.step)
+        _check(
+            0 < self.step < 1,
+            "step",
+            "a fraction of the starting price, between 0 and 1",
+            self.step,
+        )
         _check(0 < self.decay <= 1, "decay", "above 0 and at most 1", self.decay)
         _check(self.short_rate > 0, "short_rate", "a positive number", self.short_rate)
         for name in ("screen", "short_steps", "held_out", "statistics"):

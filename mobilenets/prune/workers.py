@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobilenets.errors import MobileNetsError, RuntimeMissing
+from mobilenets.progress import staged
 from mobilenets.prune.evaluation import Job, Outcome, Parent, Shared, evaluate
 
 # How often a proposal whose worker died is done again before the run gives up.
@@ -48,7 +49,15 @@ def pool(shared: Shared, workers: Workers) -> contextlib.AbstractContextManager[
 
 @contextlib.contextmanager
 def _here(shared: Shared) -> Iterator[Run]:
-    yield lambda parent, jobs: [evaluate(shared, parent, job) for job in jobs]
+    def run(parent: Parent, jobs: Sequence[Job]) -> list[Outcome]:
+        with staged("proposals", len(jobs)) as told:
+            outcomes = []
+            for job in jobs:
+                outcomes.append(evaluate(shared, parent, job))
+                told(len(outcomes))
+            return outcomes
+
+    yield run
 
 
 @contextlib.contextmanager

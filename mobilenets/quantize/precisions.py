@@ -25,6 +25,8 @@ from mobilenets.files import (
     write_json,
 )
 from mobilenets.nn import Checkpoint
+from mobilenets.progress import staged
+from mobilenets.quantize.schemes import SCHEMES as EVERY_SCHEME
 from mobilenets.quantize.schemes import quantized
 from mobilenets.runs.layout import SCHEMES
 from mobilenets.runs.stages import Stage
@@ -83,12 +85,14 @@ def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> Non
     model, pixels = _onnx_model(float_file, trained), _training_pixels(checkpoint, images)
     schemes = quantized(model, pixels, hswish=runtime in HSWISH_APART)
     found = []
-    with scratch(folder, prefix=".schemes-") as drafts:
+    stage = staged("quantizing", len(EVERY_SCHEME))
+    with scratch(folder, prefix=".schemes-") as drafts, stage as told:
         for at, (scheme, integers) in enumerate(schemes):
             draft = drafts / str(at) / float_file.name
             export_int8(integers, checkpoint.about() | {"scheme": asdict(scheme)}, runtime, draft)
             found.append(asdict(scheme) | held_out.score(draft))
             log.info(f"{scheme.words()}: holdout loss {found[-1]['loss']:.4f}")
+            told(len(found))
         best = min(range(len(found)), key=lambda at: found[at]["loss"])
         move(drafts / str(best) / float_file.name, make_folder(folder / "int8"))
     lost = lost_between(folder / "int8" / float_file.name, float_file, images)

@@ -13,6 +13,7 @@ from mobilenets.archs import Arch, from_json, to_json
 from mobilenets.errors import ConversionError, lacks_memory
 from mobilenets.files import scratch
 from mobilenets.processes.child import Child, ChildDied, Request, serve, usable_cores
+from mobilenets.progress import staged
 from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.runtimes.artifact import export, export_int8, move
 
@@ -57,9 +58,12 @@ def try_exports(
         def export_one(exporter: Exporter, job: Job) -> ConversionError | None:
             return exporter.try_export(job, engine)
 
+        told = stack.enter_context(staged("exporting", len(jobs)))
         for start in range(0, len(jobs), children):
             some = jobs[start : start + children]
-            yield from list(pool.map(export_one, exporters[: len(some)], some))
+            failures = list(pool.map(export_one, exporters[: len(some)], some))
+            told(start + len(some))
+            yield from failures
 
 
 class Exporter:
@@ -75,10 +79,12 @@ class Exporter:
     def export(self, jobs: Sequence[Job], engine: Engine) -> None:
         """`export_isolated`, in the process that lives."""
         check_runtime(engine)
-        for job in jobs:
-            failure = self.try_export(job, engine)
-            if failure:
-                raise failure
+        with staged("exporting", len(jobs)) as told:
+            for done, job in enumerate(jobs, start=1):
+                failure = self.try_export(job, engine)
+                if failure:
+                    raise failure
+                told(done)
 
     def try_export(self, job: Job, engine: Engine) -> ConversionError | None:
         """Write the artifact and return None, or what went wrong."""

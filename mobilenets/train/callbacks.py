@@ -19,6 +19,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from mobilenets.data import Batch
 from mobilenets.errors import DataError
 from mobilenets.files import write_bytes, write_text
+from mobilenets.progress import report
 from mobilenets.tasks import Task
 from mobilenets.train import group
 
@@ -87,6 +88,32 @@ class Metrics(pl.Callback):
             log.info("epoch %s", _words(self._rows[-1], trainer.max_epochs, self._task))
         lines = [",".join(self._rows[-1]), *(_line(row) for row in self._rows)]
         write_text(self._path, "\n".join(lines) + "\n")
+
+
+class Reported(pl.Callback):
+    """Tells after each batch how far the training is."""
+
+    def __init__(self) -> None:
+        self._note = ""
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, *batch: Any
+    ) -> None:
+        at, epochs, batches = trainer.current_epoch, trainer.max_epochs or 1, batch[-1] + 1
+        each = max(int(trainer.num_training_batches), 1)
+        note = f"epoch {at + 1} of {epochs}{self._note}"
+        report("training", min(at * each + batches, epochs * each - 1), epochs * each, note)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._note = f", holdout loss {float(trainer.callback_metrics['holdout_loss']):.3f}"
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        report("training", 1, 1)
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        report("training", 1, 1)
 
 
 class Kept(ModelCheckpoint):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
@@ -28,7 +28,15 @@ from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.runs.layout import BEST, LAST, METRICS
 from mobilenets.tasks import Task
 from mobilenets.train import group
-from mobilenets.train.callbacks import Kept, Mended, Metrics, Stoppable, WholeFiles, averaging
+from mobilenets.train.callbacks import (
+    Kept,
+    Mended,
+    Metrics,
+    Reported,
+    Stoppable,
+    WholeFiles,
+    averaging,
+)
 from mobilenets.train.deadline import InTime, TimeLeft
 from mobilenets.train.distill import Teacher
 from mobilenets.train.going_on import claim_training, epochs_done
@@ -206,7 +214,7 @@ def _without_classifier(network: MobileNet, start: Checkpoint) -> Mapping[str, T
     theirs = {k: v for k, v in start.weights.items() if k in ours}
     if {k: v.shape for k, v in theirs.items()} != ours:
         raise FileError(
-            f"the start's weights are those of {start.arch.full_name} and do not fit "
+            f"the starting checkpoint is of {start.arch.full_name} and does not fit "
             f"{network.arch.full_name}; start from a network of the same family, width and rule"
         )
     return theirs
@@ -248,8 +256,8 @@ def _trainer(
         callbacks.append(Stoppable())
         if recipe.batch_norm != "frozen":
             callbacks.append(MeanStatistics())
-    if sys.stderr.isatty():
-        callbacks.append(TQDMProgressBar())
+    if group.rank() == 0:
+        callbacks.append(Reported())
     trainer = pl.Trainer(
         max_epochs=recipe.epochs,
         limit_train_batches=module.total_steps // recipe.epochs,
@@ -258,7 +266,7 @@ def _trainer(
         use_distributed_sampler=False,
         **_processes(recipe),
         logger=False,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=False,
         default_root_dir=folder,
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -298,7 +306,7 @@ def _trained(
             if at + 1 == len(states):
                 raise FileError(
                     f"the state to resume from is broken: {error}; put a good copy of {state.name} "
-                    f"into {folder}, or train from the start with --restart"
+                    f"into {folder}, or train from the beginning with --restart"
                 ) from error
             log.warning(
                 f"the state to resume from is broken: {error}; going on from the epoch with the "
@@ -347,7 +355,7 @@ def _best_of(path: Path) -> dict[str, Any]:
     except BrokenState as error:
         raise FileError(
             f"the best epoch's weights are broken: {error}; put a good copy there, or train from "
-            "the start with --restart"
+            "the beginning with --restart"
         ) from error
 
 

@@ -29,7 +29,7 @@ from mobilenets.archs.package_weights import EXTRA
 from mobilenets.archs.published_weights import Published, WeightsFile
 from mobilenets.errors import FileError
 from mobilenets.files import cache_folder, write_bytes, write_text
-from mobilenets.nn.pretrained.progress import Progress
+from mobilenets.progress import staged
 
 _HUB = "https://huggingface.co"
 _AGENT = {"User-Agent": "mobilenets"}
@@ -166,8 +166,10 @@ def _download(file: WeightsFile, path: Path, patience: Patience) -> Path:
     request = Request(url, headers=_AGENT)
     with build_opener(redirects).open(request, timeout=patience.seconds) as response:
         length = int(response.headers.get("Content-Length") or 0)
-        with Progress(f"downloading {url}", length) as progress:
-            data = _read(response, length, patience, progress.advance)
+        size = f" ({length / 1e6:.1f} MB)" if length else ""
+        log.info(f"downloading {url}{size}")
+        with staged(f"downloading {file.name}", length, "B") as done:
+            data = _read(response, length, patience, done)
         told = redirects.told or _told(response.headers)
     for expected in (file.checksum, told):
         got = _mismatch(expected, data)
@@ -179,13 +181,13 @@ def _download(file: WeightsFile, path: Path, patience: Patience) -> Path:
 
 
 def _read(
-    response: HTTPResponse, length: int, patience: Patience, advance: Callable[[int], None]
+    response: HTTPResponse, length: int, patience: Patience, done: Callable[[float], None]
 ) -> bytes:
     """All of the body; raises `OSError` where it comes too slowly, or ends too soon."""
     data, seen, since = bytearray(), 0, time.monotonic()
     while chunk := response.read1(1 << 16):
         data += chunk
-        advance(len(chunk))
+        done(len(data))
         now = time.monotonic()
         if now - since > patience.seconds:
             if len(data) - seen < patience.pace * (now - since):

@@ -32,9 +32,9 @@ _LEAST_SIDE = 64
 _LOOKED_AT = 24  # images, whether they have colour
 _CHROMA, _COLOURED = 16, 0.01  # levels between the channels of a pixel, and part of the pixels
 # Expected ImageNet top-1 that a network loses whose weights are cut out of a wider one's: at all,
-# and for each factor e of width. A guess, from EfficientNet-Lite0 fine-tuned on 158 photographs: cut
-# to 0.8 at 112 pixels its loss on the holdout is 1.05, whole at 96 and 112 pixels 0.58 to 0.75. So a
-# network of a published width at fewer pixels goes first.
+# and for each factor e of width. A guess, from EfficientNet-Lite0 fine-tuned on 158 photographs:
+# cut to 0.8 at 112 pixels its loss on the holdout is 1.05, whole at 96 and 112 pixels 0.58 to 0.75.
+# So a network of a published width at fewer pixels goes first.
 _CUT_AT_ALL, _CUT = 6.0, 60.0
 _CLOSE = 1e-6
 log = logging.getLogger(__name__)

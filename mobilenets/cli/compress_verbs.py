@@ -162,7 +162,8 @@ def adapt(
         return show_adapted(record, json=json)
     settings = Settings(
         step=step, decay=decay, kinds=tuple(kinds.split(",")), importance=importance,
-        rule=rule, screen=adapting.screen(screen), short_steps=short_steps, distill=distill, seed=seed,
+        rule=rule, screen=adapting.screen(screen), short_steps=short_steps, distill=distill,
+        seed=seed,
     )  # fmt: skip
     job = Adaptation(
         source, data, budget, engine=engine, threads=threads, settings=settings,

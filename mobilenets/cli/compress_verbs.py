@@ -145,13 +145,13 @@ def adapt(
     Example: mobilenets adapt runs/photos photos/ --macs 20M
     """
     from mobilenets.archs import Budget
-    from mobilenets.cli import adapting
     from mobilenets.runtimes import Engine
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    engine, screened = Engine.parse(runtime), adapting.screen(screen)
+    engine = Engine.parse(runtime)
     say(f"adapting {source}: loading PyTorch")
 
+    from mobilenets.cli import adapting
     from mobilenets.commands.adapt import Adaptation
     from mobilenets.commands.adapt import adapt as adapt_network
     from mobilenets.commands.adapt_member import Member, adapt_member
@@ -162,7 +162,8 @@ def adapt(
         return show_adapted(record, json=json)
     settings = Settings(
         step=step, decay=decay, kinds=tuple(kinds.split(",")), importance=importance,
-        rule=rule, screen=screened, short_steps=short_steps, distill=distill, seed=seed,
+        rule=rule, screen=adapting.screen(screen), short_steps=short_steps, distill=distill,
+        seed=seed,
     )  # fmt: skip
     job = Adaptation(
         source, data, budget, engine=engine, threads=threads, settings=settings,

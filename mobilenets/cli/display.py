@@ -135,4 +135,5 @@ class Bars(Lines):
                 redirect_stderr=False,
             )
             self._live.start()
+            self._live.console.show_cursor(True)  # who is killed leaves it as it is
         return self._live

@@ -452,7 +452,7 @@ def test_fit_verifies_an_artifact_that_can_be_used(
     assert scored["map"] == pytest.approx(done.summary["map_artifact"])
     page = (tmp_path / "report.html").read_text()
     assert "Each attribute" in page
-    assert "What is taken for what" not in page
+    assert "Confusion matrix" not in page
     card = (tmp_path / "README.md").read_text()
     assert "a multi-label image classifier of 4 attributes" in card
     assert "top-1" not in card

@@ -241,7 +241,7 @@ def test_no_cheaper_network_is_tried_where_the_minutes_are_enough(tmp_path: Path
     (trial,) = summary["trials"]
     assert trial["name"] == summary["chosen"]["full_name"]
     assert summary["binding_limit"] == "macs"
-    assert "There is, so no cheaper one was tried." in (tmp_path / "run/report.html").read_text()
+    assert "They do, so no cheaper one was tried." in (tmp_path / "run/report.html").read_text()
 
 
 def best_of(trials: list[dict[str, Any]], count: int) -> set[str]:

@@ -266,9 +266,10 @@ def summary(**changed: Any) -> dict[str, Any]:
         for key, value in found.figures().items()
         for of in ("artifact", "checkpoint")
     }
-    latency = {"p50_ms": 0.274, "threads": 1, "precision": "fp32"}
+    latency = {"p50_ms": 0.274, "threads": 1, "precision": "fp32", "runtime": "onnxruntime"}
     return {
-        "chosen": {"full_name": "mobilenet_v2_1_96"}, "trials": [], "macs": 1e6, "params": 2e6,
+        "chosen": {"full_name": "mobilenet_v2_1_96", "name": "mobilenet_v2"}, "trials": [],
+        "macs": 1e6, "params": 2e6,
         "size_bytes": 3e6, "latency": latency, "images": 43, "verified": True, "epochs": 16,
         "recipe_epochs": 16, "within_budget": True, "undecided": False, "complaints": [],
         "budget": {"latency_ms": 0.3}, "artifact": "model.onnx", "report": "report.html",
@@ -298,4 +299,14 @@ def test_the_first_line_of_a_fit_that_learned_nothing_says_so():
 
     said = Run(Path("run"), summary(**nothing)).verdict()
 
-    assert said.startswith("trained, but no better than always saying 'b', right for 53.5 % of im")
+    assert said.startswith("Trained, but no better than always saying 'b', right for 53.5 % of im")
+
+
+def test_a_fit_begins_with_its_outcome_in_words():
+    said = Run(Path("run"), summary()).verdict()
+
+    assert said.startswith(
+        "This MobileNetV2 answers in 0.274 ms (limit 0.3 ms) on onnxruntime and is right 88 times "
+        "in 100; its weakest class is 'b', 78.3 %. With only 43 validation images, the 95 % "
+        "interval of its top-1 is 76 to 95 %.\nnetwork   mobilenet_v2_1_96\n"
+    )

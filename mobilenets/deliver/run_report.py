@@ -142,8 +142,8 @@ def _tradeoff(record: Record) -> str:
     by_latency = plots.priced_by(record.budget) == "latency_ms"
     drawn = "dashed line: the limit; " if record.budget.limits() else ""
     text = (
-        f"The cost of {record.chosen['considered']:,} networks was computed; the latency of "
-        f"{where} was measured on this machine. Limit that decides: "
+        f"The cost of {counted(record.chosen['considered'], 'network')} was computed; the latency "
+        f"of {where} was measured on this machine. Limit that decides: "
         f"{record.chosen['binding_limit'] or 'none'}. The expected accuracy is a prior from the "
         "papers' ImageNet results. It ranks the candidates; it is not the accuracy on your images."
     )

@@ -141,7 +141,8 @@ def test_the_artifact_carries_itself(done: Path):
     assert str(Path.home()) not in (done / "model.onnx").read_bytes().decode("latin1")
 
 
-@pytest.mark.parametrize("runtime", ["openvino", pytest.param("litert", marks=pytest.mark.full)])
+@pytest.mark.full
+@pytest.mark.parametrize("runtime", ["openvino", "litert"])
 def test_a_run_for_another_runtime_ends_verified(data: Path, tmp_path: Path, runtime: str):
     if RUNTIMES[runtime].missing:
         pytest.skip(f"{runtime} is not installed")

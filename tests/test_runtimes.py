@@ -490,6 +490,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[Child]:
     return started
 
 
+@pytest.mark.full
 def test_many_networks_are_shared_among_children(children: list[Child], tmp_path: Path):
     paths = [tmp_path / f"{at}.onnx" for at in range(5)]
 

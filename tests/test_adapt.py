@@ -370,7 +370,10 @@ def test_a_limit_out_of_reach_names_itself_before_anything_is_read(start: Path, 
         ({"budget": Budget()}, "adapted to one limit, which is its price, got none; give one"),
         ({"budget": Budget(macs=1e6, params=1e6)}, "got macs, params; give one"),
         ({"long_epochs": -1}, "long_epochs must be a whole number of at least 0, got -1"),
-        ({"engine": Engine("openvino", "int8")}, "in float, got openvino-int8; adapt for openvino"),
+        (
+            {"engine": Engine("openvino", "int8")},
+            "adapted in fp32, got openvino-int8; adapt for openvino",
+        ),
     ],
 )
 def test_jobs_that_cannot_be_are_refused(words: dict[str, Any], sentence: str):

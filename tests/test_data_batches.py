@@ -203,7 +203,7 @@ def test_a_photo_read_smaller_for_training_looks_the_same(tmp_path: Path):
     images = photo_images(tmp_path, suffix="jpg", size=(640, 480))
     squares = train_pixels(images, Size(32, 32)).__getitems__(range(len(images.train)))[0]
 
-    exact = decode(images, images.train, Preprocess(37))
+    exact = decode(images, images.train, images.preprocess(37))
     assert_close(squares.float(), exact.float(), atol=4, rtol=0)
 
 

@@ -176,7 +176,7 @@ def test_a_run_in_integers_ends_verified_and_says_so(
     assert run.summary["latency"]["precision"] == "int8"
     assert run.summary["latency"]["runtime"] == "onnxruntime"
     assert run.summary["top1_artifact"] > 60
-    assert "on 1 thread in 8-bit integers, " in run.verdict()
+    assert "on onnxruntime in int8 and is right " in run.verdict()
     assert load(run.artifact).about["precision"] == "int8"
     assert run.summary["size_bytes"] < 0.5 * (out / "fp32" / "model.onnx").stat().st_size
     for page in ("report.html", "README.md"):

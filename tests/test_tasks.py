@@ -20,8 +20,14 @@ from mobilenets.tasks.classification import Classification
 PACKAGE = Path(mobilenets.__file__).parent
 # Where the names of tasks and metrics belong: archs tells of published figures alone.
 OWN = ("tasks", "deliver/present", "archs")
-# Checkpoints of old name no task; the report's tables of layers have a column of feature maps.
-MEANT = {("nn/checkpoint.py", "classification"), ("deliver/run_report.py", "map")}
+# Checkpoints of old name no task; the report's tables of layers have a column of feature maps; the
+# shell completes the tasks' names without loading them.
+MEANT = {
+    ("nn/checkpoint.py", "classification"),
+    ("deliver/architecture.py", "map"),
+    ("cli/options.py", "classification"),
+    ("cli/options.py", "attributes"),
+}
 WORDS = "|".join(word for task in TASKS.values() for word in (task.name, task.metric))
 
 

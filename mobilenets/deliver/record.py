@@ -66,7 +66,7 @@ class _Images(TypedDict):
     skipped: list[_Skipped]
     ignored: Count
     split: _Split
-    native_size: Count
+    native_size: NotRequired[Count]
     fingerprint: str
 
 

@@ -134,9 +134,9 @@ def test_a_family_is_written_as_people_write_it(name: str, words: str):
     assert family_name(name) == words
 
 
-def change(run: Path, name: str, **values: Any) -> None:
-    record = json.loads((run / name).read_text())
-    (run / name).write_text(json.dumps(record | values))
+def change(run: Path, file: str, /, **values: Any) -> None:
+    record = json.loads((run / file).read_text())
+    (run / file).write_text(json.dumps(record | values))
 
 
 def steps(run: Path) -> list[tuple[str, str]]:

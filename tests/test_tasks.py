@@ -21,7 +21,7 @@ PACKAGE = Path(mobilenets.__file__).parent
 # Where the names of tasks and metrics belong: archs tells of published figures alone.
 OWN = ("tasks", "deliver/present", "archs")
 # Checkpoints of old name no task; the report's tables of layers have a column of feature maps.
-MEANT = {("nn/checkpoint.py", "classification"), ("deliver/run_report.py", "map")}
+MEANT = {("nn/checkpoint.py", "classification"), ("deliver/architecture.py", "map")}
 WORDS = "|".join(word for task in TASKS.values() for word in (task.name, task.metric))
 
 

@@ -99,7 +99,7 @@ def test_the_page_draws_dots_and_a_front_for_each_runtime(page: str):
     (text,) = re.findall(r'<figure class="plot">.*?</figure>', page, re.DOTALL)
     figure = fromstring(text)
 
-    assert ["".join(one.itertext()) for one in figure.iter("li")] == ["openvino", "onnxruntime"]
+    assert ["".join(one.itertext()) for one in figure.iter("li")] == ["onnxruntime", "openvino"]
     kinds = [one.attrib.get("class", "").split()[0] for one in figure.findall("svg/svg/path")]
     assert kinds == ["dots", "dots", "line", "line"]
 

@@ -33,7 +33,7 @@ from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, find_weights
 from mobilenets.archs.rows import FusedBottleneck, UniversalBottleneck
 from mobilenets.archs.split_inference import peak_with_splits
 from mobilenets.choosing.candidate import candidates
-from mobilenets.deliver.run_report import _lines, _row_columns
+from mobilenets.deliver.architecture import _lines, _row_columns
 from mobilenets.errors import ArchError
 from mobilenets.nn import Checkpoint, Deployed, MobileNet, surgery
 from mobilenets.nn.pretrained.load import load_weights

@@ -161,6 +161,7 @@ def test_a_download_that_trickles_is_given_up(monkeypatch: pytest.MonkeyPatch):
 def test_a_download_tells_how_far_it_is(web: Web, cache: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(PROGRESS, "mobilenets")
 
+    web.answers["/b.bin"] = Answer(CONTENT)
     fetch(published(web, "", f"md5:{MD5}"))
 
     told = [record.share for record in caplog.records if hasattr(record, "share")]

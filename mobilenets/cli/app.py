@@ -16,7 +16,7 @@ import typer
 from mobilenets.cli import compress_verbs, network_verbs, share_verbs, train_verbs, use_verbs
 from mobilenets.cli.display import hide_progress, show_progress
 from mobilenets.cli.ending import NO_FIT
-from mobilenets.cli.help_page import Page
+from mobilenets.cli.help_page import QUIET, VERBOSE, Page
 from mobilenets.cli.old_names import by_new_names, general_first
 from mobilenets.cli.refusals import close_stdout, refused
 from mobilenets.cli.show import print_anything
@@ -67,12 +67,8 @@ def options(
             "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
         ),
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print results, warnings and errors only.")
-    ] = False,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", help="Print more of what is being done.")
-    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help=QUIET)] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help=VERBOSE)] = False,
 ) -> None:
     """What can be said before a verb, or behind it (`general_first`)."""
     if quiet and verbose:

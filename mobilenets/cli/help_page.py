@@ -9,10 +9,8 @@ from typer.core import TyperCommand
 
 from mobilenets.cli.options import OUTPUT
 
-_ALSO = [
-    ("--quiet", "Print results, warnings and errors only."),
-    ("--verbose", "Print more of what is being done."),
-]
+QUIET, VERBOSE = "Print results, warnings and errors only.", "Print more of what is being done."
+_ALSO = [("--quiet", QUIET), ("--verbose", VERBOSE)]
 
 
 class Page(TyperCommand):

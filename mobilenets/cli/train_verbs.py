@@ -1,15 +1,12 @@
 """`fit` and `train`: images in, a trained network out."""
 
-import sys
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
-import typer
-
 from mobilenets.cli import options as asked
 from mobilenets.cli.display import say
-from mobilenets.cli.ending import MISSED, STARTED, show_adapted
+from mobilenets.cli.ending import STARTED, ended, show_adapted
 from mobilenets.cli.options import SEARCH, TRAINING, option
 from mobilenets.cli.show import show_json
 from mobilenets.errors import BudgetError
@@ -104,10 +101,7 @@ def fit(
         show_json(run.summary)
     else:
         print(run.verdict())
-    if not run.accepted:
-        print("; ".join(run.summary["complaints"]), file=sys.stderr)
-        raise typer.Exit(MISSED)
-    return None
+    return ended(run.summary)
 
 
 def train(

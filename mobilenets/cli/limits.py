@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from mobilenets.archs import Budget
 from mobilenets.archs.budget import describe
 from mobilenets.choosing.typical import Typical, typical
+from mobilenets.errors import BudgetError
 from mobilenets.runtimes import Engine
 from mobilenets.text import counted
 
@@ -13,6 +15,12 @@ _HEAD = """give at least one limit; the most accurate network within it is chose
   --params 2M      parameters
   --size 4MB       the artifact's file
   --memory 1.5MB   peak activations in fp32"""
+
+
+def check_limits(budget: Budget, command: str, engine: Engine, threads: int) -> None:
+    """Raise `BudgetError` with the explanation where there is none."""
+    if not budget.limits():
+        raise BudgetError(explained(command, engine, threads))
 
 
 def explained(command: str, engine: Engine, threads: int) -> str:

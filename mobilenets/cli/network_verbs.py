@@ -8,7 +8,6 @@ import typer
 from mobilenets.cli import options as asked
 from mobilenets.cli.options import OUTPUT, network_names, one_of, option
 from mobilenets.cli.show import show_json, show_table
-from mobilenets.errors import BudgetError
 
 
 def list_networks(
@@ -196,16 +195,14 @@ def choose(
     """
     from mobilenets.archs import Budget
     from mobilenets.cli import choices
+    from mobilenets.cli.limits import check_limits
     from mobilenets.commands.choose import Choosing
     from mobilenets.commands.choose import choose as choose_network
     from mobilenets.runtimes import parse_engines
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     engines = tuple(parse_engines(runtime, int8=int8))
-    if not budget.limits():
-        from mobilenets.cli.limits import explained
-
-        raise BudgetError(explained("mobilenets choose", engines[0], threads))
+    check_limits(budget, "mobilenets choose", engines[0], threads)
     choice = choose_network(Choosing(budget, engines, threads, classes, image_size))
     return show_json(choice.to_json()) if json else choices.show(choice)
 

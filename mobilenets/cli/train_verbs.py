@@ -9,7 +9,6 @@ from mobilenets.cli.display import say
 from mobilenets.cli.ending import STARTED, ended, show_adapted
 from mobilenets.cli.options import SEARCH, TRAINING, option
 from mobilenets.cli.show import show_json
-from mobilenets.errors import BudgetError
 
 
 def fit(
@@ -73,14 +72,12 @@ def fit(
     Example: mobilenets fit photos/ --latency 5ms
     """
     from mobilenets.archs import Budget
+    from mobilenets.cli.limits import check_limits
     from mobilenets.runtimes import parse_engines
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     engines = tuple(parse_engines(runtime, int8=int8))
-    if not budget.limits():
-        from mobilenets.cli.limits import explained
-
-        raise BudgetError(explained(f"mobilenets fit {quote(data)}", engines[0], threads))
+    check_limits(budget, f"mobilenets fit {quote(data)}", engines[0], threads)
     say(f"fitting a network to {data}: loading PyTorch")
 
     from mobilenets.commands.fit import Fitting

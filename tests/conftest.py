@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mobilenets.data import remembered
+from tests.living_converters import living_converters
 
 os.environ["MOBILENETS_OFFLINE"] = "1"  # `--weights auto` looks for no weights on the network
 THREADS = torch.get_num_threads()
@@ -27,6 +28,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in long]
     order = {f"test_{name}": at for at, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.stem, len(order)))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def converters_live_on() -> Iterator[None]:
+    """Of seven minutes of converting, five were a process's start and imports."""
+    with living_converters():
+        yield
 
 
 @pytest.fixture(autouse=True)

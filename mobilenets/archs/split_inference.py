@@ -2,8 +2,8 @@
 
 arXiv:1801.04381, section 5.1. A bottleneck is F(x) = A(N(B(x))): B expands, N works on each channel
 on its own (depthwise, batch norm, activation), A projects and is linear. The expanded tensor is a
-concatenation of t slices, so F(x) is the sum over the slices of A_i(N_i(B_i(x))), and only one of
-them need exist: |input| + |output| + a slice before the depthwise + a slice behind it.
+concatenation of t slices, so F(x) is the sum over the slices of A_i(N_i(B_i(x))). Only one slice
+need exist at a time: |input| + |output| + a slice before the depthwise + a slice behind it.
 
 Conventions, on top of those of `cost`:
 
@@ -13,14 +13,14 @@ Conventions, on top of those of `cost`:
 - A row is cut or computed whole, whichever takes less, so that splits never cost memory, and one
   split is `cost(arch).peak_activation_bytes`.
 - Rows with squeeze-and-excite are computed whole. Their gate is a function of the means of all
-  expanded channels, and stands before the projection: slices would need one pass for the means and
-  a second one that computes every slice again, twice the MACs of expansion and depthwise.
+  expanded channels, and stands before the projection. Slices would need a pass for the means and a
+  second one for the product: twice the MACs of expansion and depthwise.
 - V1's separable convolutions are computed whole: they expand nothing. So is a depthwise convolution
   that stands before the expansion.
 
 What t splits cost: no MACs. The input is read t times instead of once, the output is read and
-written t - 1 times more, and each call of a pointwise convolution has 1/t of the work, which keeps
-a processor less busy: the paper finds t between 2 and 5 best.
+written t - 1 times more. Each call of a pointwise convolution has 1/t of the work, which keeps a
+processor less busy: the paper finds t between 2 and 5 best.
 """
 
 from __future__ import annotations

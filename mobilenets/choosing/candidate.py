@@ -180,9 +180,9 @@ def _shapes(image_size: int | None) -> Iterator[tuple[int, int]]:
     """(resolution, output stride) worth trying.
 
     Images of 224 pixels and more are only ever scaled down. Smaller ones are also scaled up, or
-    the network keeps their resolution for longer (its first strides become 1): a 32-pixel image at
+    the network keeps their resolution for longer (its first strides become 1). A 32-pixel image at
     output stride 8 costs what a 128-pixel image costs at 32, and ends in the same 4 x 4 map. Where
-    that map is 4 x 4, going beyond four times the image's own pixels buys no more of what is in it.
+    that map is 4 x 4, more than four times the image's own pixels add no information.
     """
     size = min(image_size or _LARGEST, _LARGEST)
     smallest, largest = min(size, _SMALL), size if size >= _FULL else _LARGEST

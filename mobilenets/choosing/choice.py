@@ -133,9 +133,9 @@ def _choose(
 
 
 def shortlist(choice: Choice, budget: Budget, measure: Measure, count: int) -> list[Candidate]:
-    """The network that was chosen, and up to `count` - 1 that train faster, measured: of all that
-    fit and take at most a half of its MACs, a quarter, an eighth, ..., the one with the best
-    expected accuracy. Fewer where nothing is so small."""
+    """The network that was chosen, and up to `count` - 1 that train faster, measured. Each is the
+    one of the best expected accuracy among those that fit and take at most a half of its MACs, a
+    quarter, an eighth, ... Fewer where nothing is so small."""
     chosen = choice.chosen
     pool = [
         one

@@ -5,14 +5,17 @@ One file for each device, runtime, its version and number of threads: JSON lines
 first, then a line for each block and each whole network that was measured. Lines are only ever
 added, so what was measured before an interruption stays; a last line cut short is left out.
 
-A prediction is a line in sums over a network's blocks, fitted to whole networks: what each takes
-beyond a call of the runtime that does nothing; less what a call that does something takes more, and
-what taking in and pooling the maps between them costs, large ones more; and more for the weights
-that the caches do not keep from one run of the network to the next, as they do where one block runs
-again and again: none while all fit, and all of them where there are twice as many; and for each
-squeeze-and-excite, whose small layers wait for theirs one after another. Networks that take about
-as long count most in the fit, because a small one waits where a large one computes. Its error is
-stated on other whole networks, which neither built nor calibrated it.
+A prediction is linear in sums over a network's blocks, fitted to whole networks:
+
+- what each block takes beyond a call of the runtime that does nothing;
+- less the cost of a call, and of reading and pooling the maps between blocks (more for large ones),
+  which a block alone pays and a network does not;
+- plus weights that the caches lose between two runs of a network, and keep where one block runs
+  again and again: none while all weights fit, all where there are twice as many;
+- plus something for each squeeze-and-excite, whose small layers wait for one another.
+
+Networks of about the same latency count most in the fit: a small one waits where a large one
+computes. The error is stated on other whole networks, which neither built nor calibrated the table.
 """
 
 from __future__ import annotations

@@ -1,20 +1,23 @@
 """Building this machine's latency table: every block and the whole networks, measured.
 
-A block that ends in a feature map is measured with a global pool behind it: inside a network maps
-stay in the runtime's own layout, and handing one out in the caller's can take longer than the block
-(0.22 of 0.28 ms in OpenVINO for 16 channels of 64 x 64).
+A block that ends in a feature map is measured with a global pool behind it. Inside a network maps
+stay in the runtime's own layout. Returning one in the caller's can take longer than the block (0.22
+of 0.28 ms in OpenVINO for 16 channels of 64 x 64).
 
-Everything is measured in random order, so that what the machine does meanwhile falls on all alike.
-Co-tenants slow it for hundredths of a second to some seconds, by up to 1.7 times, which no
-process waiting for its core can notice, but a probe can (`measuring.loop`): so all are timed in
-several bursts, far apart, of which the least undisturbed counts, and in more where all were
-disturbed. Its own speed changes in minutes: so `REFERENCES` are timed again and again beside the
-rest, and each time counts as a multiple of what they take together just then. They have few
-weights: networks with many are slowed when others fill the caches that they share with us (by 65 %
-within a minute), and most blocks are not. Where a network lies in memory, and what others keep in
-the caches, decides some per cent more: so whole networks, which calibrate and judge the table, and
-the blocks that read the image, the dearest of small networks, are loaded and measured more than
-once, minutes apart.
+What disturbs the times, and what is done about it:
+
+- Drift: everything is measured in random order, so that it hits all alike.
+- Co-tenants slow the machine by up to 1.7 times, for hundredths of a second to some seconds. No
+  process waits for its core then, but a probe notices (`measuring.loop`). So all are timed in
+  several bursts, far apart. The least undisturbed burst counts; where all were disturbed there are
+  more.
+- The machine's own speed changes in minutes. So `REFERENCES` are timed again and again beside the
+  rest, and a time counts as a multiple of theirs at that moment. They have few weights: networks
+  with many slow down (by 65 % within a minute) when others fill the shared caches, and most blocks
+  do not.
+- Placement in memory and the caches' contents decide some per cent more. So whole networks, which
+  calibrate and judge the table, are loaded and measured more than once, minutes apart. So are the
+  blocks that read the image, the dearest of small networks.
 """
 
 from __future__ import annotations

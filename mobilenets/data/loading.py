@@ -56,15 +56,20 @@ def load_images(
 ) -> Images:
     """Labelled images with their split; every file is opened once to see whether it can be read.
 
-    `data` is a built-in name (digits, fashion-mnist) or a path: a folder per class, the same under
-    train/, val/ and test/, a pattern of class folders ("photos/*/*"), a folder with MNIST's four
-    idx files, WebDataset shards (a folder of them or "folder/{000..011}.tar"), a CSV file of
-    path,label and perhaps split; or attributes: a CSV file of path and several columns of 1, 0 (or
-    -1) or nothing, CelebA's list_attr_celeba.txt, or the folder with one of these. `task`, a name
-    of `mobilenets.tasks`, says which is meant; None looks. A folder called as what is built in is
-    "./digits" or a `Path`. Where two readings of a folder are possible, both are named and none is
-    taken. What was read is remembered in the cache folder, so that files which have not changed are
-    not opened again. Raises `DataError`.
+    `data` is a built-in name (digits, fashion-mnist; a folder so called is "./digits" or a `Path`)
+    or a path:
+
+    - a folder per class, the same under train/, val/ and test/, or a pattern of class folders
+      ("photos/*/*");
+    - a folder with MNIST's four idx files;
+    - WebDataset shards: a folder of them or "folder/{000..011}.tar";
+    - a CSV file of path,label and perhaps split;
+    - attributes: a CSV file of path and several columns of 1, 0 (or -1) or nothing, CelebA's
+      list_attr_celeba.txt, or the folder with one of these.
+
+    `task`, a name of `mobilenets.tasks`, says which is meant; None looks. Where two readings of a
+    folder are possible, both are named and none is taken. What was read is remembered in the cache
+    folder: files that have not changed are not opened again. Raises `DataError`.
 
     `reading` says which values of 16-bit, 32-bit and float grey are black and white, one range for
     all images, and how they are resized; by default as suits the training images. `known` is an

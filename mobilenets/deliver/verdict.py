@@ -188,9 +188,9 @@ def verify(
     """Score the artifact and the checkpoint on all validation images, time the artifact, weigh it.
 
     `runtime` times it; None is that of its file's suffix. The artifact may lose `max_loss` percent
-    of the task's metric: where it seems to lose more on the validation images, and always in int8,
-    the holdout images count as well, and it must be more with 95 % confidence. Raises `FileError`
-    for a file that cannot be read.
+    of the task's metric. It fails where the loss is larger with 95 % confidence. Where the
+    validation images seem to show more, and always in int8, the holdout images count as well.
+    Raises `FileError` for a file that cannot be read.
     """
     artifact = Path(artifact)
     if not isinstance(checkpoint, Checkpoint):

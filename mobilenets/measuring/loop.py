@@ -1,17 +1,17 @@
 """The measuring loop: warm-up, then turns of back-to-back runs, until the medians are known.
 
-The targets take turns, A B C A B C, so that whatever the machine does meanwhile (frequency, heat,
-neighbours) happens to all alike. But after B and C have run, A's weights are gone from the caches,
-and A would be charged for fetching them, which in use, run after run, it is not: 45, 37, 8 and 2 %
-on top in its first four runs (MobileNetV3-Small, onnxruntime, one thread). So a turn is `SETTLE_MS`
-of untimed runs, then a burst of timed ones, `BURST_MS` long. A single target needs no settling.
+The targets are interleaved, A B C A B C, so that disturbances (frequency, heat, neighbours) hit all
+alike. But after B and C have run, A's weights are gone from the caches. In use, run after run, they
+are there: fetching them adds 45, 37, 8 and 2 % to A's first four runs (MobileNetV3-Small,
+onnxruntime, one thread). So a turn is `SETTLE_MS` of untimed runs, then a burst of timed ones,
+`BURST_MS` long. A single target needs no settling.
 
 The runs of one burst share what the machine did just then, so they are no independent evidence;
 the medians of the bursts nearly are. The confidence interval is computed from those.
 
-On a shared host something, most likely a guest on the other half of our core, makes everything in
-it slower by up to 1.7 times, for a tenth of a second to ten, while no process waits and no time is
-stolen. What tells is a probe, a little arithmetic of fixed size timed before and after each burst.
+On a shared host something, most likely a guest on the other half of our core, slows it by up to 1.7
+times, for a tenth of a second to ten. No process waits then, and no time is stolen. A probe tells:
+a little arithmetic of fixed size, timed before and after each burst.
 Bursts beside a slow probe do not count, and measuring lasts `SPAN_S` at least, so that both states
 are seen.
 """

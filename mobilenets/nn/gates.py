@@ -44,8 +44,8 @@ def mean_gates(network: MobileNet, batches: Iterable[Tensor]) -> dict[int, Tenso
 
 
 def with_constant_gates(checkpoint: Checkpoint, to: Arch, gates: Gates) -> Checkpoint:
-    """`checkpoint` made ready for `surgery` to `to`, its arch without some squeeze-and-excite: what
-    reads the gated channels there is multiplied by `gates`, so that a block whose gates never move
+    """`checkpoint` prepared for `surgery` to `to`, its arch without some squeeze-and-excite. The
+    layer that reads the gated channels is multiplied by `gates`: a block with constant gates
     computes what it did."""
     if len(to.rows) < len(checkpoint.arch.rows):
         return checkpoint  # rows went, with all they had

@@ -42,8 +42,8 @@ def surgery(
     """The checkpoint of `to` that starts from the weights of `checkpoint`.
 
     `to` is its arch with other channel counts, kernels (cut or zero-padded around the centre),
-    strides, resolution, activations or classes (the classifier starts afresh), and without some of
-    its squeeze-and-excite or of the blocks that add their input. Of the channels, and of the blocks
+    strides, resolution, activations or classes (the classifier starts afresh). It may lack some of
+    its squeeze-and-excite and some blocks that add their input. Of the channels, and of the blocks
     that may have gone, the most important stay: see `Importance`, `gradients` being the loss's by
     parameter name. Batch norm's statistics are carried; recompute them after a deep cut.
 

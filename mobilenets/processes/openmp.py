@@ -1,8 +1,8 @@
 """How long OpenMP's threads spin at a barrier before they sleep.
 
-libgomp's spin 300,000 turns. Where another process has one of the cores, that is a whole slice of
-time at each barrier, thousands of times in a step of training: 60 times as long on two cores
-(docs/log.md). 10,000 are enough for threads that come nearly at once.
+libgomp's spin 300,000 turns. Where another process has one of the cores, that is a whole time slice
+at each barrier, thousands of times in a training step: 60 times as long on two cores (docs/log.md).
+10,000 are enough for threads that arrive nearly at once.
 """
 
 from __future__ import annotations

@@ -79,9 +79,9 @@ def _observed(values: Tensor, random: torch.Generator) -> Observed:
 def shifts(
     model: Any, ranges: Mapping[str, Range], images: Tensor, *, weight_bits: int = 8
 ) -> dict[str, Floats]:
-    """What to add to each layer's bias so that its outputs are right in the mean of each channel
-    (arXiv:1906.04721, section 4.2, by images as in its appendix D): layer by layer, each behind
-    those that were put right."""
+    """What to add to each layer's bias so that each channel's mean output is the float network's:
+    bias correction (arXiv:1906.04721, section 4.2; measured on images, appendix D). Layer by layer,
+    each behind those that are corrected already."""
     wanted: dict[str, Tensor] = {}
     found: dict[str, Floats] = {}
     layers = {node.output[0] for node in model.graph.node if node.op_type in ("Conv", "Gemm")}

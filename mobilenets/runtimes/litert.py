@@ -76,9 +76,9 @@ class LiteRt:
 
 
 def _row_of_means(network: Deployed) -> Deployed:
-    """The network with its mean repeated over the width: XNNPACK subtracts along the last
-    dimension that is not broadcast, and does so 224 times for a row of 672 numbers, but 50,176
-    times for a pixel of 3."""
+    """The network with its mean repeated over the width. XNNPACK subtracts along the last dimension
+    that is not broadcast: 224 times a row of 672 numbers, where it would be 50,176 times a pixel of
+    3."""
     if network.mean is not None:
         width = network.network.arch.size.width
         network.mean = network.mean.expand(-1, -1, -1, width).contiguous()

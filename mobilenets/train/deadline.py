@@ -34,8 +34,8 @@ class TimeLeft:
 
 class InTime(pl.Callback):
     """Ends training when no time is left. After each epoch it sees how many more steps there is
-    time for: where they are fewer than planned, the rest of the schedule is run through in them,
-    so that the learning rate still comes down. An epoch that takes longer than is left is broken
+    time for. Where they are fewer than planned, the rest of the schedule is run through in them, so
+    that the learning rate still comes down. An epoch that takes longer than is left is broken
     off, and evaluated as it is."""
 
     def __init__(self, left: TimeLeft):

@@ -121,8 +121,8 @@ def _enlarged(x: Tensor, height: int, width: int) -> Tensor:
 
 
 class Pointwise(nn.Conv2d):
-    """A pointwise convolution that is a matrix product on a CPU, where the batch has few pixels: as
-    a convolution oneDNN takes up to six times as long, for it reorders the weights each time."""
+    """A pointwise convolution that is a matrix product on a CPU, where the batch has few pixels. As
+    a convolution oneDNN takes up to six times as long: it reorders the weights each time."""
 
     def forward(self, x: Tensor) -> Tensor:
         batch, _, height, width = x.shape

@@ -168,8 +168,8 @@ def _from_file(
 
 
 def _from_foreign(path: Path, network: str | Arch | None) -> Checkpoint:
-    """A file in the format of a source, of weights that need not be its published ones: width and
-    classes are found from its shapes, the conventions are those of what the source publishes."""
+    """A file in the format of a source, not necessarily of its published weights. Width and classes
+    are found from the shapes; the conventions are those of what the source publishes."""
     source, state = ("keras", read_layers(path)) if path.suffix == ".h5" else read_state(path)
     tensorflow = any(str(word).startswith("tf_") for word in (path.name, network))
     error: FileError | None = None

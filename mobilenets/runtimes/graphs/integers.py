@@ -1,7 +1,7 @@
-"""A deployed network's ONNX graph, rewritten so that all of it can run in 8-bit integers.
+"""A deployed network's ONNX graph, rewritten so that all of it can run in int8.
 
-Float in and float out, and the same logits: only what integers have no operation for is said by
-what they have. `runtimes.graphs.qdq` then writes the numbers.
+Float in, float out, the same logits: operations that have no int8 kernel are expressed by some that
+have. `runtimes.graphs.qdq` then inserts the quantize and dequantize nodes.
 
 - x * ReLU6(x + 3) / 6, h-swish (arXiv:1905.02244, section 5.2), is an addition, a clip and a
   product: in integers the clip is the addition's own saturation, and the division a matter of
@@ -93,12 +93,12 @@ def stem_of(graph: Graph) -> list[Any]:
 
 
 def levelled(model: Any, largest: NDArray[np.float32]) -> Any:
-    """The same network, in `integer_form`, each channel of its stem's output brought to the same
-    size for the depthwise convolutions that read it, whose filters undo it (arXiv:1906.04721,
-    section 4.1). `largest` (C,) is how large the channels come.
+    """Cross-layer equalization of the stem (arXiv:1906.04721, section 4.1): the same network, in
+    `integer_form`, with all channels of the stem's output scaled to one range. The depthwise
+    convolutions that read it undo that. `largest` (C,) are the channels' largest values.
 
-    256 levels for all channels would leave the small ones a few: in a V3's stem, where some
-    channels reach sixty times as far as others, that is most of the whole network's error.
+    Without it 256 levels leave small channels a few. In a V3's stem some channels reach sixty times
+    as far as others, and that is most of the whole network's error.
     """
     graph = Graph(model)
     stem = stem_of(graph)

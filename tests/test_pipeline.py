@@ -136,7 +136,7 @@ def test_the_artifact_carries_itself(done: Path):
     assert from_json(about["arch"]) == from_json(read_json(done / "arch.json")["arch"])
     assert about["input"]["value_range"] == [0, 1]
     assert about["runtime"] == "onnxruntime"
-    assert re.fullmatch("sha256:[0-9a-f]{64}", about["seal"])
+    assert re.fullmatch("sha256:[0-9a-f]{64}", about["checksum"])
     assert is_intact(done / "model.onnx")
     assert str(Path.home()) not in (done / "model.onnx").read_bytes().decode("latin1")
 

@@ -122,7 +122,7 @@ def _onnx_model(float_file: Path, trained: Path) -> Any:
             path = folder / artifact_name("onnxruntime")
             export_isolated([Job(trained, path)], "onnxruntime")
         model = onnx.load(path)
-    del model.metadata_props[:]  # the float file's description and seal
+    del model.metadata_props[:]  # the float file's description and checksum
     return model
 
 

@@ -1,9 +1,9 @@
-"""The files that are handed over: written at once, with a description and a seal inside.
+"""Artifacts: files written whole or not at all, with metadata and a checksum inside.
 
 A format may need several files (OpenVINO's weights, ncnn's weights and description): those beside
 the first share its stem. The description is the JSON text that every format keeps under
-"mobilenets" in its own metadata. The seal in it is the SHA-256 of all the artifact's files, with
-the seal's own digits read as zeros, so one rule holds for every format.
+"mobilenets" in its own metadata. Its checksum is the SHA-256 of all the artifact's files, with the
+checksum's own digits read as zeros, so one rule holds for every format.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from mobilenets.runtimes import RUNTIMES, OnnxReader, get_runtime
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
 
-_UNSEALED = b"sha256:" + b"0" * 64
-_SEAL = re.compile(rb"sha256:[0-9a-f]{64}")
+_ZEROS = b"sha256:" + b"0" * 64
+_CHECKSUM = re.compile(rb"sha256:[0-9a-f]{64}")
 # First file -> those beside it.
 _COMPANIONS = {".xml": (".bin",), ".param": (".bin", ".json")}
 # The runtime that a file is for; a checkpoint is PyTorch's.
@@ -73,7 +73,7 @@ def _write(convert: Callable[[Path], None], path: Path) -> None:
     with scratch(path.parent, prefix=".export-") as folder:
         draft = folder / path.name
         convert(draft)
-        _seal(draft)
+        _sign(draft)
         move(draft, path.parent)
 
 
@@ -109,8 +109,8 @@ def is_intact(path: Path) -> bool:
     """Whether the artifact's files are, to the bit, those that were written."""
     if not all(file.is_file() for file in files_of(path)):
         return False
-    content, seal = _content(path)
-    return seal is not None and _seal_of(content) == seal
+    content, checksum = _content(path)
+    return checksum is not None and _checksum_of(content) == checksum
 
 
 def _description(about: Mapping[str, Any], runtime: str, *, precision: str = "fp32") -> str:
@@ -128,27 +128,27 @@ def _description(about: Mapping[str, Any], runtime: str, *, precision: str = "fp
             "normalization": "inside the graph",
         },
         "outputs": {name: list(shape) for name, shape in arch.outputs.items()},
-        "seal": _UNSEALED.decode(),
+        "checksum": _ZEROS.decode(),
     }
     return json.dumps(description)
 
 
-def _seal(path: Path) -> None:
-    """Write the seal in place of the zeros: of the same length, so no format minds."""
+def _sign(path: Path) -> None:
+    """Write the checksum in place of the zeros: of the same length, so no format minds."""
     content, _ = _content(path)
-    seal = _seal_of(content)
+    checksum = _checksum_of(content)
     for file in files_of(path):
         data = file.read_bytes()
-        if _UNSEALED in data:
-            file.write_bytes(data.replace(_UNSEALED, seal))
+        if _ZEROS in data:
+            file.write_bytes(data.replace(_ZEROS, checksum))
 
 
 def _content(path: Path) -> tuple[bytes, bytes | None]:
-    """All files' bytes with the seal as zeros, and the seal found in them."""
+    """All files' bytes with the checksum as zeros, and the checksum found in them."""
     data = b"".join(file.read_bytes() for file in files_of(path))
-    found = _SEAL.search(data)
-    return _SEAL.sub(_UNSEALED, data), found and found.group()
+    found = _CHECKSUM.search(data)
+    return _CHECKSUM.sub(_ZEROS, data), found and found.group()
 
 
-def _seal_of(content: bytes) -> bytes:
+def _checksum_of(content: bytes) -> bytes:
     return b"sha256:" + hashlib.sha256(content).hexdigest().encode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -230,6 +231,26 @@ def test_a_training_that_minutes_cut_short_is_told_how_many_it_needs(tmp_path: P
         "minutes.",
         "mobilenets fit DATA --latency 1ms --minutes 31 --out runs/shoes",
     )
+
+
+def test_what_was_typed_is_repeated_but_for_what_another_option_replaces(tmp_path: Path):
+    run = write_run(tmp_path, spent=1.2)
+    typed = [
+        ["--seed", "3"],
+        ["--no-flip"],
+        ["--minutes", "5"],
+        ["--teacher", "my net.pth"],
+    ]
+    (run / "typed.json").write_text(json.dumps(typed))
+    change(run, "verdict.json", undecided=True)
+    change(run, "training.json", recipe={"minutes": 5, "epochs": 60})
+
+    again, longer, *_ = (command for _, command in steps(run))
+
+    start = "mobilenets fit DATA --latency 1ms --seed 3 --no-flip"
+    teacher = "--teacher 'my net.pth'"
+    assert again == f"{start} --minutes 5 {teacher} --out runs/shoes"
+    assert re.fullmatch(rf"{start} {teacher} --minutes \d+ --out runs/shoes", longer)
 
 
 @pytest.mark.parametrize(("last", "longer"), [(1.1, True), (1.3, False)])

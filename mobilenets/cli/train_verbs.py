@@ -4,14 +4,21 @@ from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
+import typer
+
 from mobilenets.cli import options as asked
 from mobilenets.cli.display import say
 from mobilenets.cli.ending import STARTED, ended, show_adapted
+from mobilenets.cli.given import given_options
 from mobilenets.cli.options import SEARCH, TRAINING, option
 from mobilenets.cli.show import show_json
 
+# What is no option of another run like it: the limits are said anew.
+_OF_THIS_RUN = ("latency", "macs", "params", "size", "memory", "out", "restart", "json")
+
 
 def fit(
+    context: typer.Context,
     data: asked.Data,
     latency: asked.Latency = None,
     macs: asked.Macs = None,
@@ -90,6 +97,7 @@ def fit(
         data, budget, out=out, threads=threads, seed=seed, restart=restart, engines=engines,
         limits=Limits(epochs, minutes, flip, None, mixed, class_weights),
         how=How(weights, recipe, teacher, task, trials, parse_reading(grey_range, resize)),
+        typed=given_options(context, but=_OF_THIS_RUN),
     )  # fmt: skip
     if adapt:
         return show_adapted(fit_adapted(job), json=json)

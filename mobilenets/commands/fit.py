@@ -46,6 +46,7 @@ from mobilenets.runs.layout import (
     REPORT,
     SUMMARY,
     TRAINED,
+    TYPED,
     VERDICT,
     trial_folder,
 )
@@ -69,7 +70,8 @@ class Fitting:
     The network is for the best of `engines`. `how` says what to train from; with weights, the
     choice is among the networks that they are of. `limits` bounds the training; where minutes do,
     the trials before it, too. `out` None is runs/DATA-LIMITS, such as runs/digits-latency1ms; with
-    `restart`, what it holds is set aside.
+    `restart`, what it holds is set aside. `typed` are the command's options, each with its value,
+    but for limits and folder: the report repeats them in the commands that it advises.
     """
 
     data: str | Path
@@ -81,6 +83,7 @@ class Fitting:
     threads: int = 1
     seed: int = 0
     restart: bool = False
+    typed: tuple[tuple[str, ...], ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -168,6 +171,7 @@ def _images(job: Fitting) -> Images:
     if job.limits.class_weights == "balanced":
         images.task.balance(images.targets.take(images.train))  # raises before anything dear
     write_json(job.folder / BUDGET, job.budget.to_json())
+    write_json(job.folder / TYPED, job.typed)
     counts = ", ".join(
         f"{len(getattr(images, s))} {s}" for s in ("train", "holdout", "val", "test")
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import ceil, floor, log10
 from pathlib import Path
+from shlex import join, quote
 from typing import Any, NamedTuple
 
 from mobilenets.archs import Budget, cost
@@ -21,6 +22,7 @@ from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.text import counted
 
 _SHOWN = 3
+_LENGTHS = {"--epochs", "--minutes"}
 # A class is weak so many points below the metric; a larger network is worth so many on ImageNet.
 _WEAK, _WORTH = 5.0, 1.0
 # NetAdapt keeps most of the accuracy down to such a part of the latency (p50 over the limit).
@@ -56,13 +58,24 @@ class _Words(NamedTuple):
         return name if name in BUILT_IN else "DATA"
 
     def fit(self, more: str = "", *, budget: Budget | None = None, here: bool = False) -> str:
-        """The run's `fit` with other options: in the run's own folder where it is to go on."""
+        """The run's `fit` with other options: in the run's own folder where it is to go on, which
+        takes the same options as before only."""
         limits = (budget or self.record.budget).limits()
         options = [f"--{LIMIT_NAMES[name]} {_typed(name, value)}" for name, value in limits.items()]
+        out = [f"--out {quote(str(self.folder))}"] if here else []
+        before = self._options_but(more)
+        return " ".join(filter(None, ["mobilenets fit", self.data, *options, *before, more, *out]))
+
+    def _options_but(self, more: str) -> list[str]:
+        """The run's other options, without those that `more` replaces."""
+        replaced = {word for word in more.split() if word.startswith("--")}
+        if replaced & _LENGTHS:
+            replaced |= _LENGTHS
+        typed = self.record.typed
         runtime = str(self.record.engine)
-        options += [f"--runtime {runtime}"] * (runtime != "onnxruntime")
-        out = [f"--out {self.folder}"] if here else []
-        return " ".join(filter(None, ["mobilenets fit", self.data, *options, more, *out]))
+        if not typed and runtime != "onnxruntime":
+            typed = [["--runtime", runtime]]
+        return [join(words) for words in typed if not {*words} & replaced]
 
     def of_run(self, verb: str, more: str = "") -> str:
         return " ".join(filter(None, [f"mobilenets {verb} {self.folder} {self.data}", more]))

@@ -29,6 +29,7 @@ from mobilenets.runs.layout import (
     SCORE,
     TRAINED,
     TRAINING,
+    TYPED,
     VERDICT,
 )
 from mobilenets.runtimes import Engine
@@ -127,7 +128,8 @@ class _Training(TypedDict):
 @dataclass(frozen=True)
 class Record:
     """Everything a run left behind. `artifact` is the name of the artifact, which is for `engine`;
-    `sha256` that of each of its files. `epochs` is how often the images were seen."""
+    `sha256` that of each of its files. `epochs` is how often the images were seen. `typed` are the
+    options of the command, each with its value, but for limits and folder."""
 
     engine: Engine
     artifact: str
@@ -145,6 +147,7 @@ class Record:
     epochs: float
     start: str | None
     sha256: dict[str, str]
+    typed: list[list[str]]
 
     @property
     def runtime(self) -> str:
@@ -206,11 +209,17 @@ def read_run(folder: Path) -> Record:
         training=_part(folder / TRAINING, lambda data: parse(data, _Training)),
         epochs=min(epochs, len(metrics)),  # an adapted network tells of its start's, too
         start=start,
+        typed=_typed(folder / TYPED),
         sha256={
             file.name: _part(file, lambda data: hashlib.sha256(data).hexdigest())
             for file in files_of(folder / artifact)
         },
     )
+
+
+def _typed(path: Path) -> list[list[str]]:
+    """None of a run that began otherwise than by the command."""
+    return read_json(path, list[list[str]]) if path.exists() else []
 
 
 def _part(path: Path, read: Callable[[bytes], T]) -> T:

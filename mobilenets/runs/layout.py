@@ -10,6 +10,7 @@ from pathlib import Path
 
 # Of every run
 ASKED = "asked.json"
+TYPED = "typed.json"
 STAGES = "stages.json"
 IMAGES = "images.json"
 BUDGET = "budget.json"

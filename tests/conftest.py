@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mobilenets.data import remembered
+from mobilenets.measuring import loop
 from tests.living_converters import living_converters
 
 os.environ["MOBILENETS_OFFLINE"] = "1"  # `--weights auto` looks for no weights on the network
@@ -34,6 +35,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def converters_live_on() -> Iterator[None]:
     """Of seven minutes of converting, five were a process's start and imports."""
     with living_converters():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="session")
+def measured_briefly() -> Iterator[None]:
+    """Half a second a network where it may take four: what it takes decides in no test but those
+    of measuring, which want it as it is (`test_measure`)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "SPAN_S", 0.1)
+        patch.setattr(loop, "KNOWN", 1.0)
         yield
 
 

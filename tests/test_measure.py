@@ -23,6 +23,7 @@ from mobilenets.archs import Arch, get_arch
 from mobilenets.errors import ArchError, FileError, MeasureError, RuntimeMissing
 from mobilenets.measuring import Latency, compare, measure
 from mobilenets.measuring import latency as latency_module
+from mobilenets.measuring import loop as loop_module
 from mobilenets.measuring import target as target_module
 from mobilenets.measuring import worker as worker_module
 from mobilenets.measuring.loop import LocalTarget, half_width, interleave, interval_rank
@@ -34,6 +35,13 @@ from mobilenets.runtimes import DEFAULT, Engine
 from tests.test_runtimes import write_onnx
 
 NCNN = Engine("ncnn")
+
+
+@pytest.fixture(autouse=True)
+def measured_for_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users do; all other tests measure briefly (`conftest`)."""
+    monkeypatch.setattr(loop_module, "SPAN_S", 2.0)
+    monkeypatch.setattr(loop_module, "KNOWN", 0.02)
 
 
 class FakeMachine:

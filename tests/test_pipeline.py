@@ -348,7 +348,7 @@ def test_nothing_is_done_twice(done: Path, data: Path):
 
     after = {path.name: path.stat().st_mtime_ns for path in done.iterdir()}
     rewritten = {name for name in after if after[name] != before[name]}
-    assert rewritten <= {"images.json", "budget.json", "summary.json"}
+    assert rewritten <= {"images.json", "budget.json", "typed.json", "summary.json"}
 
 
 def test_another_budget_is_refused_before_anything_is_written(

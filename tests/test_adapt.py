@@ -122,6 +122,7 @@ def test_every_member_is_kept_and_the_artifact_is_whole(done: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_killed_and_started_again_it_ends_with_the_same_network(
     done: Path, start: Path, tmp_path: Path
 ):

@@ -22,10 +22,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("verb", VERBS)
-def test_a_mutated_file_ends_in_a_sentence_or_is_read(runs: Path, verb: str):
+def test_a_mutated_file_ends_in_a_sentence_or_is_read(
+    runs: Path, verb: str, pytestconfig: pytest.Config
+):
+    """A few of each verb's files; more with --full, and as many as one likes by `mutations`."""
     found: list[str] = []
+    slow, quick = (8, 40) if pytestconfig.getoption("full") else (4, 12)
 
-    ends = trials(runs, verb, range(8 if verb in SLOW else 40), done=found.append)
+    ends = trials(runs, verb, range(slow if verb in SLOW else quick), done=found.append)
 
     assert found == []
     # A latency needs no more of a file's description than its precision.

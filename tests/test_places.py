@@ -196,8 +196,15 @@ list(isolated.try_exports(jobs, Engine("onnxruntime"), cores=[0]))"""
 
 
 @pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="waits for a process by its descriptor")
-@pytest.mark.parametrize("program", [CHILD, EXPORT], ids=["one", "export"])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("program", "number"),
+    [
+        pytest.param(CHILD, signal.SIGKILL, id="one-killed"),
+        pytest.param(EXPORT, signal.SIGINT, id="export-stopped"),
+        pytest.param(CHILD, signal.SIGINT, id="one-stopped", marks=pytest.mark.full),
+        pytest.param(EXPORT, signal.SIGKILL, id="export-killed", marks=pytest.mark.full),
+    ],
+)
 def test_no_process_outlives_the_command(tmp_path: Path, program: str, number: signal.Signals):
     told = tmp_path / "told"
     os.mkfifo(told)

@@ -47,7 +47,13 @@ Floats = NDArray[np.float32]
 # Products of 8-bit weights saturate on x86 before VNNI, as `quantize.Scheme` says.
 _FLAGS = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
 BITS = 7 if "avx2" in _FLAGS and "vnni" not in _FLAGS else 8
-NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
+# Between them V2 and V3-Small have every kind of operation.
+NAMES = (
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    pytest.param("mobilenet_v1", marks=pytest.mark.full),
+    pytest.param("mobilenet_v3_large", marks=pytest.mark.full),
+)
 
 
 def arch_of(name: str, *, width: float | None = None, padding: str = "symmetric") -> Arch:
@@ -110,7 +116,10 @@ def run_as(model: Any, folder: Path) -> Counter[str]:
     ("width", "padding"),
     [pytest.param(None, "same", marks=pytest.mark.full), (0.35, "symmetric")],
 )
-@pytest.mark.parametrize("name", [*NAMES, "mobilenet_v3_small_minimalistic"])
+@pytest.mark.parametrize(
+    "name",
+    [*NAMES, pytest.param("mobilenet_v3_small_minimalistic", marks=pytest.mark.full)],
+)
 def test_a_network_in_what_integers_have_gives_the_same_logits(
     name: str, width: float | None, padding: str
 ):
@@ -183,7 +192,15 @@ def test_torch_walks_the_graph_as_onnxruntime_runs_it(name: str):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "hswish"), [*((name, True) for name in NAMES), ("mobilenet_v3_small", False)]
+    ("name", "hswish"),
+    [
+        ("mobilenet_v3_small", True),
+        ("mobilenet_v3_small", False),
+        *(
+            pytest.param(name, True, marks=pytest.mark.full)
+            for name in ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large")
+        ),
+    ],
 )
 def test_a_network_for_timing_runs_as_one_with_numbers_from_images(
     name: str, hswish: bool, tmp_path: Path

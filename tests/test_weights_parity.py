@@ -61,6 +61,15 @@ KERAS = [
     "mobilenet_v3_large_minimalistic-1.0-64", "mobilenet_v3_small-0.75-64",
     "mobilenet_v3_small-1.0-64", "mobilenet_v3_small_minimalistic-1.0-64",
 ]  # fmt: skip
+# The smallest of each family.
+FEW = {
+    "mobilenet_v1-0.25-128", "mobilenet_v2-0.35-96", "mobilenet_v3_large-0.75-64",
+    "mobilenet_v3_small-1.0-64", "mobilenet_v3_small_minimalistic-1.0-64",
+}  # fmt: skip
+every_keras = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in FEW else pytest.mark.full) for name in KERAS],
+)
 
 
 def keras_checkpoint(name: str) -> Published:
@@ -69,13 +78,14 @@ def keras_checkpoint(name: str) -> Published:
 
 
 @pytest.fixture(scope="module")
-def keras_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def keras_files(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Path:
     """Keras' files, logits and addresses, made by Keras in a process of its own."""
     folder = tmp_path_factory.mktemp("keras")
     program = Path(__file__).with_name("keras_peer.py")
+    names = KERAS if pytestconfig.getoption("full") else sorted(FEW)
     settings = {"KERAS_BACKEND": "torch", "KERAS_HOME": str(folder), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, program, folder, *KERAS],
+        [sys.executable, program, folder, *names],
         env=os.environ | settings, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -88,7 +98,7 @@ def keras_images_and_logits(folder: Path, name: str) -> tuple[Tensor, Tensor]:
     return images, torch.from_numpy(saved["logits"])
 
 
-@pytest.mark.parametrize("name", KERAS)
+@every_keras
 def test_keras_files_give_keras_logits(keras_files: Path, name: str):
     checkpoint = read_published(keras_checkpoint(name), keras_files / f"{name}.h5")
     images, theirs = keras_images_and_logits(keras_files, name)
@@ -96,7 +106,7 @@ def test_keras_files_give_keras_logits(keras_files: Path, name: str):
     assert difference(logits(checkpoint, images), theirs) < RELATIVE
 
 
-@pytest.mark.parametrize("name", KERAS)
+@every_keras
 def test_keras_files_are_where_keras_looks_for_them(keras_files: Path, name: str):
     url, md5 = json.loads((keras_files / "addresses.json").read_text())[name]
     (file,) = keras_checkpoint(name).files
@@ -180,7 +190,20 @@ def test_an_hdf5_file_of_something_else_is_refused(tmp_path: Path):
 TIMM = {one.model: one for one in PUBLISHED_WEIGHTS if one.source == "timm" and one.classes == 1000}
 
 
-@pytest.mark.parametrize("model", TIMM)
+# Other depths of EfficientNet-Lite0's blocks, and large.
+DEAR = ("efficientnet_lite1", "efficientnet_lite2", "efficientnet_lite3", "efficientnet_lite4")
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(model, marks=pytest.mark.full if number or network in DEAR else ())
+        for network in dict.fromkeys(one.network for one in TIMM.values())
+        for number, model in enumerate(
+            model for model, one in TIMM.items() if one.network == network
+        )
+    ],
+)
 def test_timms_files_give_timms_logits(tmp_path: Path, model: str):
     theirs = randomise_(timm.create_model(model))
     timm.models.save_for_hf(theirs, str(tmp_path), safe_serialization=True)

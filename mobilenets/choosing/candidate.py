@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from mobilenets.archs import (
@@ -138,15 +139,16 @@ def describe_arch(arch: Arch) -> dict[str, Any]:
     }
 
 
-def candidates(classes: int, image_size: int | None = None) -> list[Candidate]:
+@lru_cache(4)  # seconds for a thousand
+def candidates(classes: int, image_size: int | None = None) -> tuple[Candidate, ...]:
     """All candidates for `classes` and images of `image_size` pixels (their short side; None:
     large enough for any resolution)."""
     shapes = list(_shapes(image_size))
-    return [
+    return tuple(
         price(keep_resolution(at_resolution(arch, resolution), output_stride))
         for arch in _widths(classes)
         for resolution, output_stride in shapes
-    ]
+    )
 
 
 def price(arch: Arch) -> Candidate:

@@ -47,7 +47,7 @@ from mobilenets.choosing.space import random_networks
 from mobilenets.choosing.table_build import build_table
 from mobilenets.errors import ConversionError, FileError, MeasureError, RuntimeMissing
 from mobilenets.measuring.loop import Turn
-from mobilenets.measuring.machine import device
+from mobilenets.measuring.machine import this_machine
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.runtimes import DEFAULT, Engine, isolated
 
@@ -389,7 +389,8 @@ def test_tables_that_cannot_be_used_are_named_and_the_choice_goes_on(
 def test_the_file_is_named_by_what_it_depends_on(tmp_path: Path):
     name = table_path(Engine("torch"), 2, tmp_path).name
 
-    assert name == f"torch-{torch.__version__.split('+')[0]}-2t-{device()['fingerprint']}-v6.jsonl"
+    version, here = torch.__version__.split("+")[0], this_machine()["fingerprint"]
+    assert name == f"torch-{version}-2t-{here}-v6.jsonl"
 
 
 def test_a_table_of_an_unknown_runtime_is_refused():

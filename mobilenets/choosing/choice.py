@@ -24,12 +24,12 @@ from mobilenets.choosing.candidate import Candidate, candidates
 from mobilenets.choosing.latency_table import Table
 from mobilenets.choosing.regress import fit
 from mobilenets.errors import ConversionError, NoFitError
+from mobilenets.measuring.device import current, device_words
 from mobilenets.measuring.journal import Measure, journalled
 from mobilenets.measuring.latency import Latency
-from mobilenets.measuring.machine import device_name
 from mobilenets.measuring.quiet import in_quiet
 from mobilenets.measuring.target import Export, exported, measure_files
-from mobilenets.runtimes import DEFAULT, Engine, check_runtime
+from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.runtimes.isolated import Exporter, export_isolated
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
@@ -194,7 +194,7 @@ def measured_once(path: Path, threads: int, export: Export = export_isolated) ->
     """`measured_whole`, with what was measured under the same conditions kept in `path`."""
 
     def conditions(engine: Engine) -> str:
-        return f"{device_name()}, {engine} {check_runtime(engine).version()}, {threads}"
+        return f"{device_words(current())}, {engine} {current().version(engine)}, {threads}"
 
     return journalled(path, conditions, measured_whole(threads, export))
 

@@ -40,8 +40,8 @@ from mobilenets.choosing.regress import Floats, Prices, fit, fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.errors import ArchError, FileError, MeasureError
 from mobilenets.files import cache_folder, parse, read_bytes
-from mobilenets.measuring.machine import device
-from mobilenets.runtimes import Engine, check_runtime
+from mobilenets.measuring.device import current
+from mobilenets.runtimes import Engine
 from mobilenets.shapes import AboveZero, Range
 
 CALIBRATION_NETWORKS = 48
@@ -266,8 +266,9 @@ def load_tables(engines: Iterable[Engine], threads: int) -> dict[Engine, Table]:
 
 def table_path(engine: Engine, threads: int, folder: Path | None = None) -> Path:
     """Where the table of these conditions is kept."""
-    known = check_runtime(engine)
-    name = f"{engine}-{known.version()}-{threads}t-{device()['fingerprint']}-v{_FORMAT}.jsonl"
+    there = current()
+    fingerprint = there.machine()["fingerprint"]
+    name = f"{engine}-{there.version(engine)}-{threads}t-{fingerprint}-v{_FORMAT}.jsonl"
     return (folder or cache_folder() / "tables") / name
 
 
@@ -308,13 +309,13 @@ def read_table(path: Path, engine: Engine, threads: int) -> Table | None:
 
 def conditions_of(engine: Engine, threads: int) -> dict[str, Any]:
     """What the times of a table hold for."""
-    here = device()
+    here = current().machine()
     return {
         "table": _FORMAT,
         "device": f"{here['cpu']}, {here['cores']} cores, {here['machine']}",
         "fingerprint": here["fingerprint"],
         "runtime": str(engine),
-        "runtime_version": check_runtime(engine).version(),
+        "runtime_version": current().version(engine),
         "threads": threads,
     }
 

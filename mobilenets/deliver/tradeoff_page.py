@@ -12,7 +12,7 @@ from mobilenets.choosing.latency_table import Table
 from mobilenets.deliver import html_page as page
 from mobilenets.deliver import plots
 from mobilenets.files import write_text
-from mobilenets.measuring.machine import device_name
+from mobilenets.measuring.device import current, device_words
 from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.text import counted
 
@@ -50,7 +50,7 @@ def write_tradeoff(
         page.heading(
             "Accuracy against latency",
             f"{len(pools[0]):,} MobileNets, {counted(threads, 'thread')}, batch 1, "
-            f"{' and '.join(precisions)}, on {device_name()}",
+            f"{' and '.join(precisions)}, on {device_words(current())}",
         ),
         page.paragraph(
             "Accuracy: the papers' ImageNet top-1, interpolated between their networks. On your "

@@ -17,7 +17,7 @@ _NAME_KEYS = ("model name", "Model", "Hardware")  # x86; Raspberry Pi; older ARM
 _IDENTITY_KEYS = ("cpu family", "model", "stepping", "flags", "CPU part", "Features")
 
 
-class Device(TypedDict):
+class Machine(TypedDict):
     """`fingerprint` changes with the CPU, its instruction sets and the cores usable here."""
 
     cpu: str
@@ -27,7 +27,7 @@ class Device(TypedDict):
     fingerprint: str
 
 
-def device() -> Device:
+def this_machine() -> Machine:
     """This machine."""
     info = _cpuinfo()
     cpu = _cpu_name(info)
@@ -44,8 +44,13 @@ def device() -> Device:
 
 def device_name() -> str:
     """This machine in one line."""
-    here = device()
-    return f"{here['cpu']}, {here['cores']} cores, {here['machine']} [{here['fingerprint']}]"
+    return described(this_machine())
+
+
+def described(machine: Machine) -> str:
+    """A machine in one line."""
+    cpu, fingerprint = machine["cpu"], machine["fingerprint"]
+    return f"{cpu}, {machine['cores']} cores, {machine['machine']} [{fingerprint}]"
 
 
 def _cpuinfo() -> dict[str, str]:

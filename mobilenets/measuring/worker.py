@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mobilenets.errors import MeasureError
 from mobilenets.measuring.loop import LocalTarget
-from mobilenets.measuring.machine import waited_ns
-from mobilenets.processes.child import Request, serve
+from mobilenets.measuring.machine import Machine, this_machine, waited_ns
+from mobilenets.processes.child import Request, serve, usable_cores
 
 _SEED = 0
 _REST_S = 0.01  # the time of threads that run is told in ticks of up to 10 ms
@@ -36,8 +37,13 @@ class Worker:
         words = dict(request)
         return getattr(self, words.pop("do"))(**words)
 
-    def start(self, runtime: str, threads: int, cores: list[int]) -> str:
+    def machine(self) -> Machine:
+        """What it runs on."""
+        return this_machine()
+
+    def start(self, runtime: str, threads: int) -> str:
         """Pin this process and import the runtime; its version."""
+        cores = _cores(threads)
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
         from mobilenets.runtimes import RUNTIMES, get_runtime
@@ -65,6 +71,14 @@ class Worker:
         if self._threads > 1 and settle:
             rest()
         return turn
+
+
+def _cores(threads: int) -> list[int]:
+    """The last cores: interrupts and other processes gather on the first."""
+    usable = usable_cores()
+    if not 1 <= threads <= len(usable):
+        raise MeasureError(f"threads must be 1 to {len(usable)}, the usable cores, got {threads}")
+    return usable[-threads:]
 
 
 def rest(

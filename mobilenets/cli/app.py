@@ -13,7 +13,14 @@ from typing import Annotated, Any
 
 import typer
 
-from mobilenets.cli import compress_verbs, network_verbs, share_verbs, train_verbs, use_verbs
+from mobilenets.cli import (
+    browser_verbs,
+    compress_verbs,
+    network_verbs,
+    share_verbs,
+    train_verbs,
+    use_verbs,
+)
 from mobilenets.cli.display import hide_progress, show_progress
 from mobilenets.cli.ending import NO_FIT
 from mobilenets.cli.help_page import QUIET, VERBOSE, Page
@@ -46,6 +53,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "choose": network_verbs.choose,
     "tradeoff": network_verbs.tradeoff,
     "runtimes": network_verbs.runtimes,
+    "serve": browser_verbs.serve,
     "shard": share_verbs.shard,
     "push": share_verbs.push,
     "pull": share_verbs.pull,

@@ -191,11 +191,9 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, status: int, kind: str, body: bytes) -> None:
         host = self._host(f"//{self.headers.get('Host', '')}") if hasattr(self, "headers") else None
         self.send_response(status)
-        headers = _HEADERS | (_ISOLATED if host in _LOOPBACK else {})
-        for header, value in headers.items():
-            self.send_header(
-                header, value if status == 200 or header != "Cache-Control" else "no-store"
-            )
+        kept = {} if status == 200 else {"Cache-Control": "no-store"}
+        for header, value in (_HEADERS | (_ISOLATED if host in _LOOPBACK else {}) | kept).items():
+            self.send_header(header, value)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()

@@ -40,6 +40,7 @@ from mobilenets.choosing.regress import Floats, Prices, fit, fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.errors import ArchError, FileError, MeasureError
 from mobilenets.files import cache_folder, parse, read_bytes
+from mobilenets.measuring.bursts import Timing
 from mobilenets.measuring.device import current
 from mobilenets.runtimes import Engine
 from mobilenets.shapes import AboveZero, Range
@@ -85,14 +86,6 @@ class _Line(TypedDict):
     reference_ms: _Ms
     noisy: bool
     seconds: Annotated[float, Range(0, 1e12)]
-
-
-class Timing(NamedTuple):
-    """A p50, that of the reference about then, and whether others disturbed it."""
-
-    ms: float
-    reference_ms: float
-    noisy: bool
 
 
 class _Entry(NamedTuple):

@@ -49,8 +49,11 @@ class Device(Protocol):
         """A measuring process there; raises `MeasureError` where there can be none."""
 
 
-class _LocalProcess(Child):
+class LocalProcess(Child):
     """A measuring process on this machine."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        super().__init__(_WORKER, environment=environment)
 
     def send(self, path: Path) -> str:
         return str(path)
@@ -69,7 +72,7 @@ class _Local:
 
     def start(self, engine: Engine, environment: Mapping[str, str]) -> Process:
         check_runtime(engine)
-        return _LocalProcess(_WORKER, environment=environment)
+        return LocalProcess(environment)
 
 
 LOCAL: Device = _Local()

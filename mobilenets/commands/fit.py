@@ -26,7 +26,7 @@ from mobilenets.choosing.halving import (
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.commands.allowance import Allowance, ending_minutes
 from mobilenets.commands.beginning import asked_of, begun
-from mobilenets.commands.delivery import artifact_of, exported
+from mobilenets.commands.delivery import artifact_of, exported, suffix, there
 from mobilenets.data import Images, name_of
 from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.finished import Run
@@ -34,8 +34,10 @@ from mobilenets.deliver.present import PRESENTERS
 from mobilenets.deliver.record import read_verdict
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
+from mobilenets.devices.registry import find_device
 from mobilenets.errors import ArchError, NoFitError
 from mobilenets.files import write_json
+from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
 from mobilenets.runs.layout import (
@@ -68,8 +70,9 @@ class Fitting:
 
     The network is for the best of `engines`. `how` says what to train from; with weights, the
     choice is among the networks that they are of. `limits` bounds the training; where minutes do,
-    the trials before it, too. `out` None is runs/DATA-LIMITS, such as runs/digits-latency1ms; with
-    `restart`, what it holds is set aside.
+    the trials before it, too. `out` None is runs/DATA-LIMITS, such as runs/digits-latency1ms, and
+    the device's name, unless it is this machine; with `restart`, what it holds is set aside.
+    Latency is that on `device`, a name that `find_device` knows.
     """
 
     data: str | Path
@@ -81,12 +84,13 @@ class Fitting:
     threads: int = 1
     seed: int = 0
     restart: bool = False
+    device: str = LOCAL.name
 
     @property
     def folder(self) -> Path:
         """Where the run lives."""
         name = f"{name_of(self.data)}-{self.budget.label()}"
-        return self.out or Path("runs", name)
+        return self.out or Path("runs", name + suffix(self.device))
 
     def asked(self) -> dict[str, Any]:
         """All that a run is of, but for the images and how long is trained."""
@@ -94,6 +98,7 @@ class Fitting:
             "budget": self.budget.to_json(),
             "threads": self.threads,
             "runtime": list(map(str, self.engines)),
+            "device": self.device,
         }
         return asked | asked_of(self)
 
@@ -115,6 +120,11 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
     summary says so.
     """
     job.budget.check_limited()  # before anything that takes long
+    with measuring_on(find_device(job.device)):
+        return _fit(job, started)
+
+
+def _fit(job: Fitting, started: float | None) -> Run:
     started = time.monotonic() if started is None else started
     families, folder = _families(job.how), job.folder
     stages = begun(folder, CHOSEN.name, job.asked, restart=job.restart)
@@ -140,7 +150,7 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
     artifact = stages.run(exported(engine), runtime, lambda: _export(folder, engine))
     drop_undecided(folder)
     verdict = stages.run(
-        _VERIFIED, [], lambda: _verify(job, artifact, engine, trained.checkpoint, images)
+        _VERIFIED, there(job.device), lambda: _verify(job, artifact, engine, trained.checkpoint, images)
     )
     summary = _summary(job, chosen, training, trained) | _from_verdict(verdict, images.task)
     write_json(folder / SUMMARY, summary)
@@ -186,7 +196,7 @@ def _choice_inputs(job: Fitting, images: Images, families: Collection[str] | Non
         "threads": job.threads,
         "runtimes": list(map(str, job.engines)),
     }
-    inputs = [read, asked, families or (job.how.at_hand or None)]
+    inputs = [read, asked, families or (job.how.at_hand or None), *there(job.device)]
     if _trials(job, images) == 1:
         return inputs
     return [*inputs, job.how.inputs(), asdict(job.limits), job.seed]
@@ -306,6 +316,7 @@ def _summary(
         "chosen": describe_arch(training.arch)
         | {"expected_imagenet_top1": expected and expected.top1},
         "budget": job.budget.to_json(),
+        "device": job.device,
         "binding_limit": chosen.binding_limit,
         "trials": [trial.to_json() for trial in chosen.trials],
         "epochs": trained.epochs,

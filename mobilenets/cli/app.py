@@ -16,6 +16,7 @@ import typer
 from mobilenets.cli import (
     compress_verbs,
     device_verbs,
+    kit_verbs,
     network_verbs,
     share_verbs,
     train_verbs,
@@ -53,6 +54,8 @@ VERBS: dict[str, Callable[..., None]] = {
     "choose": network_verbs.choose,
     "tradeoff": network_verbs.tradeoff,
     "runtimes": network_verbs.runtimes,
+    "kit": kit_verbs.kit,
+    "verify": kit_verbs.verify,
     "shard": share_verbs.shard,
     "push": share_verbs.push,
     "pull": share_verbs.pull,

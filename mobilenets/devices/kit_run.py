@@ -1,6 +1,6 @@
 """Runs on the other device: measures what a kit's plan.json tells, and writes results.json.
 
-`python3 -m mobilenets.devices.kit_run KIT`; the standard library, numpy and the runtime do.
+`python3 worker.pyz KIT`; the standard library, numpy and the runtime do.
 What was measured is kept in results.jsonl, a line each: killed, the same command goes on.
 """
 
@@ -249,22 +249,14 @@ def _time_artifact(folder: Path, plan: Plan, artifact: Artifact, journal: _Journ
         log.warning(str(error))
 
 
-def main() -> int:
-    """The command; its exit status."""
+def main() -> None:
+    """The command, with its exit status."""
     logging.basicConfig(stream=sys.stderr, format="%(message)s", level=logging.INFO)
-    folder = Path(sys.argv[1])
     if is_emulated():
         log.warning("this device is emulated: its times mean nothing, and only tell that all runs")
     try:
-        print(run_kit(folder))
+        print(run_kit(Path(sys.argv[1])))
     except MobileNetsError as error:
-        log.error(f"kit: {error}")
-        return 1
+        sys.exit(f"kit: {error}")
     except KeyboardInterrupt:
-        log.error("kit: stopped; the same command goes on where it was")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        sys.exit("kit: stopped; the same command goes on where it was")

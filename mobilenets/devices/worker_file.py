@@ -35,10 +35,10 @@ _NO_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 @cache
-def worker_file() -> bytes:
-    """The file: the same bytes for the same package."""
+def worker_file(entry: str = _ENTRY) -> bytes:
+    """The file, which calls `main` of the module `entry`: the same bytes for the same package."""
     runtimes = {known.maker.partition(".")[0] for known in RUNTIMES.values()} - {_NEEDS_PYTORCH}
-    return packed(_ENTRY, [*_WHOLE, *(f"mobilenets.runtimes.{name}" for name in runtimes)])
+    return packed(entry, [*_WHOLE, *(f"mobilenets.runtimes.{name}" for name in runtimes)])
 
 
 def checksum() -> str:

@@ -27,6 +27,7 @@ from mobilenets.choosing.latency_table import load_tables
 from mobilenets.commands.allowance import Allowance, ending_minutes
 from mobilenets.commands.beginning import asked_of, begun
 from mobilenets.commands.delivery import artifact_of, exported, suffix, there
+from mobilenets.commands.kit import artifact_kit
 from mobilenets.data import Images, name_of
 from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.finished import Run
@@ -34,6 +35,7 @@ from mobilenets.deliver.present import PRESENTERS
 from mobilenets.deliver.record import read_verdict
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
+from mobilenets.devices.imported import not_yet_measured
 from mobilenets.devices.registry import find_device
 from mobilenets.errors import ArchError, NoFitError
 from mobilenets.files import write_json
@@ -49,6 +51,7 @@ from mobilenets.runs.layout import (
     SUMMARY,
     TRAINED,
     VERDICT,
+    kit_folder,
     trial_folder,
 )
 from mobilenets.runs.owner import TRAINED_FILES, has_all, has_any
@@ -150,7 +153,9 @@ def _fit(job: Fitting, started: float | None) -> Run:
     artifact = stages.run(exported(engine), runtime, lambda: _export(folder, engine))
     drop_undecided(folder)
     verdict = stages.run(
-        _VERIFIED, there(job.device), lambda: _verify(job, artifact, engine, trained.checkpoint, images)
+        _VERIFIED,
+        there(job.device),
+        lambda: _verify(job, artifact, chosen, trained.checkpoint, images),
     )
     summary = _summary(job, chosen, training, trained) | _from_verdict(verdict, images.task)
     write_json(folder / SUMMARY, summary)
@@ -296,13 +301,19 @@ def _export(folder: Path, engine: Engine) -> None:
 
 
 def _verify(
-    job: Fitting, artifact: Path, engine: Engine, checkpoint: Checkpoint, images: Images
+    job: Fitting, artifact: Path, chosen: Chosen, checkpoint: Checkpoint, images: Images
 ) -> None:
     log.info(f"verifying on {len(images.val)} validation images")
+    engine = chosen.engine
+    predicted = not_yet_measured(engine, chosen.about_ms, job.threads)
     verdict = verify(
         artifact, checkpoint, images, job.budget, runtime=engine, threads=job.threads,
-        max_loss=MAX_DROP if engine.is_int8 else MAX_LOSS,
+        max_loss=MAX_DROP if engine.is_int8 else MAX_LOSS, predicted=predicted,
     )  # fmt: skip
+    if predicted:
+        limit_ms, kit = job.budget.latency_ms, kit_folder(job.folder)
+        artifact_kit(kit, artifact, engine, threads=job.threads, limit_ms=limit_ms)
+        log.info(f"{kit} measures it on {job.device}")
     predictions = PRESENTERS[images.task.name].predictions(verdict.outputs, images)
     write_json(job.folder / PREDICTIONS, predictions)
     write_json(job.folder / VERDICT, verdict.to_json())
@@ -329,11 +340,11 @@ def _summary(
 
 
 def _from_verdict(verdict: dict[str, Any], task: Task) -> dict[str, Any]:
-    keys = ("images", *PRESENTERS[task.name].in_summary, *_FROM_VERDICT)
+    keys = ("images", *PRESENTERS[task.name].in_summary, *FROM_VERDICT)
     return {key: verdict[key] for key in keys if key in verdict}
 
 
-_FROM_VERDICT = (
+FROM_VERDICT = (
     "latency",
     "size_bytes",
     "macs",

@@ -53,6 +53,7 @@ class LatencyRecord(TypedDict):
     precision: str
     batch: Count
     device: str
+    predicted: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,29 @@ class Latency:
             raise FileError(
                 f"the latency record is broken ({error}); write it with to_json(raw=True)"
             ) from error
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What stands for a `Latency` on a device that cannot be reached, until it is measured there;
+    `name` is the device's."""
+
+    p50_ms: float
+    name: str
+    runtime: str
+    runtime_version: str
+    threads: int
+    precision: str
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of `LatencyRecord`; `predicted` is the name of the device."""
+        record = asdict(self)
+        name = record.pop("name")
+        return record | {
+            "p90_ms": self.p50_ms, "min_ms": self.p50_ms, "runs": 0, "spread": 0.0, "slowed": 0.0,
+            "waited": 0.0, "noisy": False, "batch": 1, "predicted": name,
+        }  # fmt: skip
 
 
 def measure(

@@ -46,6 +46,7 @@ from mobilenets.choosing.regress import fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.choosing.table_build import build_table
 from mobilenets.errors import ConversionError, FileError, MeasureError, RuntimeMissing
+from mobilenets.measuring import bursts as timing
 from mobilenets.measuring.loop import Turn
 from mobilenets.measuring.machine import this_machine
 from mobilenets.nn import Checkpoint, MobileNet
@@ -489,11 +490,11 @@ def test_of_a_piece_the_least_burst_counts_that_others_left_alone():
             ms, waited = next(turns)
             return Turn([round(ms * 1e6)] * burst, 100, waited, 1)
 
-    burst = build._Bursts(Target(), build._SPANS["piece"], build._Core())  # type: ignore[arg-type]
+    burst = timing._Bursts(Target(), timing._SPANS["piece"], timing._Core())  # type: ignore[arg-type]
     for _ in range(4):
         burst.take()
 
-    assert build._p50_ms(burst.least()) == 5.0
+    assert timing._p50_ms(burst.least()) == 5.0
 
 
 class Slowed:
@@ -525,19 +526,19 @@ def test_what_a_guest_slows_in_every_burst_is_timed_again(
     turns: int,
 ):
     waits: list[float] = []
-    monkeypatch.setattr(build.time, "sleep", waits.append)
-    core = build._Core()
+    monkeypatch.setattr(timing.time, "sleep", waits.append)
+    core = timing._Core()
     targets = [Slowed(slow), *(Slowed(repeat(False)) for _ in range(9))]
-    bursts = [build._Bursts(one, build._SPANS["piece"], core) for one in targets]  # type: ignore[arg-type]
+    bursts = [timing._Bursts(one, timing._SPANS["piece"], core) for one in targets]  # type: ignore[arg-type]
 
     timed: Counter[int] = Counter()
-    for round_ in build._rounds(bursts):
+    for round_ in timing._rounds(bursts):
         for at in round_:
             bursts[at].take()
             timed[at] += 1
 
     first, *others = bursts
-    assert (build._p50_ms(first.least()), first.disturbed()) == expected
+    assert (timing._p50_ms(first.least()), first.disturbed()) == expected
     assert not any(one.disturbed() for one in others)
     assert timed == {0: turns} | dict.fromkeys(range(1, 10), 4)
     assert len(waits) == turns - 4
@@ -546,16 +547,16 @@ def test_what_a_guest_slows_in_every_burst_is_timed_again(
 def test_where_all_is_slowed_there_are_as_many_bursts_again_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(build.time, "sleep", lambda _: None)
-    core = build._Core()
+    monkeypatch.setattr(timing.time, "sleep", lambda _: None)
+    core = timing._Core()
     core.see_(Turn([1], 1, 0, 20_000))
     bursts = [
-        build._Bursts(Slowed(repeat(True)), build._SPANS["piece"], core)  # type: ignore[arg-type]
+        timing._Bursts(Slowed(repeat(True)), timing._SPANS["piece"], core)  # type: ignore[arg-type]
         for _ in range(5)
     ]
 
     taken = 0
-    for round_ in build._rounds(bursts):
+    for round_ in timing._rounds(bursts):
         for at in round_:
             bursts[at].take()
             taken += 1
@@ -600,16 +601,19 @@ def test_a_piece_at_which_the_process_crashes_is_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """At loading or in a later burst: the others are timed by another process."""
-    monkeypatch.setattr(build, "Bench", FlakyBench)
+    monkeypatch.setattr(timing, "Bench", FlakyBench)
     one, two, three, four = pieces(get_arch("mobilenet_v2"))[:4]
     names = {one: "fine", two: "gone", three: "tires", four: "also fine"}
 
-    files = [(build._Item("piece", piece), Path(name)) for piece, name in names.items()]
-    timed = list(build._time(files, [Path("a"), Path("b")], DEFAULT, 1))
+    files = [
+        timing.File(build.Item("piece", piece), "piece", Path(name))
+        for piece, name in names.items()
+    ]
+    timed = list(timing.time_files(files, [Path("a"), Path("b")], DEFAULT, 1))
 
     # The two references take a millisecond each.
     expected = [
-        (build._Item("piece", piece), build.Timing(1.0, 2.0, False)) for piece in (one, four)
+        (build.Item("piece", piece), timing.Timing(1.0, 2.0, False)) for piece in (one, four)
     ]
     assert timed == expected
     assert caplog.messages == ["gone failed", "tires failed"]
@@ -643,9 +647,9 @@ def test_what_is_converted_ahead_of_its_chunk_is_kept_for_it(
     for module in (build, isolated):
         monkeypatch.setattr(module, "usable_cores", lambda: [0, 1, 2])
     monkeypatch.setattr(isolated, "_WORTH_A_CHILD", 2)
-    monkeypatch.setattr(build, "Bench", Reader)
+    monkeypatch.setattr(timing, "Bench", Reader)
     monkeypatch.setattr(build, "_CHUNK", 4)
-    some = [build._Item("piece", piece) for piece in pieces(get_arch("mobilenet_v2"))[:10]]
+    some = [build.Item("piece", piece) for piece in pieces(get_arch("mobilenet_v2"))[:10]]
 
     timed = [item for item, _ in build._measure(some, DEFAULT, threads)]
 
@@ -664,8 +668,8 @@ def test_a_whole_network_that_cannot_be_converted_ends_the_building(
             super().ask(request, timeout=timeout)
 
     monkeypatch.setattr(isolated, "Child", Failing)
-    monkeypatch.setattr(build, "Bench", FlakyBench)
-    network = build._Item("network", get_arch("mobilenet_v2"))
+    monkeypatch.setattr(timing, "Bench", FlakyBench)
+    network = build.Item("network", get_arch("mobilenet_v2"))
 
     with pytest.raises(ConversionError, match=r"mobilenet_v2_1\.0_224: its converter broke"):
         list(build._measure([network], DEFAULT, 1))

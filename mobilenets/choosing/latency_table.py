@@ -40,9 +40,10 @@ from mobilenets.choosing.regress import Floats, Prices, fit, fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.errors import ArchError, FileError, MeasureError
 from mobilenets.files import cache_folder, parse, read_bytes
+from mobilenets.measuring.bursts import Timing
 from mobilenets.measuring.device import current
 from mobilenets.runtimes import Engine
-from mobilenets.shapes import AboveZero, Range
+from mobilenets.shapes import AboveZero, Positive, Range
 
 CALIBRATION_NETWORKS = 48
 HELD_OUT_NETWORKS = 40
@@ -63,7 +64,8 @@ log = logging.getLogger(__name__)
 
 
 class _Conditions(TypedDict):
-    """The first line of the file."""
+    """The first line of the file; `calibration` says how many networks calibrate an imported table,
+    where that is another number than here."""
 
     table: Literal[_FORMAT]  # type: ignore[valid-type]
     device: str
@@ -71,6 +73,7 @@ class _Conditions(TypedDict):
     runtime: str
     runtime_version: str
     threads: int
+    calibration: NotRequired[Positive]
 
 
 _Ms = AboveZero
@@ -85,14 +88,6 @@ class _Line(TypedDict):
     reference_ms: _Ms
     noisy: bool
     seconds: Annotated[float, Range(0, 1e12)]
-
-
-class Timing(NamedTuple):
-    """A p50, that of the reference about then, and whether others disturbed it."""
-
-    ms: float
-    reference_ms: float
-    noisy: bool
 
 
 class _Entry(NamedTuple):
@@ -173,8 +168,8 @@ class Table:
     @cached_property
     def calibration(self) -> Calibration:
         """With the number of kept weights that fits best."""
-        known = self._measured(calibration_networks())
-        if len(known) < CALIBRATION_NETWORKS:
+        known = self._measured(self._calibrating())
+        if len(known) < self.conditions.get("calibration", CALIBRATION_NETWORKS):
             raise MeasureError(
                 f"the latency table of {self.conditions['runtime']} is unfinished; finish it with: "
                 f"mobilenets table --runtime {self.conditions['runtime']} "
@@ -188,6 +183,13 @@ class Table:
             error = float(np.abs(terms @ fit(terms, times) / times - 1).mean())
             fits.append((error, Calibration(terms, times, kept)))
         return min(fits, key=lambda one: one[0])[1]
+
+    def _calibrating(self) -> list[Arch]:
+        """All whole networks that do not judge it: those of `calibration_networks`, and candidates
+        in a kit."""
+        judging = set(held_out_networks())
+        archs = dict.fromkeys([*calibration_networks(), *self.networks])
+        return [arch for arch in archs if arch not in judging]
 
     def held_out(self) -> HeldOut:
         """The error on networks kept out of building and calibrating."""
@@ -233,8 +235,16 @@ class Table:
         return [(arch, self.networks[arch]) for arch in archs if arch in self.networks]
 
     def _piece_ms(self, piece: Arch) -> float:
-        known = self.pieces.get(piece)
-        return self._arithmetic.price(piece) if known is None else known
+        if piece in self.pieces:
+            return self.pieces[piece]
+        if piece not in self._guessed:
+            self._guessed[piece] = self._arithmetic.price(piece)
+        return self._guessed[piece]
+
+    @cached_property
+    def _guessed(self) -> dict[Arch, float]:
+        """What `_arithmetic` said so far."""
+        return {}
 
     @cached_property
     def _arithmetic(self) -> Prices:

@@ -21,6 +21,7 @@ def fit(
     runtime: asked.Runtimes = "onnxruntime",
     int8: asked.Int8 = False,
     threads: asked.Threads = 1,
+    device: asked.Device = "local",
     weights: asked.Weights = "auto",
     recipe: asked.RecipeName = None,
     teacher: asked.TeacherFile = None,
@@ -73,11 +74,15 @@ def fit(
     """
     from mobilenets.archs import Budget
     from mobilenets.cli.limits import check_limits
+    from mobilenets.devices.registry import find_device
+    from mobilenets.measuring.device import engines_there, measuring_on
     from mobilenets.runtimes import parse_engines
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     engines = tuple(parse_engines(runtime, int8=int8))
-    check_limits(budget, f"mobilenets fit {quote(data)}", engines[0], threads)
+    with measuring_on(find_device(device)):
+        engines = tuple(engines_there(engines)) if runtime == "auto" else engines
+        check_limits(budget, f"mobilenets fit {quote(data)}", engines[0], threads)
     say(f"fitting a network to {data}: loading PyTorch")
 
     from mobilenets.commands.fit import Fitting
@@ -88,6 +93,7 @@ def fit(
 
     job = Fitting(
         data, budget, out=out, threads=threads, seed=seed, restart=restart, engines=engines,
+        device=device,
         limits=Limits(epochs, minutes, flip, None, mixed, class_weights),
         how=How(weights, recipe, teacher, task, trials, parse_reading(grey_range, resize)),
     )  # fmt: skip

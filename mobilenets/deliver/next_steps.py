@@ -83,7 +83,13 @@ def _mend(record: Record, words: _Words) -> Iterator[Step]:
             "or for another runtime.",
             words.of_run("export", "--runtime auto"),
         )
-    if verdict.get("undecided"):
+    if "predicted" in verdict["latency"] and verdict.get("undecided"):
+        yield Step(
+            f"Measure it on {verdict['latency']['predicted']}: copy the run's kit there, run "
+            "sh run.sh, and give its results to this command.",
+            f"mobilenets verify {words.folder} --results results.json",
+        )
+    elif verdict.get("undecided"):
         yield Step(
             "The latency limit is undecided: repeat the command of this run when the machine is "
             "quiet. It measures again; nothing is trained again.",

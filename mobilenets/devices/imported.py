@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, NoReturn
 
 from mobilenets.errors import MeasureError, RuntimeMissing
+from mobilenets.measuring.device import current, device_words
+from mobilenets.measuring.latency import Predicted
 from mobilenets.measuring.machine import Machine
 from mobilenets.runtimes import Engine
 
@@ -37,3 +39,15 @@ class Imported:
             f"{self.name} cannot be reached from here; write what is to be measured there with: "
             "mobilenets kit"
         )
+
+
+def not_yet_measured(engine: Engine, ms: float, threads: int) -> Predicted | None:
+    """What stands for the latency of a network that is predicted to take `ms` on the current
+    device; None where that can be measured."""
+    device = current()
+    if not isinstance(device, Imported):
+        return None
+    return Predicted(
+        ms, device.name, engine.runtime, device.version(engine), threads, engine.precision,
+        device_words(device),
+    )  # fmt: skip

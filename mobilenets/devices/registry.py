@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict
 
@@ -39,17 +40,22 @@ def keep_device(name: str, record: Record, *, replace: bool = False) -> None:
     """Name a device. Raises `MeasureError` for a name that cannot be one or, unless `replace`, is
     another device's."""
     known = devices()
-    if not _NAME.fullmatch(name) or name == LOCAL.name:
-        raise MeasureError(
-            f"a device cannot be called {name!r}; give letters, digits, dots and dashes (local is "
-            "this machine)"
-        )
+    check_name(name)
     if name in known and known[name] != record and not replace:
         raise MeasureError(
             f"there is a device {name} already; give another name, or run: "
             f"mobilenets device remove {name}"
         )
     write_json(_path(), known | {name: record})
+
+
+def check_name(name: str) -> None:
+    """Raise `MeasureError` for a name that no device can have."""
+    if not _NAME.fullmatch(name) or name == LOCAL.name:
+        raise MeasureError(
+            f"a device cannot be called {name!r}; give letters, digits, dots and dashes (local is "
+            "this machine)"
+        )
 
 
 def remove_device(name: str) -> None:
@@ -66,12 +72,18 @@ def find_device(name: str) -> Device:
         return LOCAL
     record = _known(name, devices())
     if record["kind"] == "ssh":
-        from mobilenets.devices.ssh import Ssh
-
-        return Ssh(name, record["target"], record.get("python", "python3"))
+        return _ssh(name, record["target"], record.get("python", "python3"))
     from mobilenets.devices.imported import Imported
 
     return Imported(name, record["kind"], record["machine"], record["versions"])
+
+
+@cache
+def _ssh(name: str, target: str, python: str) -> Device:
+    """One for the whole process: what it is asked once is remembered."""
+    from mobilenets.devices.ssh import Ssh
+
+    return Ssh(name, target, python)
 
 
 def _known(name: str, known: Mapping[str, Any]) -> Any:

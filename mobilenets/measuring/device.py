@@ -6,12 +6,13 @@ its budgets, choice, table and verdict are of.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, Protocol
 
+from mobilenets.errors import RuntimeMissing
 from mobilenets.measuring.machine import Machine, described, this_machine
 from mobilenets.processes.child import Child
 from mobilenets.runtimes import Engine, check_runtime
@@ -49,8 +50,11 @@ class Device(Protocol):
         """A measuring process there; raises `MeasureError` where there can be none."""
 
 
-class _LocalProcess(Child):
+class LocalProcess(Child):
     """A measuring process on this machine."""
+
+    def __init__(self, environment: Mapping[str, str]):
+        super().__init__(_WORKER, environment=environment)
 
     def send(self, path: Path) -> str:
         return str(path)
@@ -69,7 +73,7 @@ class _Local:
 
     def start(self, engine: Engine, environment: Mapping[str, str]) -> Process:
         check_runtime(engine)
-        return _LocalProcess(_WORKER, environment=environment)
+        return LocalProcess(environment)
 
 
 LOCAL: Device = _Local()
@@ -95,3 +99,28 @@ def device_words(device: Device) -> str:
     """The device in one line: its name, unless it is this machine, and what it is."""
     name = "" if device is LOCAL else f"{device.name}: "
     return name + described(device.machine())
+
+
+def place(name: str) -> str:
+    """The device of this name, in a sentence."""
+    return "this machine" if name == LOCAL.name else name
+
+
+def option(name: str) -> str:
+    """ " --device pi" to type behind a command; nothing for this machine."""
+    return "" if name == LOCAL.name else f" --device {name}"
+
+
+def on_another() -> str:
+    """ " on pi" where that is measured on; nothing for this machine."""
+    return "" if current() is LOCAL else f" on {current().name}"
+
+
+def engines_there(engines: Sequence[Engine]) -> list[Engine]:
+    """Those of `engines` that the current device has; all of them, and so an error, for none."""
+    found = []
+    for engine in engines:
+        with suppress(RuntimeMissing):
+            current().version(engine)
+            found.append(engine)
+    return found or list(engines)

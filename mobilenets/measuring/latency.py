@@ -14,15 +14,19 @@ from itertools import chain, compress
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 from mobilenets.errors import FileError, MeasureError
-from mobilenets.measuring.device import current, device_words
+from mobilenets.measuring.device import current, device_words, on_another
 from mobilenets.measuring.loop import KNOWN, Timed, Turn, half_width, interleave, undisturbed
 from mobilenets.processes.child import ChildDied
 from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artifact import RUNTIME_OF
 from mobilenets.shapes import AboveZero, Count, Number, Positive, Range, shaped
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 NOISY_SPREAD = 0.2
 NOISY_WAIT = 0.05
@@ -49,6 +53,7 @@ class LatencyRecord(TypedDict):
     precision: str
     batch: Count
     device: str
+    predicted: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -153,6 +158,29 @@ class Latency:
             ) from error
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What stands for a `Latency` on a device that cannot be reached, until it is measured there;
+    `name` is the device's."""
+
+    p50_ms: float
+    name: str
+    runtime: str
+    runtime_version: str
+    threads: int
+    precision: str
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of `LatencyRecord`; `predicted` is the name of the device."""
+        record = asdict(self)
+        name = record.pop("name")
+        return record | {
+            "p90_ms": self.p50_ms, "min_ms": self.p50_ms, "runs": 0, "spread": 0.0, "slowed": 0.0,
+            "waited": 0.0, "noisy": False, "batch": 1, "predicted": name,
+        }  # fmt: skip
+
+
 def measure(
     paths: Sequence[str | Path],
     *,
@@ -188,6 +216,7 @@ class Bench:
         self.engine = engine
         self.threads = threads
         self.device = device_words(current())
+        self._sent: dict[str, Path] = {}  # by where it lies there
         environment = {name: str(threads) for name in _THREAD_VARIABLES}
         self._process = current().start(engine, environment)
         try:
@@ -199,6 +228,7 @@ class Bench:
     def load(self, path: Path) -> BenchTarget:
         """A file made ready to run; raises FileError."""
         there = self._process.send(path)
+        self._sent[there] = path
         return BenchTarget(self, there, self.ask("load", path=there))
 
     def ask(self, do: str, **words: Any) -> Any:
@@ -207,8 +237,11 @@ class Bench:
         try:
             return self._process.ask({"do": do, **words}, timeout=timeout)
         except ChildDied as error:
-            what = " ".join(["measuring", *filter(None, [words.get("path")])])
-            raise MeasureError(f"{what} in {self.engine} failed: its process {error}") from error
+            path = self._sent.get(words.get("path", ""), words.get("path", ""))
+            what = f"measuring {path}".strip()
+            raise MeasureError(
+                f"{what} in {self.engine} failed{on_another()}: its process {error}"
+            ) from error
 
     def __enter__(self) -> Bench:
         return self
@@ -235,6 +268,13 @@ class BenchTarget:
 
     def turn(self, settle: int, burst: int) -> Turn:
         return Turn(*self.bench.ask("turn", path=self.path, settle=settle, burst=burst))
+
+    def answers(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The outputs by name, (N, ...) each, for images (N, C, H, W) in [0, 1]."""
+        from mobilenets.measuring.arrays import packed, unpacked
+
+        found = self.bench.ask("answers", path=self.path, images=packed(images))
+        return {name: unpacked(one) for name, one in found.items()}
 
     def latency(self, timed: Timed) -> Latency:
         """These times with the conditions they were taken under."""

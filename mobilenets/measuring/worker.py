@@ -26,11 +26,13 @@ _LONGEST_REST_S = 2.0
 
 
 class Worker:
-    """Answers one request after the other: start, then load, warm_up and turn networks."""
+    """Answers one request after the other: start, then load, warm_up and turn networks, or run
+    images for their answers."""
 
     def __init__(self) -> None:
         self._runtime: Any = None
         self._threads = 0
+        self._sessions: dict[str, Any] = {}
         self._targets: dict[str, LocalTarget] = {}
 
     def __call__(self, request: Request) -> Any:
@@ -57,10 +59,18 @@ class Worker:
         from mobilenets.measuring.probe import probe_ns
         from mobilenets.runtimes.artifact import precision_of
 
-        session = self._runtime.load(Path(path), self._threads)
+        session = self._sessions[path] = self._runtime.load(Path(path), self._threads)
         run = partial(session.run, _image(session.input_shape, session.layout))
         self._targets[path] = LocalTarget(run, waited=waited_ns, probe=probe_ns)
         return precision_of(session.metadata)
+
+    def answers(self, path: str, images: dict[str, Any]) -> Any:
+        """The outputs of a loaded network for images (N, C, H, W) in [0, 1]; arrays as in
+        `measuring.arrays`."""
+        from mobilenets.measuring.arrays import packed, unpacked
+
+        found = [self._sessions[path].run(image[None]) for image in unpacked(images)]
+        return {name: packed([one[name][0] for one in found]) for name in found[0]}
 
     def warm_up(self, path: str, seconds: float) -> float:
         return self._targets[path].warm_up(seconds)

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 
+from mobilenets.archs import get_arch, to_json
 from mobilenets.devices.browser_results import Inbox, Served, machine_of, told
 from mobilenets.devices.serving import MAX_POST_BYTES, Content, PageServer
 from mobilenets.errors import MeasureError
 from mobilenets.measuring import Latency
+from mobilenets.measuring.results import Plan, read_results
 
+ARCH = get_arch("mobilenet_v3_small")
 ANDROID = (
     "Mozilla/5.0 (Linux; Android 15; K) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/156.0.0.0 Mobile Safari/537.36"
@@ -29,7 +32,7 @@ IPHONE = (
 
 def posted(**changes: Any) -> dict[str, Any]:
     network = {
-        "item": "network0",
+        "item": 0,
         "times_ms": [2.0, 2.1, 2.0, 2.2],
         "burst": 2,
         "group": 3,
@@ -50,7 +53,15 @@ def posted(**changes: Any) -> dict[str, Any]:
 
 
 def inbox(folder: Path) -> Inbox:
-    return Inbox(folder, "1.30.0", {"network0": Served("ab" * 32, "fp32")})
+    plan: Plan = {
+        "mobilenets_kit": 1,
+        "runtime": "onnxruntime",
+        "threads": 1,
+        "references": [],
+        "items": [{"file": "a.onnx", "kind": "network", "arch": to_json(ARCH), "times": 2}],
+        "artifacts": [{"file": "a.onnx", "sha256": "ab" * 32, "latency_ms": None}],
+    }
+    return Inbox(folder, "1.30.0", plan, [Served("ab" * 32, "fp32")])
 
 
 @pytest.fixture
@@ -242,10 +253,11 @@ def test_two_servers_have_two_tokens():
 def test_results_become_a_file_that_import_reads(tmp_path: Path):
     path, record = inbox(tmp_path).take(json.dumps(posted()).encode())
 
+    assert read_results(path)["plan"] == record["plan"]
     assert json.loads(path.read_text()) == json.loads(json.dumps(record))
     assert path.name == f"browser-{record['machine']['fingerprint']}.json"
-    assert {key: record[key] for key in ("mobilenets_results", "kit", "kind", "threads")} == {
-        "mobilenets_results": 1, "kit": None, "kind": "browser", "threads": 1,
+    assert {key: record[key] for key in ("mobilenets_results", "kind", "threads")} == {
+        "mobilenets_results": 1, "kind": "browser", "threads": 1,
     }  # fmt: skip
     assert (record["runtime"], record["runtime_version"]) == ("onnxruntime", "web-1.30.0")
     (found,) = record["latencies"]
@@ -253,7 +265,18 @@ def test_results_become_a_file_that_import_reads(tmp_path: Path):
     latency = Latency.from_json(json.loads(json.dumps(found["latency"])))
     assert latency.p50_ms == 2.05
     assert latency.runtime_version == "web-1.30.0"
-    assert told(record) == ["network0  p50 2.05 ms, p90 2.17 ms, 12 runs"]
+    (timing,) = record["timings"]
+    assert (timing["item"], timing["ms"], timing["reference_ms"]) == (0, 2.05, 1.0)
+    assert told(record) == [
+        "a.onnx  p50 2.05 ms, p90 2.17 ms, 12 runs",
+        "1 of 2 timings for a latency table",
+    ]
+
+
+def test_results_of_more_threads_are_of_a_plan_with_so_many(tmp_path: Path):
+    path, _ = inbox(tmp_path).take(json.dumps(posted(threads=4)).encode())
+
+    assert read_results(path)["plan"]["threads"] == 4
 
 
 def test_a_second_report_of_a_browser_replaces_its_first(tmp_path: Path):
@@ -276,8 +299,9 @@ def test_only_so_many_browsers_are_kept(tmp_path: Path):
     assert len(list(tmp_path.iterdir())) == 16
 
 
+AGREED = {"item": 0, "images": 10, "same": 10, "max_relative_error": 0.0}
 NETWORK = posted()["networks"][0]
-TIMING = {"item": "7", "ms": 1.0, "reference_ms": 1.0, "noisy": False, "seconds": 0.1}
+TIMING = {"item": 0, "ms": 1.0, "reference_ms": 1.0, "noisy": False, "seconds": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -286,12 +310,14 @@ TIMING = {"item": "7", "ms": 1.0, "reference_ms": 1.0, "noisy": False, "seconds"
         ({"cores": 0}, "cores is 0, which is out of range"),
         ({"agent": 7}, "agent must be a text, got 7"),
         ({"networks": []}, "nothing was measured"),
-        ({"networks": [NETWORK, NETWORK]}, "other networks than it has"),
-        ({"networks": [NETWORK | {"item": "../x"}]}, "other networks than it has"),
+        ({"networks": [NETWORK, NETWORK]}, "it has other networks than the page"),
+        ({"networks": [NETWORK | {"item": 1}]}, "it has other networks than the page"),
         ({"networks": [NETWORK | {"times_ms": []}]}, r"networks\[0\].times_ms .* out of range"),
         ({"networks": [NETWORK | {"times_ms": [0]}]}, "which is out of range"),
         ({"networks": [NETWORK | {"burst": 3}]}, "a turn is cut short"),
-        ({"timings": [TIMING]}, "other timings than it has"),
+        ({"timings": [TIMING] * 3}, "it has other timings than the page"),
+        ({"timings": [TIMING | {"item": 1}]}, "it has other timings than the page"),
+        ({"agreement": [AGREED, AGREED]}, "it has other agreement than the page"),
     ],
 )
 def test_other_results_are_refused(tmp_path: Path, changes: dict[str, Any], why: str):

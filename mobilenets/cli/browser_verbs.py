@@ -12,14 +12,23 @@ from mobilenets.cli.show import show_json
 
 def serve(
     networks: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
-            metavar="RUN|NETWORK",
+            metavar="RUN|NETWORK|KIT",
             autocompletion=network_names,
             help="Run folders, whose classifier the page also tries on pictures; networks by "
-            "name; .onnx files or checkpoints.",
+            "name; .onnx files or checkpoints; or the folder of one kit.",
         ),
-    ],
+    ] = None,
+    table: Annotated[
+        bool,
+        option(
+            "--table",
+            panel=DEVICE,
+            help="Measure a small latency table, for choose --device: a kit, written to kit in the "
+            "folder of the results.",
+        ),
+    ] = False,
     port: Annotated[
         int, option("--port", panel=DEVICE, metavar="N", help="Port of the page; 0: any.")
     ] = 8700,
@@ -47,7 +56,7 @@ def serve(
     from mobilenets.commands.serve import Serving
     from mobilenets.commands.serve import serve as serve_page
 
-    job = Serving(tuple(networks), port, lan, out)
+    job = Serving(tuple(networks or ()), table, port, lan, out)
     with serve_page(job, serving_words.received) as page:
         show_json(page.to_json()) if json else serving_words.show(page, lan=lan)
         page.wait()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.resources import files as packaged
@@ -12,29 +12,22 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-
-from mobilenets.archs import Arch, get_arch
+from mobilenets.archs import Arch, get_arch, to_json
 from mobilenets.choosing.table_build import REFERENCES
+from mobilenets.commands.kit import Kitting, kit
 from mobilenets.commands.origin import network_in, trained_in
-from mobilenets.data import Preprocess, decode
-from mobilenets.deliver.predictor import Predictor, load
-from mobilenets.deliver.selection import select
-from mobilenets.deliver.usage import resizing
+from mobilenets.deliver.tried import to_try
 from mobilenets.devices.browser_results import Inbox, Served, told
 from mobilenets.devices.serving import Content, PageServer, lan_address
-from mobilenets.errors import FileError, MobileNetsError, RuntimeMissing
-from mobilenets.files import read_json, sha256_of
+from mobilenets.errors import FileError, MeasureError, RuntimeMissing
+from mobilenets.files import sha256_of
+from mobilenets.measuring.results import PLAN, Plan, plan_id, read_plan
 from mobilenets.measuring.target import exported
-from mobilenets.runs.layout import IMAGES
 from mobilenets.runtimes import DEFAULT, get_runtime
 from mobilenets.runtimes.artifact import precision_of
-from mobilenets.text import counted
 
 PORT = 8700
 SECONDS = 5.0  # of timed runs of each network, at least
-_COMPARED = 10  # images
 _PACKAGE = "mobilenets_onnxruntime_web"
 _KINDS = {
     ".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
@@ -42,17 +35,18 @@ _KINDS = {
     ".json": "application/json", ".wasm": "application/wasm",
 }  # fmt: skip
 _ANY = "application/octet-stream"
-_WEBGPU = "ort.webgpu.min.mjs"
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Serving:
-    """Which networks: run folders, artifacts, checkpoints, names. With `lan` the page is served on
-    this machine's address there, else to this machine alone. Results go to the folder `out`; each
-    network is timed for `seconds` at least."""
+    """Which networks: run folders, artifacts, checkpoints, names; or one folder of `kit`. With
+    `table` the kit is written first, in `out`, where results go, too. With `lan` the page is served
+    on this machine's address there, else to this machine alone. Each network is timed for `seconds`
+    at least."""
 
-    networks: tuple[str, ...]
+    networks: tuple[str, ...] = ()
+    table: bool = False
     port: int = PORT
     lan: bool = False
     out: Path = Path("results")
@@ -86,31 +80,21 @@ def serve(job: Serving, received: Callable[[str], object] = log.info) -> Iterato
     """
     runtime = _runtime_files()
     host = lan_address() if job.lan else "127.0.0.1"
-    networks = [_network(name) for name in job.networks]
-    jobs = [(network, DEFAULT) for network in (*REFERENCES, *networks)]
-    with exported(jobs) as made:
-        paths = [path for path, _ in made]
-        references, own = paths[: len(REFERENCES)], paths[len(REFERENCES) :]
-        items = [
-            _item(name, f"network{number}", path)
-            for number, (name, path) in enumerate(zip(job.networks, own, strict=True))
-        ]
-        content = runtime | _page_files()
-        content |= {f"reference{at}.onnx": Content(_ANY, one) for at, one in enumerate(references)}
-        for item in items:
-            content |= item.content
-        inbox = Inbox(job.out, _version(), {item.plan["item"]: item.served for item in items})
+    with _measured(job) as measured:
+        content = runtime | _page_files() | measured.content
         plan = {
-            "kit": None,
+            "table": [one | {"item": at} for at, one in enumerate(measured.table)],
+            "kit": plan_id(measured.plan),
+            "networks": measured.networks,
+            "references": measured.references,
             "seconds": job.seconds,
             "runtime_version": _version(),
-            "webgpu": f"ort/{_WEBGPU}" in content,
-            "references": [name for name in content if name.startswith("reference")],
-            "items": [item.plan for item in items],
+            "webgpu": "ort/ort.webgpu.min.mjs" in content,
         }
         content["plan.json"] = Content(_KINDS[".json"], json.dumps(plan).encode())
+        inbox = Inbox(job.out, _version(), measured.plan, measured.served)
         with PageServer(host, job.port, content, _take(inbox, received)) as server:
-            yield Page(server, job.networks)
+            yield Page(server, measured.names)
 
 
 def _take(inbox: Inbox, received: Callable[[str], object]) -> Callable[[bytes], str]:
@@ -120,17 +104,124 @@ def _take(inbox: Inbox, received: Callable[[str], object]) -> Callable[[bytes], 
         path, record = inbox.take(body)
         lines = [f"{path}  {record['machine']['cpu']}", *told(record)]
         received("\n".join([*lines, f"next      mobilenets device import {path} --as NAME"]))
-        return f"Sent: the computer keeps them in {path.name}."
+        return f"Sent: the computer keeps the results in {path.name}."
 
     return take
 
 
-class _Item(NamedTuple):
-    """A network on the page: its line in the plan, what is served for it, what is known of it."""
+class _Measured(NamedTuple):
+    """What the page measures: the `plan` that its results are of, files by address, and as the page
+    reads them the items of a latency `table`, `networks`, and references."""
 
-    plan: dict[str, Any]
+    plan: Plan
     content: dict[str, Content]
-    served: Served
+    table: list[dict[str, Any]]
+    networks: list[dict[str, Any]]
+    references: list[str]
+    served: tuple[Served, ...]
+    names: tuple[str, ...]
+
+
+@contextmanager
+def _measured(job: Serving) -> Iterator[_Measured]:
+    folder = _kit_folder(job)
+    if folder is not None:
+        yield _of_kit(folder)
+        return
+    if not job.networks:
+        raise MeasureError("nothing is to be served; give a run folder, a network, or --table")
+    networks = [_network(name) for name in job.networks]
+    with exported([(one, DEFAULT) for one in (*REFERENCES, *networks)]) as made:
+        paths = [path for path, _ in made]
+        yield _of_networks(job.networks, networks, paths)
+
+
+def _kit_folder(job: Serving) -> Path | None:
+    """The kit that is served; None where networks are."""
+    kits = [Path(name) for name in job.networks if (Path(name) / PLAN).is_file()]
+    if job.table:
+        kits.append(job.out / "kit")
+    if len(kits) > 1 or (kits and len(job.networks) > 1 - job.table):
+        raise MeasureError(
+            "a page measures one latency table, or networks: give --table, a kit's folder, or "
+            "networks"
+        )
+    if not kits:
+        return None
+    if not (kits[0] / PLAN).is_file():
+        kit(Kitting(kits[0]))
+    return kits[0]
+
+
+def _of_kit(folder: Path) -> _Measured:
+    """Its blocks and networks are a table, its artifacts are networks."""
+    plan = read_plan(folder / PLAN)
+    if plan["runtime"] != DEFAULT.runtime:
+        raise MeasureError(
+            f"{folder} is a kit for {plan['runtime']}, and browsers run {DEFAULT.runtime}; write "
+            "one with: mobilenets kit --out KIT"
+        )
+    files = [*plan["references"], *(one["file"] for one in (*plan["items"], *plan["artifacts"]))]
+    served = tuple(_served(folder / one["file"]) for one in plan["artifacts"])
+    names = [Path(one["file"]).name for one in plan["artifacts"]]
+    return _Measured(
+        plan=plan,
+        content={f"kit/{file}": Content(_ANY, folder / file) for file in files},
+        table=[
+            {"file": f"kit/{one['file']}", "kind": one["kind"], "times": one["times"]}
+            for one in plan["items"]
+        ],
+        networks=[
+            _line(at, name, f"kit/{one['file']}", served[at])
+            for at, (name, one) in enumerate(zip(names, plan["artifacts"], strict=True))
+        ],
+        references=[f"kit/{file}" for file in plan["references"]],
+        served=served,
+        names=(*([f"{len(plan['items'])} items of {folder}"] if plan["items"] else []), *names),
+    )
+
+
+def _of_networks(
+    names: Sequence[str], networks: Sequence[Arch | Path], paths: Sequence[Path]
+) -> _Measured:
+    """In `paths` are the references, then the networks."""
+    references, own = paths[: len(REFERENCES)], paths[len(REFERENCES) :]
+    addresses = [f"network{at}.onnx" for at in range(len(own))]
+    served = tuple(map(_served, own))
+    lines = [_line(at, *one) for at, one in enumerate(zip(names, addresses, served, strict=True))]
+    content = dict(zip(addresses, (Content(_ANY, path) for path in own), strict=True))
+    content |= {f"reference{at}.onnx": Content(_ANY, path) for at, path in enumerate(references)}
+    for line, name, path in zip(lines, names, own, strict=True):
+        if Path(name).is_dir():
+            line["classifier"], pixels = to_try(Path(name), path)
+            line["pixels"] = f"{line['file']}.pixels"
+            content[line["pixels"]] = Content(_ANY, pixels)
+    plan: Plan = {
+        "mobilenets_kit": 1,
+        "runtime": DEFAULT.runtime,
+        "threads": 1,
+        "references": [f"reference{at}.onnx" for at in range(len(references))],
+        "items": [
+            {"file": address, "kind": "network", "arch": to_json(one), "times": 1}
+            for address, one in zip(addresses, networks, strict=True)
+            if isinstance(one, Arch)
+        ],
+        "artifacts": [
+            {"file": address, "sha256": one.sha256, "latency_ms": None}
+            for address, one in zip(addresses, served, strict=True)
+        ],
+    }
+    return _Measured(plan, content, [], lines, plan["references"], served, tuple(names))
+
+
+def _line(at: int, name: str, file: str, served: Served) -> dict[str, Any]:
+    """A network as the page reads it."""
+    return {"item": at, "name": name, "file": file, "sha256": served.sha256}
+
+
+def _served(path: Path) -> Served:
+    session = get_runtime(DEFAULT.runtime).load(path, 1)
+    return Served(sha256_of(path), precision_of(session.metadata))
 
 
 def _network(name: str) -> Arch | Path:
@@ -149,77 +240,6 @@ def _network(name: str) -> Arch | Path:
             "checkpoint"
         )
     return get_arch(name)
-
-
-def _item(name: str, item: str, path: Path) -> _Item:
-    """Its file's size and description are read, and of a run's classifier what it takes to try."""
-    session = get_runtime(DEFAULT.runtime).load(path, 1)
-    precision = precision_of(session.metadata)
-    served = Served(sha256_of(path), precision)
-    file = f"{item}.onnx"
-    plan: dict[str, Any] = {
-        "item": item,
-        "kind": "network",
-        "name": name,
-        "file": file,
-        "sha256": served.sha256,
-        "bytes": path.stat().st_size,
-    }
-    content = {file: Content(_ANY, path)}
-    if Path(name).is_dir():
-        found, pixels = _classifier(Path(name), path, f"{item}.images")
-        plan["classifier"] = found
-        content[f"{item}.images"] = Content(_ANY, pixels)
-    return _Item(plan, content, served)
-
-
-def _classifier(run: Path, path: Path, file: str) -> tuple[dict[str, Any], bytes]:
-    """What the page needs to try the run's network, and the pixels of the images that it is
-    compared on: (N, 3, R, C), a byte each."""
-    network = load(path, threads=1)
-    pixels, said = _images(run, network)
-    outputs = network.outputs(pixels)
-    logits = outputs["logits"]
-    first = network.task.decode({name: one[0] for name, one in outputs.items()})
-    found = {
-        "labels": list(network.labels),
-        "rule": _rule(network.preprocess),
-        "said": resizing(network.preprocess),
-        "apart": len(first) == len(network.labels),  # each label has a probability by itself
-        "images": {"file": file, "said": said},
-        "answers": logits.tolist(),
-    }
-    return found, pixels.numpy().tobytes()
-
-
-def _images(run: Path, network: Predictor) -> tuple[torch.Tensor, str]:
-    """Some validation images of the run; where they cannot be read, random ones: the runtime's
-    answers can be compared on any."""
-    try:
-        data = read_json(run / IMAGES, dict[str, Any]).get("data", "")
-        selection = select(network, data)
-        step = max(1, len(selection.indices) // _COMPARED)
-        some = selection.indices[::step][:_COMPARED]
-        pixels = decode(selection.images, some, network.preprocess).contiguous()
-        return pixels, f"{counted(len(some), 'validation image')} of {selection.images.name}"
-    except MobileNetsError as error:
-        log.warning(f"{error}; the page compares answers on random images")
-        rows, columns = network.preprocess.size
-        shape = (_COMPARED, 3, rows, columns)
-        random = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-        return torch.from_numpy(random), f"{_COMPARED} random images (the run's are not here)"
-
-
-def _rule(preprocess: Preprocess) -> dict[str, Any]:
-    rows, columns = preprocess.size
-    return {
-        "rows": rows,
-        "columns": columns,
-        "short_side": preprocess.short_side,
-        "covered": list(preprocess.covered),
-        "interpolation": preprocess.interpolation,
-        "resize": preprocess.resize,
-    }
 
 
 def _page_files() -> dict[str, Content]:

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from typing import Annotated, Any, NotRequired, TypedDict
 
 from mobilenets.errors import MeasureError
 from mobilenets.files import parse, write_json
 from mobilenets.measuring.latency import Latency
 from mobilenets.measuring.machine import Machine, described
+from mobilenets.measuring.results import Ms, Plan, Timed, plan_id
 from mobilenets.shapes import AboveZero, Count, Number, Positive, Range
 
 _MAX_FILES = 16
 _MAX_NAME = 120
 _Cores = Annotated[int, Range(1, 1024)]
-_Times = Annotated[list[AboveZero], Range(1)]
+_Times = Annotated[list[Ms], Range(1)]
 # The browser, by what only its user agent says; all say Safari, and most say Chrome.
 _BROWSERS = (("Edge", "Edg(?:A|iOS)?"), ("Opera", "OPR"), ("Samsung Internet", "SamsungBrowser"),
              ("Firefox", "(?:Firefox|FxiOS)"), ("Chrome", "(?:Headless)?(?:Chrome|CriOS)"),
@@ -33,27 +34,19 @@ class _Network(TypedDict):
     """A network's times in turns of `burst`, each the mean of `group` runs; `reference_ms` is what
     the reference networks took in all, beside it, and `drift` their last times over the first."""
 
-    item: str
+    item: Count
     times_ms: _Times
     burst: Positive
     group: Positive
-    first_ms: AboveZero
-    reference_ms: AboveZero
+    first_ms: Ms
+    reference_ms: Ms
     drift: AboveZero
 
 
-class _Timing(TypedDict):
-    """What `choosing.latency_table.Timing` holds, of an item of a kit."""
-
-    item: str
-    ms: AboveZero
-    reference_ms: AboveZero
-    noisy: bool
-    seconds: Annotated[float, Range(0, 1e6)]
-
-
 class _Agreement(TypedDict):
-    item: str
+    """Of how many images a network's answers there are those here."""
+
+    item: Count
     images: Positive
     same: Count
     max_relative_error: Number
@@ -70,7 +63,7 @@ class Posted(TypedDict):
     isolated: bool
     tick_ms: AboveZero
     networks: list[_Network]
-    timings: list[_Timing]
+    timings: list[Timed]
     agreement: NotRequired[list[_Agreement]]
 
 
@@ -84,14 +77,13 @@ class Served:
 
 @dataclass
 class Inbox:
-    """Takes results for `networks`, by item, and for the items of a `kit`, and keeps them in
-    `folder`: a file for each browser."""
+    """Takes results of `networks` and of the items of `plan`, and keeps them in `folder`: a file
+    for each browser."""
 
     folder: Path
     runtime_version: str
-    networks: Mapping[str, Served]
-    kit: str | None = None
-    kit_items: frozenset[str] = frozenset()
+    plan: Plan
+    networks: Sequence[Served]
     files: list[Path] = field(default_factory=list)
 
     def take(self, body: bytes) -> tuple[Path, dict[str, Any]]:
@@ -99,9 +91,9 @@ class Inbox:
         does not send."""
         try:
             posted: Posted = parse(body, Posted)
+            self._check(posted)
         except ValueError as error:
             raise MeasureError(f"these are no results of the page: {error}") from error
-        self._check(posted)
         record = self._record(posted)
         path = self.folder / f"browser-{record['machine']['fingerprint']}.json"
         if path not in self.files and len(self.files) >= _MAX_FILES:
@@ -111,54 +103,78 @@ class Inbox:
         return path, record
 
     def _check(self, posted: Posted) -> None:
-        """Each item must be one of the page's, once."""
-        for key, known in (("networks", self.networks), ("timings", self.kit_items),
-                           ("agreement", self.networks)):  # fmt: skip
-            items = [one["item"] for one in posted.get(key, ())]  # type: ignore[attr-defined]
-            if len(set(items)) < len(items) or not all(item in known for item in items):
-                raise MeasureError(f"these are no results of the page: other {key} than it has")
+        """Raise ValueError for what the types do not tell: what is timed must be on the page, no
+        more often than asked."""
+        once = {at: 1 for at in range(len(self.networks))}
+        table = {at: one["times"] for at, one in enumerate(self.plan["items"])}
+        for key, allowed in (("networks", once), ("timings", table), ("agreement", once)):
+            counts = Counter(one["item"] for one in posted.get(key, ()))  # type: ignore[attr-defined]
+            if any(count > allowed.get(item, 0) for item, count in counts.items()):
+                raise ValueError(f"it has other {key} than the page")
         if not posted["networks"] and not posted["timings"]:
-            raise MeasureError("these are no results of the page: nothing was measured")
+            raise ValueError("nothing was measured")
         if any(len(one["times_ms"]) % one["burst"] for one in posted["networks"]):
-            raise MeasureError("these are no results of the page: a turn is cut short")
+            raise ValueError("a turn is cut short")
 
     def _record(self, posted: Posted) -> dict[str, Any]:
         machine = machine_of(posted)
+        plan: Plan = {**self.plan, "threads": posted["threads"]}
+        latencies = [self._latency(one, posted, machine) for one in posted["networks"]]
         return {
             "mobilenets_results": 1,
-            "kit": self.kit,
+            "kit": plan_id(plan),
             "kind": "browser",
             "machine": machine,
-            "runtime": "onnxruntime",
+            "runtime": plan["runtime"],
             "runtime_version": f"web-{self.runtime_version}",
             "threads": posted["threads"],
-            "timings": posted["timings"],
-            "latencies": [self._latency(one, posted, machine) for one in posted["networks"]],
+            "timings": posted["timings"] or self._timings(latencies),
+            "latencies": latencies,
+            "agreement": posted.get("agreement", []),
             "browser": {
                 "agent": posted["agent"][:500],
                 "provider": posted["provider"][:20],
                 "isolated": posted["isolated"],
                 "tick_ms": posted["tick_ms"],
             },
-            "agreement": posted.get("agreement", []),
+            "plan": plan,
         }
+
+    def _timings(self, latencies: Sequence[dict[str, Any]]) -> list[Timed]:
+        """Those of the networks that are items of the plan, too."""
+        items = {one["file"]: at for at, one in enumerate(self.plan["items"])}
+        found: list[Timed] = []
+        for one in latencies:
+            file, latency = self.plan["artifacts"][one["item"]]["file"], one["latency"]
+            if file in items:
+                found.append({
+                    "item": items[file], "ms": latency["p50_ms"], "noisy": latency["noisy"],
+                    "reference_ms": one["reference_ms"],
+                    "seconds": sum(latency["times_ms"]) * one["group"] / 1000,
+                })  # fmt: skip
+        return found
 
     def _latency(self, one: _Network, posted: Posted, machine: Machine) -> dict[str, Any]:
         served = self.networks[one["item"]]
         latency = Latency(
             times_ms=tuple(one["times_ms"]),
             burst=one["burst"],
-            runtime="onnxruntime",
+            runtime=self.plan["runtime"],
             runtime_version=f"web-{self.runtime_version}",
             threads=posted["threads"],
             precision=served.precision,
             batch=1,
             device=described(machine),
         )
-        more = {key: one[key] for key in ("group", "first_ms", "reference_ms", "drift")}
         return {
-            "item": one["item"], "sha256": served.sha256, "latency": latency.to_json(raw=True),
-        } | more  # fmt: skip
+            "item": one["item"],
+            "sha256": served.sha256,
+            "latency": latency.to_json(raw=True),
+            "group": one["group"],
+            "first_ms": one["first_ms"],
+            "reference_ms": one["reference_ms"],
+            "drift": one["drift"],
+        }
 
 
 def machine_of(posted: Posted) -> Machine:
@@ -191,18 +207,18 @@ def _first(known: Any, agent: str) -> str:
 
 def told(record: dict[str, Any]) -> list[str]:
     """What was received, a line for each network."""
+    names = [one["file"] for one in record["plan"]["artifacts"]]
     lines = [
-        f"{one['item']}  p50 {one['latency']['p50_ms']:.3g} ms, p90 "
+        f"{names[one['item']]}  p50 {one['latency']['p50_ms']:.3g} ms, p90 "
         f"{one['latency']['p90_ms']:.3g} ms, {one['latency']['runs'] * one['group']:,} runs"
         + (f"; the browser became {one['drift']:.2f} times as slow" if one["drift"] > 1.1 else "")
         for one in record["latencies"]
     ]
     lines += [
-        f"{one['item']}  {one['same']} of {one['images']} images: the same answer as here"
+        f"{names[one['item']]}  {one['same']} of {one['images']} images: the same answer as here"
         for one in record["agreement"]
     ]
-    timings = record["timings"]
-    if timings:
-        pace = median(one["reference_ms"] for one in timings)
-        lines.append(f"{len(timings):,} items of the table, reference {pace:.3g} ms")
+    wanted = sum(one["times"] for one in record["plan"]["items"])
+    if wanted:
+        lines.append(f"{len(record['timings']):,} of {wanted:,} timings for a latency table")
     return lines

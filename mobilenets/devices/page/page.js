@@ -63,9 +63,9 @@ async function session(file) {
   return made;
 }
 
-async function loaded(one) {
-  const network = new Network(await session(one.file), one.item, clock);
-  network.isNetwork = one.kind === "network";
+async function loaded(file, item, kind = "network") {
+  const network = new Network(await session(file), item, clock);
+  network.isNetwork = kind === "network";
   return network;
 }
 
@@ -104,13 +104,14 @@ async function timeAll() {
   try {
     show("status", "Loading the runtime and the networks…");
     const references = [];
-    for (const one of plan.references) {
+    for (const file of plan.references) {
       await pause();
-      references.push(await loaded(one));
+      references.push(await loaded(file));
     }
     state.tick_ms = tick(clock);
     facts();
-    await (plan.kit ? timeTable(references) : timeNetworks(references));
+    if (plan.table.length) await timeTable(references);
+    if (plan.networks.length) await timeNetworks(references);
     for (const one of references) await one.release();
     await send();
   } finally {
@@ -120,9 +121,9 @@ async function timeAll() {
 
 async function timeNetworks(references) {
   const { plan } = state, networks = [];
-  for (const one of plan.items) {
+  for (const one of plan.networks) {
     await pause();
-    networks.push(await loaded(one));
+    networks.push(await loaded(one.file, one.item));
   }
   show("status", "Measuring. Leave the phone alone, with this page shown…");
   const told = (done) => (part("progress").value = Math.min(done, 1));
@@ -139,7 +140,7 @@ async function timeNetworks(references) {
 }
 
 function card(one) {
-  const made = element("div", "", "card"), known = state.plan.items.find(({ item }) => item === one.item);
+  const made = element("div", "", "card"), known = state.plan.networks[one.item];
   const big = element("div", `${ms(median(one.times_ms))} `, "big");
   big.append(element("small", "p50"));
   const list = element("dl");
@@ -155,31 +156,42 @@ function card(one) {
   return made;
 }
 
-/** A table is long: what was measured is kept in the browser, and sent chunk by chunk. */
+/** A table is long: what was measured is kept in the browser, and sent chunk by chunk. Each item is
+    timed as often as the plan says, far apart. */
 async function timeTable(references) {
   const { plan } = state, key = `mobilenets-${plan.kit}-${state.threads}-${state.provider}`;
-  const found = new Map(JSON.parse(localStorage.getItem(key) ?? "[]").map((one) => [one.item, one]));
-  const missing = plan.items.filter(({ item }) => !found.has(item));
-  show("status", "Measuring the table. Leave the phone alone, with this page shown…");
+  const found = JSON.parse(localStorage.getItem(key) ?? "[]");
+  const missing = plan.table.flatMap((one) => {
+    const known = found.filter(({ item }) => item === one.item).length;
+    return Array(Math.max(0, one.times - known)).fill(one);
+  });
+  const all = found.length + missing.length;
+  shuffle(missing);
   for (let start = 0; start < missing.length; start += CHUNK) {
+    show("status", `${found.length} of ${all} times are taken. Leave the phone alone, with this page shown…`);
     const items = [];
     for (const one of missing.slice(start, start + CHUNK)) {
       await pause();
-      items.push(await loaded(one));
+      items.push(await loaded(one.file, one.item, one.kind));
     }
-    for (const one of await measureItems(items, references, { tickMs: state.tick_ms, pause })) {
-      found.set(one.item, one);
-    }
+    found.push(...(await measureItems(items, references, { tickMs: state.tick_ms, pause })));
     for (const one of items) await one.release();
-    localStorage.setItem(key, JSON.stringify([...found.values()]));
-    state.found.timings = [...found.values()];
-    part("progress").value = found.size / plan.items.length;
-    show("status", `${found.size} of ${plan.items.length} items are measured.`);
+    localStorage.setItem(key, JSON.stringify(found));
+    state.found.timings = found;
+    part("progress").value = found.length / all;
     await send();
   }
-  state.found.timings = [...found.values()];
-  const noisy = state.found.timings.filter((one) => one.noisy).length;
-  show("status", `All ${found.size} items are measured; ${noisy} of them while the phone was disturbed.`);
+  state.found.timings = found;
+  const noisy = found.filter((one) => one.noisy).length;
+  show("status", `All ${all} times are taken, ${noisy} of them while the phone was disturbed.`);
+}
+
+/** In place: what drifts shall hit all alike. */
+function shuffle(items) {
+  for (let at = items.length - 1; at > 0; at--) {
+    const other = Math.floor(Math.random() * (at + 1));
+    [items[at], items[other]] = [items[other], items[at]];
+  }
 }
 
 async function send() {
@@ -280,9 +292,9 @@ function stopCamera() {
 
 /** The same images, to the pixel, as were given to the artifact on the computer. */
 async function compare() {
-  const { rule, images, answers, apart } = state.tried.classifier;
+  const { rule, answers, apart } = state.tried.classifier;
   show("same-status", "Comparing…");
-  const bytes = new Uint8Array(await (await fetched(images.file)).arrayBuffer());
+  const bytes = new Uint8Array(await (await fetched(state.tried.pixels)).arrayBuffer());
   const size = 3 * rule.rows * rule.columns;
   let same = 0, difference = 0, largest = 0;
   for (const [at, expected] of answers.entries()) {
@@ -335,29 +347,29 @@ function offer() {
 
 /** Where a network that takes pictures is on the page. */
 function offerPictures() {
-  state.tried = state.plan.items.find((one) => one.classifier);
+  state.tried = state.plan.networks.find((one) => one.classifier);
   if (!state.tried) return;
-  const { images, said } = state.tried.classifier;
+  const { images, rule_words: words } = state.tried.classifier;
   part("try").hidden = part("same").hidden = false;
   part("try-name").textContent = state.tried.name;
-  part("rule").textContent = `${said} Resized here as Pillow does it, to the pixel; the browser's own ` +
+  part("rule").textContent = `${words} Resized here as Pillow does it, to the pixel; the browser's own ` +
     "decoder may differ from the computer's by a step of colour. 16-bit grey is read as the browser does it.";
-  part("same-intro").textContent = `${images.said}, as exact pixels: what differs is the runtime, not a decoder.`;
+  part("same-intro").textContent = `${images}, as exact pixels: what differs is the runtime, not a decoder.`;
 }
 
 async function begin() {
   state.plan = await (await fetched("plan.json")).json();
   const { plan } = state, agent = navigator.userAgentData;
   state.model = (await agent?.getHighEntropyValues?.(["model"]).catch(() => null))?.model;
-  const count = plan.items.length, several = count > 1 ? "s" : "";
-  part("intro").textContent = plan.kit
-    ? `A latency table: ${count} blocks and networks. It takes minutes; if the page is closed, it goes on where it was.`
+  const count = plan.networks.length, several = count > 1 ? "s" : "", table = plan.table.length;
+  part("intro").textContent = table
+    ? `A latency table: ${table} blocks and networks. It takes minutes; if the page is closed, it goes on where it was.`
     : `${count} network${several}: 10 runs to warm up, then at least 50 runs and ${plan.seconds} s ` +
       `each, interleaved with ${plan.references.length} fixed reference networks.`;
   offer();
   facts();
   offerPictures();
-  part("start").textContent = plan.kit ? "Measure the table" : "Measure";
+  part("start").textContent = table ? "Measure the table" : "Measure";
   part("start").disabled = false;
 }
 

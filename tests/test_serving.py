@@ -20,6 +20,7 @@ from mobilenets.measuring import Latency
 from mobilenets.measuring.results import Plan, read_results
 
 ARCH = get_arch("mobilenet_v3_small")
+NETWORKS = [Served("small", "ab" * 32, "fp32")]
 ANDROID = (
     "Mozilla/5.0 (Linux; Android 15; K) AppleWebKit/537.36 (KHTML, like Gecko) "
     "Chrome/156.0.0.0 Mobile Safari/537.36"
@@ -61,7 +62,7 @@ def inbox(folder: Path) -> Inbox:
         "items": [{"file": "a.onnx", "kind": "network", "arch": to_json(ARCH), "times": 2}],
         "artifacts": [{"file": "a.onnx", "sha256": "ab" * 32, "latency_ms": None}],
     }
-    return Inbox(folder, "1.30.0", plan, [Served("ab" * 32, "fp32")])
+    return Inbox(folder, "1.30.0", plan, NETWORKS)
 
 
 @pytest.fixture
@@ -267,8 +268,8 @@ def test_results_become_a_file_that_import_reads(tmp_path: Path):
     assert latency.runtime_version == "web-1.30.0"
     (timing,) = record["timings"]
     assert (timing["item"], timing["ms"], timing["reference_ms"]) == (0, 2.05, 1.0)
-    assert told(record) == [
-        "a.onnx  p50 2.05 ms, p90 2.17 ms, 12 runs",
+    assert told(record, NETWORKS) == [
+        "small  p50 2.05 ms, p90 2.17 ms, 12 runs",
         "1 of 2 timings for a latency table",
     ]
 

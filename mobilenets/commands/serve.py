@@ -102,7 +102,7 @@ def _take(inbox: Inbox, received: Callable[[str], object]) -> Callable[[bytes], 
 
     def take(body: bytes) -> str:
         path, record = inbox.take(body)
-        lines = [f"{path}  {record['machine']['cpu']}", *told(record)]
+        lines = [f"{path}  {record['machine']['cpu']}", *told(record, inbox.networks)]
         received("\n".join([*lines, f"next      mobilenets device import {path} --as NAME"]))
         return f"Sent: the computer keeps the results in {path.name}."
 
@@ -119,7 +119,12 @@ class _Measured(NamedTuple):
     networks: list[dict[str, Any]]
     references: list[str]
     served: tuple[Served, ...]
-    names: tuple[str, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of what is measured."""
+        table = [f"a latency table of {len(self.table)} blocks and networks"] if self.table else []
+        return (*table, *(one.name for one in self.served))
 
 
 @contextmanager
@@ -162,8 +167,9 @@ def _of_kit(folder: Path) -> _Measured:
             "one with: mobilenets kit --out KIT"
         )
     files = [*plan["references"], *(one["file"] for one in (*plan["items"], *plan["artifacts"]))]
-    served = tuple(_served(folder / one["file"]) for one in plan["artifacts"])
-    names = [Path(one["file"]).name for one in plan["artifacts"]]
+    served = tuple(
+        _served(folder / one["file"], Path(one["file"]).name) for one in plan["artifacts"]
+    )
     return _Measured(
         plan=plan,
         content={f"kit/{file}": Content(_ANY, folder / file) for file in files},
@@ -172,12 +178,10 @@ def _of_kit(folder: Path) -> _Measured:
             for one in plan["items"]
         ],
         networks=[
-            _line(at, name, f"kit/{one['file']}", served[at])
-            for at, (name, one) in enumerate(zip(names, plan["artifacts"], strict=True))
+            _line(at, f"kit/{one['file']}", served[at]) for at, one in enumerate(plan["artifacts"])
         ],
         references=[f"kit/{file}" for file in plan["references"]],
         served=served,
-        names=(*([f"{len(plan['items'])} items of {folder}"] if plan["items"] else []), *names),
     )
 
 
@@ -187,8 +191,8 @@ def _of_networks(
     """In `paths` are the references, then the networks."""
     references, own = paths[: len(REFERENCES)], paths[len(REFERENCES) :]
     addresses = [f"network{at}.onnx" for at in range(len(own))]
-    served = tuple(map(_served, own))
-    lines = [_line(at, *one) for at, one in enumerate(zip(names, addresses, served, strict=True))]
+    served = tuple(map(_served, own, (Path(name).name for name in names)))
+    lines = [_line(at, *one) for at, one in enumerate(zip(addresses, served, strict=True))]
     content = dict(zip(addresses, (Content(_ANY, path) for path in own), strict=True))
     content |= {f"reference{at}.onnx": Content(_ANY, path) for at, path in enumerate(references)}
     for line, name, path in zip(lines, names, own, strict=True):
@@ -211,17 +215,17 @@ def _of_networks(
             for address, one in zip(addresses, served, strict=True)
         ],
     }
-    return _Measured(plan, content, [], lines, plan["references"], served, tuple(names))
+    return _Measured(plan, content, [], lines, plan["references"], served)
 
 
-def _line(at: int, name: str, file: str, served: Served) -> dict[str, Any]:
+def _line(at: int, file: str, served: Served) -> dict[str, Any]:
     """A network as the page reads it."""
-    return {"item": at, "name": name, "file": file, "sha256": served.sha256}
+    return {"item": at, "name": served.name, "file": file, "sha256": served.sha256}
 
 
-def _served(path: Path) -> Served:
+def _served(path: Path, name: str) -> Served:
     session = get_runtime(DEFAULT.runtime).load(path, 1)
-    return Served(sha256_of(path), precision_of(session.metadata))
+    return Served(name, sha256_of(path), precision_of(session.metadata))
 
 
 def _network(name: str) -> Arch | Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL
 import torch
 
 from mobilenets.data import Preprocess, decode
@@ -31,7 +32,7 @@ def to_try(run: Path, artifact: Path) -> tuple[dict[str, Any], bytes]:
     first = network.task.decode({name: one[0] for name, one in outputs.items()})
     found = {
         "labels": list(network.labels),
-        "rule": _rule(network.preprocess),
+        "rule": rule_of(network.preprocess),
         "rule_words": resizing(network.preprocess),
         "apart": len(first) == len(network.labels),  # each label has a probability by itself
         "images": said,
@@ -57,7 +58,7 @@ def _images(run: Path, network: Predictor) -> tuple[torch.Tensor, str]:
         return torch.from_numpy(random), f"{_COMPARED} random images, for the run's are not here"
 
 
-def _rule(preprocess: Preprocess) -> dict[str, Any]:
+def rule_of(preprocess: Preprocess) -> dict[str, Any]:
     """`Preprocess` in numbers."""
     rows, columns = preprocess.size
     return {
@@ -67,4 +68,6 @@ def _rule(preprocess: Preprocess) -> dict[str, Any]:
         "covered": list(preprocess.covered),
         "interpolation": preprocess.interpolation,
         "resize": preprocess.resize,
+        # From here on the columns of what shrinks more in height are resized before its rows.
+        "tall_first": int(PIL.__version__.partition(".")[0]) >= 13,
     }

@@ -71,6 +71,7 @@ class Posted(TypedDict):
 class Served:
     """What is known here of a network on the page."""
 
+    name: str
     sha256: str
     precision: str
 
@@ -205,17 +206,17 @@ def _first(known: Any, agent: str) -> str:
     return ""
 
 
-def told(record: dict[str, Any]) -> list[str]:
+def told(record: dict[str, Any], networks: Sequence[Served]) -> list[str]:
     """What was received, a line for each network."""
-    names = [one["file"] for one in record["plan"]["artifacts"]]
     lines = [
-        f"{names[one['item']]}  p50 {one['latency']['p50_ms']:.3g} ms, p90 "
+        f"{networks[one['item']].name}  p50 {one['latency']['p50_ms']:.3g} ms, p90 "
         f"{one['latency']['p90_ms']:.3g} ms, {one['latency']['runs'] * one['group']:,} runs"
         + (f"; the browser became {one['drift']:.2f} times as slow" if one["drift"] > 1.1 else "")
         for one in record["latencies"]
     ]
     lines += [
-        f"{names[one['item']]}  {one['same']} of {one['images']} images: the same answer as here"
+        f"{networks[one['item']].name}  the same answer as here for {one['same']} of "
+        f"{one['images']} images"
         for one in record["agreement"]
     ]
     wanted = sum(one["times"] for one in record["plan"]["items"])

@@ -46,6 +46,7 @@ async function runtime() {
   state.threads = Number(part("threads").value);
   state.provider = part("webgpu").checked ? "webgpu" : "wasm";
   part("threads").disabled = part("webgpu").disabled = true;
+  show("why", "Threads and WebGPU stay as they are until the page is loaded again.");
   const ort = await import(state.provider === "wasm" ? "./ort/ort.wasm.min.mjs" : "./ort/ort.webgpu.min.mjs");
   ort.env.wasm.wasmPaths = new URL("ort/", location.href).href;
   ort.env.wasm.numThreads = state.threads;
@@ -97,6 +98,7 @@ async function alone(work, statusId) {
 async function timeAll() {
   const { plan } = state;
   stopCamera();
+  part("start").hidden = true;
   part("stop").hidden = part("progress").hidden = false;
   part("times").replaceChildren();
   part("progress").value = 0;
@@ -115,6 +117,7 @@ async function timeAll() {
     for (const one of references) await one.release();
     await send();
   } finally {
+    part("start").hidden = false;
     part("stop").hidden = part("progress").hidden = true;
   }
 }
@@ -165,14 +168,19 @@ async function timeTable(references) {
     const known = found.filter(({ item }) => item === one.item).length;
     return Array(Math.max(0, one.times - known)).fill(one);
   });
-  const all = found.length + missing.length;
+  const all = found.length + missing.length, left = new Set();
   shuffle(missing);
   for (let start = 0; start < missing.length; start += CHUNK) {
     show("status", `${found.length} of ${all} times are taken. Leave the phone alone, with this page shown…`);
     const items = [];
     for (const one of missing.slice(start, start + CHUNK)) {
       await pause();
-      items.push(await loaded(one.file, one.item, one.kind));
+      try {
+        items.push(await loaded(one.file, one.item, one.kind));
+      } catch (error) {
+        console.warn(`${one.file} is left out: ${error.message ?? error}`);
+        left.add(one.file);
+      }
     }
     found.push(...(await measureItems(items, references, { tickMs: state.tick_ms, pause })));
     for (const one of items) await one.release();
@@ -183,7 +191,8 @@ async function timeTable(references) {
   }
   state.found.timings = found;
   const noisy = found.filter((one) => one.noisy).length;
-  show("status", `All ${all} times are taken, ${noisy} of them while the phone was disturbed.`);
+  show("status", `${found.length} of ${all} times are taken, ${noisy} of them while the phone was disturbed.` +
+    (left.size ? ` The browser cannot run ${left.size} of the files: ${[...left].join(", ")}.` : ""));
 }
 
 /** In place: what drifts shall hit all alike. */

@@ -88,12 +88,21 @@ function down(pixels, width, height, to, filter) {
   return out;
 }
 
+/** The resized picture: across, then down. Where the height shrinks much more, Pillow 13 (`tall_first`)
+    goes down first, which changes some numbers by one. */
+function resize(rule, pixels, width, height) {
+  const filter = FILTERS[rule.interpolation], [wide, tall] = resized(rule, width, height);
+  const acrossOf = (some, rows) => (wide === width ? some : across(some, width, rows, wide, filter));
+  const downOf = (some, columns) => (tall === height ? some : down(some, columns, height, tall, filter));
+  if (rule.tall_first && tall < height && height - tall > 2 * (width - wide)) {
+    return acrossOf(downOf(pixels, width), tall);
+  }
+  return downOf(acrossOf(pixels, height), wide);
+}
+
 /** RGBA pixels of `width` x `height` as the network's, `rule.columns` x `rule.rows`. */
 export function seen(rule, pixels, width, height) {
-  const filter = FILTERS[rule.interpolation], [wide, tall] = resized(rule, width, height);
-  let found = pixels;
-  if (wide !== width) found = across(found, width, height, wide, filter);
-  if (tall !== height) found = down(found, wide, height, tall, filter);
+  const [wide, tall] = resized(rule, width, height), found = resize(rule, pixels, width, height);
   const left = round((wide - rule.columns) / 2), top = round((tall - rule.rows) / 2);
   const cut = new Uint8ClampedArray(rule.columns * rule.rows * 4);
   for (let row = 0; row < rule.rows; row++) {

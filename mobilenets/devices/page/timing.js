@@ -3,10 +3,9 @@
 // A browser's clock is coarse on purpose: 5 us where the page is isolated, 100 us or more elsewhere.
 // So a time is the mean of a `group` of runs back to back, long enough for one tick to be 2 % of it.
 
-const WARM_UP = 10, MIN_RUNS = 50, MIN_TURNS = 10;
+const WARM_UP = 10, MIN_RUNS = 50, TURNS = 50;
 const TICKS = 50, LONGEST_MS = 250;
-const SETTLE_MS = 20, BURST_MS = 20;
-const PIECE = { settle: 1, burst: 4 }, NETWORK = { settle: SETTLE_MS, burst: BURST_MS };
+const PIECE = { settle: 1, burst: 4 }, NETWORK = { settle: 20, burst: 20 }, PACE = { settle: 5, burst: 10 };
 const ROUNDS = 4, PACE_EVERY = 4, SLOWED = 1.15;
 
 /** The smallest step of the clock, in ms. */
@@ -64,7 +63,6 @@ export class Network {
     this.settle = Math.ceil(span.settle / rough);
     this.group = Math.ceil(Math.min(TICKS * tickMs, LONGEST_MS) / rough);
     this.burst = Math.max(1, Math.ceil(span.burst / (this.group * rough)));
-    this.span_ms = rough * (this.settle + this.group * this.burst);
   }
 
   /** A burst of times, after untimed runs that bring its weights back into the caches. */
@@ -102,19 +100,18 @@ class Pace {
   }
 }
 
-/** Every network for `seconds` and 50 runs at least; `pause` lets the page draw, and throws to end
-    it. */
+/** Every network for `seconds` and 50 runs at least, in about 50 turns, so that slow and fast ones end
+    together; `pause` lets the page draw, and throws to end it. */
 export async function measure(networks, references, { seconds, tickMs, pause, told }) {
-  for (const one of [...references, ...networks]) {
+  for (const one of references) await one.warmUp(tickMs, PACE);
+  for (const one of networks) {
     await pause();
-    await one.warmUp(tickMs, NETWORK);
+    await one.warmUp(tickMs, { settle: NETWORK.settle, burst: (1000 * seconds) / TURNS });
+    one.timedMs = 0;
   }
   const pace = new Pace(references);
-  const spent = (one) => one.turns.length * one.span_ms;
   const enough = (one) =>
-    one.timedMs >= 1000 * seconds && one.turns.length >= MIN_TURNS &&
-    one.turns.length * one.burst * one.group >= MIN_RUNS;
-  for (const one of networks) one.timedMs = 0;
+    one.timedMs >= 1000 * seconds && one.turns.length * one.burst * one.group >= MIN_RUNS;
   while (!networks.every(enough)) {
     await pause();
     await pace.turn();
@@ -123,7 +120,7 @@ export async function measure(networks, references, { seconds, tickMs, pause, to
       await one.turn();
       one.timedMs += one.group * one.turns.at(-1).reduce((sum, time) => sum + time, 0);
     }
-    told(Math.min(...networks.map((one) => one.timedMs / (1000 * seconds || spent(one)))));
+    told(Math.min(...networks.map((one) => one.timedMs / (1000 * seconds))));
   }
   return networks.map((one) => ({
     item: one.item, times_ms: one.turns.flat(), burst: one.burst, group: one.group,

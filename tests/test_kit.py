@@ -227,9 +227,12 @@ class Device:
     """What `time_files` is on a device: a millisecond for each, none for `broken`; it is stopped
     in the middle of the file `stopped_at`."""
 
-    def __init__(self, *, broken: int | None = None, stopped_at: int | None = None):
+    def __init__(
+        self, *, broken: int | None = None, stopped_at: int | None = None,
+        noisy: Sequence[int] = (),
+    ):  # fmt: skip
         self.timed: list[int] = []
-        self._broken, self._stopped_at = broken, stopped_at
+        self._broken, self._stopped_at, self._noisy = broken, stopped_at, noisy
 
     def __call__(
         self, files: Sequence[File[int]], references: Sequence[Path], engine: Engine, threads: int
@@ -241,7 +244,7 @@ class Device:
                 raise KeyboardInterrupt
             self.timed.append(file.key)
             if file.key != self._broken:
-                yield file.key, Timing(1.0 + file.key, 2.0, False)
+                yield file.key, Timing(1.0 + file.key, 2.0, file.key in self._noisy)
 
 
 def run_on(device: Device, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -270,6 +273,18 @@ def test_stopped_in_the_middle_it_goes_on_and_measures_nothing_twice(
     third = Device()
     run_on(third, folder, monkeypatch)
     assert third.timed == []
+
+
+def test_what_was_disturbed_is_said_and_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    folder = written(tmp_path, plan_of(table_items()[:5]))
+    run_on(Device(noisy=(1, 4)), folder, monkeypatch)
+    again = Device()
+
+    assert "2 of 5 were measured only while other work disturbed the device" in caplog.text
+    run_on(again, folder, monkeypatch)
+    assert sorted(again.timed) == [1, 4]
 
 
 def test_what_cannot_be_run_is_named_and_left_out(
@@ -409,10 +424,18 @@ def test_a_name_stays_its_device_s_and_takes_more_runtimes(phone: Imported, tmp_
 # The choice
 
 
-def test_a_choice_for_it_measures_nothing_and_leaves_room_for_the_table_s_error(phone: Imported):
+def test_a_choice_for_it_measures_nothing_and_leaves_room_for_the_table_s_error(
+    phone: Imported, monkeypatch: pytest.MonkeyPatch
+):
+    some = [
+        candidates.price(get_arch(name, width=width, resolution=160))
+        for name in ("mobilenet_v2", "mobilenet_v3_large")
+        for width in (0.35, 0.5, 0.75, 1.0, 1.25)
+    ]
+    monkeypatch.setattr(choices, "candidates", lambda *_: some)
     with measuring_on(phone):
         (table,) = imported_tables([DEFAULT], 1).values()
-        choice = choose(Budget(latency_ms=3.0), classes=10, image_size=32)
+        choice = choose(Budget(latency_ms=3.0))
 
     chosen, error = choice.chosen, table.held_out()
     assert chosen.latency is None

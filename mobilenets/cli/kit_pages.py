@@ -32,5 +32,10 @@ def show_imported(record: dict[str, Any]) -> None:
         print("no latency table: too few networks were measured; choose knows those that were")
     else:
         tables.show(table)
+        if table["noisy"]:
+            print(
+                f"{table['noisy']:,} of them and of the networks were measured only while other "
+                "work disturbed the device: sh run.sh there repeats these; import again"
+            )
     if record["kind"] == "browser":
         print("this is the browser's speed, not that of the device's own programs")

@@ -22,6 +22,8 @@ _RUN_SH = """#!/bin/sh
 # Stopped or killed, the same command goes on where it was. README says what to do with the results.
 case "$0" in */*) cd "${0%/*}" || exit 1 ;; esac
 
+newline='
+'
 stop() { echo "kit: $1" >&2; exit 1; }
 
 python=
@@ -36,7 +38,7 @@ python3 python3-venv; Termux: pkg install python), or name it: PYTHON=/path/to/p
 
 need() {
     why=$("$python" -c "import $1" 2>&1) && return
-    why=$(echo "$why" | tail -n 1)
+    why=${why##*"$newline"}
     stop "$1 cannot be imported ($why); run: $python -m pip install $2"
 }
 need numpy numpy

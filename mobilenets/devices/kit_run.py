@@ -36,7 +36,7 @@ from mobilenets.measuring.results import (
     read_plan,
 )
 from mobilenets.measuring.sessions import time_artifact, too_noisy
-from mobilenets.runtimes import RUNTIMES, Engine
+from mobilenets.runtimes import RUNTIMES, Engine, Known
 from mobilenets.text import counted
 
 _CHUNK = 64  # loaded at a time: a phone has little memory
@@ -72,6 +72,11 @@ def run_kit(folder: Path) -> Path:
         missing = journal.missing()
         if missing:
             log.warning(f"not measured: {', '.join(missing)}")
+        if disturbed := journal.disturbed():
+            log.warning(
+                f"{disturbed:,} of {len(plan['items']):,} were measured only while other work "
+                "disturbed the device; the same command repeats them when it is quiet"
+            )
         if not (journal.timings or journal.latencies):
             raise FileError(f"nothing of the kit in {folder} could be measured; write it again")
         write_text(folder / RESULTS, json.dumps(journal.results()) + "\n")
@@ -116,6 +121,10 @@ class _Journal:
     def quiet(self) -> Counter[int]:
         """The undisturbed timings of each item."""
         return Counter(one["item"] for one in self.timings if not one["noisy"])
+
+    def disturbed(self) -> int:
+        """How many items have disturbed timings only."""
+        return len({one["item"] for one in self.timings} - set(self.quiet()))
 
     def add(self, timed: Timed) -> None:
         self.timings.append(timed)

@@ -146,7 +146,7 @@ def test_a_phone_that_gets_slower_is_seen_by_the_reference():
         "timing.js",
         FAKE + "return page.measure([made(0, 4)], [made(null, 1)], { seconds: 5, tickMs: 0.005, "
         "pause, told() {} })",
-        {"tick": 0.005, "hot": 6000},
+        {"tick": 0.005, "hot": 3500},
     )
 
     assert found["drift"] == pytest.approx(2, rel=0.01)

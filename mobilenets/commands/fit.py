@@ -150,7 +150,9 @@ def _fit(job: Fitting, started: float | None) -> Run:
     artifact = stages.run(exported(engine), runtime, lambda: _export(folder, engine))
     drop_undecided(folder)
     verdict = stages.run(
-        _VERIFIED, there(job.device), lambda: _verify(job, artifact, engine, trained.checkpoint, images)
+        _VERIFIED,
+        there(job.device),
+        lambda: _verify(job, artifact, engine, trained.checkpoint, images),
     )
     summary = _summary(job, chosen, training, trained) | _from_verdict(verdict, images.task)
     write_json(folder / SUMMARY, summary)

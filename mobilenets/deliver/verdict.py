@@ -20,6 +20,7 @@ from mobilenets.data import Images
 from mobilenets.deliver.predictor import Predictor, as_predictor, load
 from mobilenets.deliver.record import read_verdict
 from mobilenets.files import remove
+from mobilenets.measuring.device import LOCAL, current, subject
 from mobilenets.measuring.latency import Latency, measure
 from mobilenets.measuring.loop import undisturbed
 from mobilenets.nn import Checkpoint
@@ -53,7 +54,7 @@ class Verdict:
     `outputs` are the artifact's, (N, ...) each; `agreement` is the percentage of images (of
     attributes) of which checkpoint and artifact say the same; `max_relative_error` is the largest
     difference of an output's number over its largest. `sessions` are the artifact's latencies, the
-    slowest last.
+    slowest last, on `device`.
     """
 
     task: Task
@@ -70,6 +71,7 @@ class Verdict:
     macs: int
     params: int
     max_loss: float
+    device: str = LOCAL.name
 
     @property
     def latency(self) -> Latency:
@@ -88,13 +90,13 @@ class Verdict:
 
     @property
     def within_budget(self) -> bool:
-        """Whether the artifact meets every limit, as far as this machine can tell: a latency that
+        """Whether the artifact meets every limit, as far as its device can tell: a latency that
         it was too noisy to measure meets none."""
         return all(use.spent <= use.allowed for use in self.uses) and not self.undecided
 
     @property
     def undecided(self) -> bool:
-        """Whether the latency has a limit and this machine was too noisy to decide on it."""
+        """Whether the latency has a limit and the device was too noisy to decide on it."""
         return too_noisy(self.sessions, self._limit_ms)
 
     def complaints(self) -> list[str]:
@@ -108,7 +110,7 @@ class Verdict:
         if self.undecided:
             latency = self.latency
             found.append(
-                f"the machine is too noisy to decide on the limit of "
+                f"{subject(self.device)} is too noisy to decide on the limit of "
                 f"{describe('latency_ms', self._limit_ms)}: {self._seen()} (spread "
                 f"{100 * latency.spread:.0f} %; co-tenant load took its cores "
                 f"{100 * latency.waited:.0f} % and disturbed them {100 * latency.slowed:.0f} % of "
@@ -165,6 +167,7 @@ class Verdict:
             "max_relative_error": self.max_relative_error,
             "intact": self.intact,
             "latency": self.latency.to_json(),
+            "device": self.device,
             "limits": [
                 {**use._asdict(), "limit": LIMIT_NAMES[use.limit], "met": use.spent <= use.allowed}
                 for use in self.uses
@@ -225,6 +228,7 @@ def verify(
         macs=costs.macs,
         params=costs.params,
         max_loss=max_loss,
+        device=current().name,
     )
 
 

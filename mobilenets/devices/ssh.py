@@ -1,11 +1,11 @@
-"""A device that ssh reaches: the measuring worker runs there, and its lines come over the connection.
+"""A device that ssh reaches: the measuring worker runs there, its lines come over the connection.
 
-The system's own `ssh` connects, with the user's keys and settings, and asks for no password. What is
-needed there is Python, numpy and the runtime: the worker is one file (`worker_file`), copied to
+The system's own `ssh` connects, with the user's keys and settings, and asks for no password. There
+it takes Python, numpy and the runtime: the worker is one file (`worker_file`), copied to
 ~/.cache/mobilenets. Networks are converted here and sent over the same connection.
 
-Times are differences of the clock there that counts on (`time.perf_counter_ns`): a clock that is set
-while networks are measured, as a board without a battery does after it starts, changes none.
+Times are differences of the far `time.perf_counter_ns`, which only counts on: a clock that is set
+meanwhile, as on a board without a battery after it starts, changes none.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Ssh:
         """Asked once."""
         with FarProcess(self, {}) as process:
             found = process.ask({"do": "about"}, timeout=_START_S)
-            return shaped(found, About) | {"python": process.python}  # type: ignore[return-value]
+            return shaped(found, About) | {"python": process.python}
 
     @property
     def command(self) -> list[str]:

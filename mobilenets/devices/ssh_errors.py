@@ -63,8 +63,8 @@ def plain_command(target: str) -> str:
 
 def _no_python(device: Ssh, said: str) -> MeasureError:
     return MeasureError(
-        f"{device.name} has no {device.python} ({said}); install Python {_dotted(OLDEST_PYTHON)} or "
-        f"later there, or {_another(device)}"
+        f"{device.name} has no {device.python} ({said}); install Python "
+        f"{_dotted(OLDEST_PYTHON)} or later there, or {_another(device)}"
     )
 
 

@@ -156,8 +156,8 @@ def build_table(
     built = read_table(path, engine, threads) or table
     if built.noisy:
         log.warning(
-            f"{subject(current().name)} was disturbed during {len(built.noisy)} of the measurements; the same "
-            "command repeats them when it is quiet"
+            f"{subject(current().name)} was disturbed during {len(built.noisy)} of the "
+            "measurements; the same command repeats them when it is quiet"
         )
     if missing and built.slowed >= _HEAT:
         log.warning(

@@ -89,15 +89,20 @@ class Ssh:
     @property
     def command(self) -> list[str]:
         """What connects, and runs the first program there."""
-        found = _TARGET.fullmatch(self.target)
-        assert found is not None
-        port = ["-p", found["port"]] if found["port"] else []
-        options = [word for option in _OPTIONS for word in ("-o", option)]
+        host, port = self.address
+        options = ["-p", port] if port else []
+        options += [word for option in _OPTIONS for word in ("-o", option)]
         first = files("mobilenets.devices").joinpath("bootstrap.py").read_text(encoding="utf-8")
-        host = re.sub(r"[\[\]]", "", found["host"])
         # exec: no shell stays between, whose end would not be the program's.
         far = f"exec {shlex.join([self.python, '-c', first])}"
-        return [_ssh(), "-T", *options, *port, "--", host, far]
+        return [_ssh(), "-T", *options, "--", host, far]
+
+    @property
+    def address(self) -> tuple[str, str | None]:
+        """[user@]host, and the port where one was given."""
+        found = _TARGET.fullmatch(self.target)
+        assert found is not None
+        return re.sub(r"[\[\]]", "", found["host"]), found["port"]
 
     def _missing(self, runtime: str) -> str:
         if runtime not in self.about["runtimes"]:

@@ -42,7 +42,7 @@ from mobilenets.measuring.bursts import File, Timing
 from mobilenets.measuring.device import measuring_on
 from mobilenets.measuring.machine import this_machine
 from mobilenets.measuring.results import Plan, keep_plan, plan_id, read_results
-from mobilenets.runtimes import DEFAULT, Engine
+from mobilenets.runtimes import DEFAULT, Engine, Known
 from tests.test_report import write_run
 from tests.test_table import network_ms, piece_ms
 from tests.test_verify import session
@@ -75,9 +75,7 @@ def results_of(plan: Plan, **changed: Any) -> dict[str, Any]:
     for at, item in enumerate(plan["items"]):
         arch = KNOWN[json.dumps(item["arch"])]
         ms = piece_ms(arch) if item["kind"] == "piece" else network_ms(arch)
-        timings.append(
-            {"item": at, "ms": ms, "reference_ms": 1.0, "noisy": False, "seconds": 0.5}
-        )
+        timings.append({"item": at, "ms": ms, "reference_ms": 1.0, "noisy": False, "seconds": 0.5})
     record = {
         "mobilenets_results": 1, "kit": plan_id(plan), "kind": "kit", "machine": MACHINE,
         "runtime": "onnxruntime", "runtime_version": "1.30.0", "threads": 1, "timings": timings,
@@ -384,13 +382,12 @@ def test_a_file_that_holds_no_results_is_refused(
 
 def test_results_become_the_table_of_a_named_device(phone: Imported, cache: Path):
     assert devices()["phone7"] == {
-        "kind": "kit", "machine": MACHINE | {"fingerprint": "0123abcd-phone7"},
-        "versions": {"onnxruntime": "1.30.0"},
+        "kind": "kit", "machine": MACHINE, "versions": {"onnxruntime": "1.30.0"},
     }  # fmt: skip
     with measuring_on(phone):
         path = table_path(DEFAULT, 1)
         table = read_table(path, DEFAULT, 1)
-    assert path.name == "onnxruntime-1.30.0-1t-0123abcd-phone7-v6.jsonl"
+    assert path.name == "onnxruntime-1.30.0-1t-phone7-0123abcd-v6.jsonl"
     assert table is not None
     error = table.held_out()
     assert error.networks == 8
@@ -501,8 +498,7 @@ PENDING = {
 @pytest.fixture
 def pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run that waits for what phone7 measures, whose limit is 1 ms."""
-    machine = MACHINE | {"fingerprint": "0123abcd-phone7"}
-    keep_device("phone7", {"kind": "kit", "machine": machine, "versions": {"onnxruntime": "1"}})  # type: ignore[typeddict-item]
+    keep_device("phone7", {"kind": "kit", "machine": MACHINE, "versions": {"onnxruntime": "1"}})  # type: ignore[typeddict-item]
     (tmp_path / "run").mkdir()
     run = write_run(tmp_path / "run")
     verdict = json.loads((run / "verdict.json").read_text())
@@ -598,7 +594,7 @@ def test_a_run_of_this_machine_waits_for_no_results(pending: Path):
 def test_the_artifact_s_kit_is_measured_by_the_rule_of_the_verdict(
     pending: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """Near the limit in three sessions; called again it measures nothing, unless it is undecided."""
+    """Near the limit in three sessions; called again, it measures nothing."""
     asked: list[float] = []
 
     def measure(paths: Sequence[Path], **options: Any) -> list[Latency]:
@@ -607,7 +603,7 @@ def test_the_artifact_s_kit_is_measured_by_the_rule_of_the_verdict(
 
     monkeypatch.setattr("mobilenets.measuring.sessions.measure", measure)
     monkeypatch.setattr(kit_run, "this_machine", lambda: MACHINE)
-    monkeypatch.setattr(kit_run.Known, "version", lambda self: "1.30.0")
+    monkeypatch.setattr(Known, "version", lambda self: "1.30.0")
     artifact_kit(pending / "kit", pending / "model.onnx", DEFAULT, threads=1, limit_ms=1)
 
     first = kit_run.run_kit(pending / "kit")
@@ -623,7 +619,7 @@ def test_an_artifact_damaged_on_its_way_is_not_measured(
     artifact_kit(pending / "kit", pending / "model.onnx", DEFAULT, threads=1, limit_ms=1)
     (pending / "kit" / "files" / "model.onnx").write_bytes(b"half of it")
 
-    with pytest.raises(FileError, match="nothing of the kit in .* could be measured"):
+    with pytest.raises(FileError, match="nothing of the kit in "):
         kit_run.run_kit(pending / "kit")
     assert "is not as it was written; copy the kit again" in caplog.text
 

@@ -85,7 +85,7 @@ def choose(
     tables: Mapping[Engine, Table] | None = None,
     lost: Callable[[Arch], float | None] = lambda arch: 0.0,
 ) -> Choice:
-    """The network and engine with the best expected accuracy that meet `budget` on this machine.
+    """The network and engine of the best expected accuracy that meet `budget` on this device.
 
     `measure` gives the latency of archs in an engine; None measures them. `tables` predict it
     where there is one for an engine. Of several `runtimes`, one whose converter fails is left out

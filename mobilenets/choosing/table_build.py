@@ -1,4 +1,4 @@
-"""Building this machine's latency table: every block and the whole networks, measured.
+"""Building a device's latency table: every block and the whole networks, measured.
 
 A block that ends in a feature map is measured with a global pool behind it. Inside a network maps
 stay in the runtime's own layout. Returning one in the caller's can take longer than the block (0.22
@@ -52,12 +52,14 @@ from mobilenets.choosing.latency_table import (
 from mobilenets.errors import ConversionError, MeasureError
 from mobilenets.files import cannot, make_folder, read_bytes, scratch
 from mobilenets.measuring.bursts import File, Timing, in_chunks, time_files
+from mobilenets.measuring.device import current, option, subject
 from mobilenets.processes.child import usable_cores
 from mobilenets.progress import staged
 from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 
 _REFERENCE_ROWS = 7
+_HEAT = 0.1  # slower by this part from the first to the last quarter: worth a warning
 _CHUNK = 128  # converted, measured and written at a time
 _IMAGE_TIMES, _NETWORK_TIMES = 3, 4
 T = TypeVar("T")
@@ -104,7 +106,7 @@ def build_table(
     image_size: int | None = None,
     folder: Path | None = None,
 ) -> Table:
-    """Measure what is not yet in the table of this machine, or was measured in noise; return it.
+    """Measure what is not yet in the device's table, or was measured in noise; return the table.
 
     The blocks are those of all candidates for images of `image_size` pixels (None: large ones).
     Interrupted, it goes on where it was. A block that the runtime cannot convert or run is left
@@ -117,6 +119,7 @@ def build_table(
         raise MeasureError(
             f"latency tables are of fp32 networks, got {engine}; without a table, choose measures "
             f"more networks: mobilenets choose --runtime {engine} --latency 5ms"
+            f"{option(current().name)}"
         )
     path = table_path(engine, threads, folder)
     table = read_table(path, engine, threads) or Table(conditions_of(engine, threads))
@@ -131,8 +134,13 @@ def build_table(
     built = read_table(path, engine, threads) or table
     if built.noisy:
         log.warning(
-            f"the machine was disturbed during {len(built.noisy)} of the measurements; the same "
-            "command repeats them when it is quiet"
+            f"{subject(current().name)} was disturbed during {len(built.noisy)} of the "
+            "measurements; the same command repeats them when it is quiet"
+        )
+    if missing and built.slowed >= _HEAT:
+        log.warning(
+            f"{subject(current().name)} slowed by {100 * built.slowed:.0f} % during the table "
+            f"(heat?), which is of both states; to measure it anew, cooler, move {path} away"
         )
     return built
 

@@ -221,6 +221,8 @@ def quantize(
     from mobilenets.commands.quantize import Quantization
     from mobilenets.commands.quantize import quantize as quantize_network
 
-    record = quantize_network(Quantization(source, data, engine, threads, max_drop, smaller, out, device))
+    record = quantize_network(
+        Quantization(source, data, engine, threads, max_drop, smaller, out, device)
+    )
     show_json(record) if json else quantizing.show(record)
     ended(record)

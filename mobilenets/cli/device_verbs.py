@@ -1,5 +1,6 @@
 """`device add`, `list`, `show`, `remove`: the devices that networks are measured on."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -8,7 +9,7 @@ from mobilenets.cli import options as asked
 from mobilenets.cli.options import DEVICE, device_names, option
 from mobilenets.cli.show import show_json, show_table
 
-_HELP = "Name the devices that latency is measured on."
+HELP = "Name the devices that latency is measured on."
 DeviceName = Annotated[
     str,
     typer.Argument(metavar="NAME", autocompletion=device_names, help="What the device is called."),
@@ -82,5 +83,9 @@ def remove(name: DeviceName, json: asked.Json = False) -> None:
     return show_json({"removed": name}) if json else None
 
 
-VERBS = {"add": add, "list": list_all, "show": show, "remove": remove}
-HELP = _HELP
+VERBS: dict[str, Callable[..., None]] = {
+    "add": add,
+    "list": list_all,
+    "show": show,
+    "remove": remove,
+}

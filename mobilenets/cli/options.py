@@ -98,7 +98,7 @@ Latency = Annotated[
         "--latency",
         panel=BUDGET,
         metavar="MS",
-        help="Limit on the p50 latency of one image on this machine, or on --device, in ms: 5ms.",
+        help="Limit on the p50 latency of one image on --device, in ms: 5ms.",
     ),
 ]
 Macs = Annotated[

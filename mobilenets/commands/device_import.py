@@ -7,10 +7,9 @@ from typing import Any
 
 from mobilenets.choosing.imported_table import keep_table
 from mobilenets.devices.imported import Imported
-from mobilenets.devices.registry import check_name, devices, keep_device
+from mobilenets.devices.registry import Record, check_name, devices, keep_device
 from mobilenets.measuring.device import measuring_on
-from mobilenets.measuring.machine import Machine
-from mobilenets.measuring.results import Results, read_results
+from mobilenets.measuring.results import read_results
 
 
 def import_device(path: Path, name: str) -> dict[str, Any]:
@@ -21,19 +20,17 @@ def import_device(path: Path, name: str) -> dict[str, Any]:
     """
     check_name(name)
     results = read_results(path)
-    machine = its_machine(results, name)
-    before = devices().get(name)
-    same = before is not None and before.get("machine") == machine
-    versions = dict((before or {}).get("versions", {})) if same else {}
-    versions[results["runtime"]] = results["runtime_version"]
-    device = Imported(name, results["kind"], machine, versions)
-    with measuring_on(device):
+    before, machine = devices().get(name), results["machine"]
+    known = before["machine"] if before and "machine" in before else None
+    same = known is not None and known["fingerprint"] == machine["fingerprint"]
+    versions = before.get("versions", {}) if before and same else {}
+    versions = {**versions, results["runtime"]: results["runtime_version"]}
+    record: Record = {"kind": results["kind"], "machine": machine, "versions": versions}
+    if before and not same:
+        keep_device(name, record)  # refused, before anything is written
+    with measuring_on(Imported(name, results["kind"], machine, versions)):
         table = keep_table(results)
-    keep_device(
-        name,
-        {"kind": results["kind"], "machine": machine, "versions": versions},
-        replace=same,
-    )
+    keep_device(name, record, replace=same)
     return {
         "name": name,
         "kind": results["kind"],
@@ -43,10 +40,3 @@ def import_device(path: Path, name: str) -> dict[str, Any]:
         "threads": results["threads"],
         "table": table.to_json() if table else None,
     }
-
-
-def its_machine(results: Results, name: str) -> Machine:
-    """The machine of the results, told apart from others of its kind by the device's name: two
-    phones of one model have a table each, and none is taken for this machine's."""
-    machine = results["machine"]
-    return machine | {"fingerprint": f"{machine['fingerprint']}-{name}"}

@@ -26,8 +26,8 @@ class Adding:
         kind, _, target = self.address.partition(":")
         if kind != "ssh":
             raise MeasureError(
-                f"the address of a device is ssh:user@host or ssh:user@host:port, got "
-                f"{self.address!r}; one that ssh does not reach is measured by a kit: mobilenets kit"
+                f"a device's address is ssh:user@host or ssh:user@host:port, got {self.address!r}; "
+                "where ssh does not reach it, measure with a kit: mobilenets kit"
             )
         return Ssh(self.name, target, self.python)
 

@@ -175,8 +175,8 @@ def objection(job: Quantization, lost: Lost, ratio: float) -> str:
         )
     if ratio > _WORTH and not job.smaller:
         return (
-            f"int8 takes {ratio:.2f} of the time of fp32 {_where(job)}, which gains nothing; give --smaller "
-            "to have it for its size"
+            f"int8 takes {ratio:.2f} of the time of fp32 {_where(job)}, which gains nothing; give "
+            "--smaller to have it for its size"
         )
     return ""
 

@@ -18,9 +18,9 @@ from mobilenets.runtimes import DEFAULT, Engine
 
 @dataclass(frozen=True)
 class Drawing:
-    """What to draw: all networks in each of `engines` on the device; or, where there are `runs`, the networks
-    of the adaptation in the first beside those of the others. `out` None is tradeoff.html, in the
-    first run if given."""
+    """What to draw: all networks in each of `engines` on the device; or, where there are `runs`,
+    the networks of the adaptation in the first beside those of the others. `out` None is
+    tradeoff.html, in the first run if given."""
 
     runs: tuple[Path, ...] = ()
     engines: tuple[Engine, ...] = (DEFAULT,)

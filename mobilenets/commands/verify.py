@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.archs.budget import LIMIT_NAMES, Use
-from mobilenets.commands.device_import import its_machine
 from mobilenets.commands.fit import FROM_VERDICT
 from mobilenets.deliver.finished import Run
 from mobilenets.deliver.judged import Judged
@@ -38,7 +37,7 @@ def verify_run(folder: Path, path: Path) -> Run:
     verdict, device = read_verdict(folder), _device(folder, summary)
     sessions = _sessions(path, device, Path(summary["artifact"]))
     uses = _uses(verdict, sessions[-1])
-    judged = Judged(sessions, uses)
+    judged = Judged(sessions, uses, device=device.name)
     told = [one for one in verdict["complaints"] if one.startswith(OF_ANSWERS)]
     verdict |= judged.to_json() | {"complaints": [*judged.complaints(), *told]}
     write_json(folder / VERDICT, verdict)
@@ -59,7 +58,7 @@ def _device(folder: Path, summary: dict[str, Any]) -> Imported:
 def _sessions(path: Path, device: Imported, artifact: Path) -> tuple[Latency, ...]:
     """The artifact's that decide on its limit, the slowest last."""
     results = read_results(path)
-    if its_machine(results, device.name) != device.machine():
+    if results["machine"]["fingerprint"] != device.machine()["fingerprint"]:
         raise FileError(
             f"{path} is of another device than {device.name}: {described(results['machine'])} "
             f"against {described(device.machine())}"

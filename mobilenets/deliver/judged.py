@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mobilenets.archs.budget import LIMIT_NAMES, Use, describe
+from mobilenets.measuring.device import LOCAL, subject
 from mobilenets.measuring.latency import Latency, Predicted
 from mobilenets.measuring.sessions import too_noisy
 
@@ -19,6 +20,7 @@ class Judged:
     sessions: tuple[Latency, ...]
     uses: tuple[Use, ...]
     predicted: Predicted | None = None
+    device: str = LOCAL.name
 
     @property
     def latency(self) -> Latency | Predicted:
@@ -78,8 +80,8 @@ class Judged:
                 "results to mobilenets verify"
             )
         return (
-            f"the machine is too noisy to decide on the limit of {limit}: {self._seen()} (spread "
-            f"{100 * latency.spread:.0f} %; co-tenant load took its cores "
+            f"{subject(self.device)} is too noisy to decide on the limit of {limit}: "
+            f"{self._seen()} (spread {100 * latency.spread:.0f} %; co-tenant load took its cores "
             f"{100 * latency.waited:.0f} % and disturbed them {100 * latency.slowed:.0f} % of "
             "the time); run again when it is quiet"
         )

@@ -17,6 +17,7 @@ from mobilenets.data import BUILT_IN
 from mobilenets.deliver.advice import few_for_random_weights, uneven
 from mobilenets.deliver.plots import price_of, priced_by
 from mobilenets.deliver.record import Record
+from mobilenets.measuring.device import LOCAL, option
 from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.text import counted
 
@@ -62,10 +63,16 @@ class _Words(NamedTuple):
         runtime = str(self.record.engine)
         options += [f"--runtime {runtime}"] * (runtime != "onnxruntime")
         out = [f"--out {self.folder}"] if here else []
-        return " ".join(filter(None, ["mobilenets fit", self.data, *options, more, *out]))
+        words = ["mobilenets fit", self.data, *options, more, *out]
+        return " ".join(filter(None, words)) + self.device
 
     def of_run(self, verb: str, more: str = "") -> str:
-        return " ".join(filter(None, [f"mobilenets {verb} {self.folder} {self.data}", more]))
+        words = [f"mobilenets {verb} {self.folder} {self.data}", more]
+        return " ".join(filter(None, words)) + self.device
+
+    @property
+    def device(self) -> str:
+        return option(self.record.verdict.get("device", LOCAL.name))
 
 
 def _typed(limit: str, value: float) -> str:

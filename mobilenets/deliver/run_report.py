@@ -40,6 +40,7 @@ from mobilenets.deliver.record import Record, read_run
 from mobilenets.deliver.summary import limit_text
 from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
+from mobilenets.measuring.device import LOCAL, place
 from mobilenets.runs.layout import CARD, REPORT
 from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.tasks import Task, figure
@@ -148,10 +149,11 @@ def _tradeoff(record: Record) -> str:
     counts = Counter(one["runtime"] for one in measured)
     where = ", ".join(f"{count} in {runtime}" for runtime, count in counts.items()) or "none"
     by_latency = plots.priced_by(record.budget) == "latency_ms"
+    device = place(record.verdict.get("device", LOCAL.name))
     drawn = "dashed line: the limit; " if record.budget.limits() else ""
     text = (
         f"The cost of {counted(record.chosen['considered'], 'network')} was computed; the latency "
-        f"of {where} was measured on this machine. Limit that decides: "
+        f"of {where} was measured on {device}. Limit that decides: "
         f"{record.chosen['binding_limit'] or 'none'}. The expected accuracy is a prior from the "
         "papers' ImageNet results. It ranks the candidates; it is not the accuracy on your images."
     )

@@ -18,6 +18,7 @@ from mobilenets.deliver.judged import Judged
 from mobilenets.deliver.predictor import Predictor, as_predictor, load
 from mobilenets.deliver.record import read_verdict
 from mobilenets.files import remove
+from mobilenets.measuring.device import LOCAL, current
 from mobilenets.measuring.latency import Latency, Predicted
 from mobilenets.measuring.sessions import time_artifact
 from mobilenets.nn import Checkpoint
@@ -46,7 +47,7 @@ class Verdict:
     `outputs` are the artifact's, (N, ...) each; `agreement` is the percentage of images (of
     attributes) of which checkpoint and artifact say the same; `max_relative_error` is the largest
     difference of an output's number over its largest. `sessions` are the artifact's latencies, the
-    slowest last.
+    slowest last, on `device`.
     """
 
     task: Task
@@ -64,11 +65,12 @@ class Verdict:
     params: int
     max_loss: float
     predicted: Predicted | None = None
+    device: str = LOCAL.name
 
     @property
     def judged(self) -> Judged:
         """Whether it meets the budget."""
-        return Judged(self.sessions, self.uses, self.predicted)
+        return Judged(self.sessions, self.uses, self.predicted, self.device)
 
     @property
     def latency(self) -> Latency | Predicted:
@@ -87,13 +89,13 @@ class Verdict:
 
     @property
     def within_budget(self) -> bool:
-        """Whether the artifact meets every limit, as far as this machine can tell: a latency that
+        """Whether the artifact meets every limit, as far as its device can tell: a latency that
         it was too noisy to measure meets none."""
         return self.judged.within_budget
 
     @property
     def undecided(self) -> bool:
-        """Whether the latency has a limit and this machine was too noisy to decide on it."""
+        """Whether the latency has a limit and the device was too noisy to decide on it."""
         return self.judged.undecided
 
     def complaints(self) -> list[str]:
@@ -135,6 +137,7 @@ class Verdict:
             "agreement": self.agreement,
             "max_relative_error": self.max_relative_error,
             "intact": self.intact,
+            "device": self.device,
             "size_bytes": self.size_bytes,
             "macs": self.macs,
             "params": self.params,
@@ -197,6 +200,7 @@ def verify(
         params=costs.params,
         max_loss=max_loss,
         predicted=predicted,
+        device=current().name,
     )
 
 

@@ -3,7 +3,7 @@
 It says which Python that is and whether the worker's file is there, takes the file where it is not,
 and becomes that program. Nothing is read ahead: what comes after is for the worker.
 """
-# ruff: noqa: UP - older Pythons read this, too, and are then refused in a sentence
+# Older Pythons read this, too, and are then refused in a sentence.
 
 import base64
 import hashlib

@@ -36,7 +36,7 @@ from mobilenets.measuring.results import (
     read_plan,
 )
 from mobilenets.measuring.sessions import time_artifact, too_noisy
-from mobilenets.runtimes import RUNTIMES, Engine, Known
+from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.text import counted
 
 _CHUNK = 64  # loaded at a time: a phone has little memory

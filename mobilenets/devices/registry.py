@@ -10,7 +10,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 
 from mobilenets.errors import MeasureError
 from mobilenets.files import cache_folder, read_json, write_json
-from mobilenets.measuring.device import LOCAL, Device
+from mobilenets.measuring.device import LOCAL, Device, current
 from mobilenets.measuring.machine import Machine
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,40}")
@@ -66,10 +66,12 @@ def remove_device(name: str) -> None:
 
 
 def find_device(name: str) -> Device:
-    """The device called `name`; "local" is this machine. Raises `MeasureError` for any other that
-    was not named."""
+    """The device called `name`: "local" is this machine, and what is measured on now (`current`)
+    need not be kept. Raises `MeasureError` for any other that was not named."""
     if name == LOCAL.name:
         return LOCAL
+    if name == current().name:
+        return current()
     record = _known(name, devices())
     if record["kind"] == "ssh":
         return _ssh(name, record["target"], record.get("python", "python3"))

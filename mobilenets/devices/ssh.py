@@ -1,11 +1,11 @@
-"""A device that ssh reaches: the measuring worker runs there, and its lines come over the connection.
+"""A device that ssh reaches: the measuring worker runs there, its lines come over the connection.
 
-The system's own `ssh` connects, with the user's keys and settings, and asks for no password. What is
-needed there is Python, numpy and the runtime: the worker is one file (`worker_file`), copied to
+The system's own `ssh` connects, with the user's keys and settings, and asks for no password. There
+it takes Python, numpy and the runtime: the worker is one file (`worker_file`), copied to
 ~/.cache/mobilenets. Networks are converted here and sent over the same connection.
 
-Times are differences of the clock there that counts on (`time.perf_counter_ns`): a clock that is set
-while networks are measured, as a board without a battery does after it starts, changes none.
+Times are differences of the far `time.perf_counter_ns`, which only counts on: a clock that is set
+meanwhile, as on a board without a battery after it starts, changes none.
 """
 
 from __future__ import annotations
@@ -84,20 +84,25 @@ class Ssh:
         """Asked once."""
         with FarProcess(self, {}) as process:
             found = process.ask({"do": "about"}, timeout=_START_S)
-            return shaped(found, About) | {"python": process.python}  # type: ignore[return-value]
+            return shaped(found, About) | {"python": process.python}
 
     @property
     def command(self) -> list[str]:
         """What connects, and runs the first program there."""
-        found = _TARGET.fullmatch(self.target)
-        assert found is not None
-        port = ["-p", found["port"]] if found["port"] else []
-        options = [word for option in _OPTIONS for word in ("-o", option)]
+        host, port = self.address
+        options = ["-p", port] if port else []
+        options += [word for option in _OPTIONS for word in ("-o", option)]
         first = files("mobilenets.devices").joinpath("bootstrap.py").read_text(encoding="utf-8")
-        host = re.sub(r"[\[\]]", "", found["host"])
         # exec: no shell stays between, whose end would not be the program's.
         far = f"exec {shlex.join([self.python, '-c', first])}"
-        return [_ssh(), "-T", *options, *port, "--", host, far]
+        return [_ssh(), "-T", *options, "--", host, far]
+
+    @property
+    def address(self) -> tuple[str, str | None]:
+        """[user@]host, and the port where one was given."""
+        found = _TARGET.fullmatch(self.target)
+        assert found is not None
+        return re.sub(r"[\[\]]", "", found["host"]), found["port"]
 
     def _missing(self, runtime: str) -> str:
         if runtime not in self.about["runtimes"]:

@@ -19,7 +19,7 @@ _HOST_KEY = re.compile(r"Host key verification failed|IDENTIFICATION HAS CHANGED
 
 def not_started(device: Ssh, status: int, said: str) -> MeasureError:
     """For a program that never answered; `said` is the last line on stderr."""
-    name, plain = device.name, plain_command(device.target)
+    name, plain = device.name, plain_command(device)
     if status in _NO_PROGRAM:
         return _no_python(device, said)
     if status != LOST:
@@ -32,7 +32,7 @@ def not_started(device: Ssh, status: int, said: str) -> MeasureError:
     if _KEY.search(said):
         return MeasureError(
             f"{name} refused our key ({said}); give it the key, and no password is asked for: "
-            f"{plain.replace('ssh', 'ssh-copy-id', 1)}"
+            f"{plain_command(device, 'ssh-copy-id')}"
         )
     return MeasureError(f"{name} cannot be reached ({said}); this must work first: {plain}")
 
@@ -53,18 +53,16 @@ def lost(name: str, said: str) -> ConnectionLost:
     )
 
 
-def plain_command(target: str) -> str:
+def plain_command(device: Ssh, program: str = "ssh") -> str:
     """What the user types to connect."""
-    host, _, port = target.rpartition(":")
-    if not host or not port.isdecimal():
-        return f"ssh {target}"
-    return f"ssh -p {port} {host}"
+    host, port = device.address
+    return f"{program} -p {port} {host}" if port else f"{program} {host}"
 
 
 def _no_python(device: Ssh, said: str) -> MeasureError:
     return MeasureError(
-        f"{device.name} has no {device.python} ({said}); install Python {_dotted(OLDEST_PYTHON)} or "
-        f"later there, or {_another(device)}"
+        f"{device.name} has no {device.python} ({said}); install Python "
+        f"{_dotted(OLDEST_PYTHON)} or later there, or {_another(device)}"
     )
 
 

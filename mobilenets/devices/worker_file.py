@@ -14,11 +14,10 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-import mobilenets
 from mobilenets.runtimes import RUNTIMES
 
 OLDEST_PYTHON = (3, 10)
-_PACKAGE = Path(mobilenets.__file__).parent
+_PACKAGE = Path(__file__).parents[1]
 _ENTRY = "mobilenets.devices.far"
 # With what their functions import: the rest of what functions import is for converting.
 _WHOLE = (_ENTRY, "mobilenets.measuring.worker")

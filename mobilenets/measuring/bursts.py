@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Generic, NamedTuple, TypeVar
 
-from mobilenets.errors import MobileNetsError
+from mobilenets.errors import ConnectionLost, MobileNetsError
 from mobilenets.measuring.latency import NOISY_WAIT, Bench, BenchTarget
 from mobilenets.measuring.loop import BURST_MS, SETTLE_MS, Turn, fill, is_slowed
 from mobilenets.runtimes import Engine
@@ -68,6 +68,8 @@ def time_files(
             session = _Session(bench, references, left)
             try:
                 timings = session.timings()
+            except ConnectionLost:
+                raise  # no file's fault
             except MobileNetsError as error:
                 log.warning(str(error))
                 del left[session.at]

@@ -106,6 +106,11 @@ def place(name: str) -> str:
     return "this machine" if name == LOCAL.name else name
 
 
+def subject(name: str) -> str:
+    """The device of this name, as what a sentence is of."""
+    return "the machine" if name == LOCAL.name else name
+
+
 def option(name: str) -> str:
     """ " --device pi" to type behind a command; nothing for this machine."""
     return "" if name == LOCAL.name else f" --device {name}"

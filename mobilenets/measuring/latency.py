@@ -197,7 +197,7 @@ def measure(
     Raises FileError, RuntimeMissing and MeasureError.
     """
     files = [Path(path) for path in paths]
-    engines = _engines(files, runtime)
+    engines = engines_of(files, runtime)
     with ExitStack() as stack:
         bench = {one: stack.enter_context(Bench(one, threads)) for one in dict.fromkeys(engines)}
         targets = [bench[one].load(path) for one, path in zip(engines, files, strict=True)]
@@ -318,9 +318,10 @@ def _quantile(times: Sequence[float], fraction: float) -> float:
     return pair[0] + rest * (pair[-1] - pair[0])
 
 
-def _engines(
-    paths: Sequence[Path], runtime: str | Engine | Sequence[str | Engine] | None
+def engines_of(
+    paths: Sequence[Path], runtime: str | Engine | Sequence[str | Engine] | None = None
 ) -> list[Engine]:
+    """`runtime` for each file; None goes by the files' suffixes. Raises FileError."""
     if isinstance(runtime, str | Engine):
         return [Engine.parse(runtime)] * len(paths)
     if runtime is not None:

@@ -55,7 +55,7 @@ class LatencyPrice:
 
 
 def latency_price(engine: Engine, threads: int, measure: Measure) -> LatencyPrice:
-    """The price by the current device's latency table; raises `MeasureError` where there is none."""
+    """The price by the device's latency table; raises `MeasureError` where there is none."""
     table = read_table(table_path(engine, threads), engine, threads)
     if table is None:
         raise MeasureError(

@@ -41,9 +41,9 @@ def serve(
             "without it, to this machine and to phones on USB (adb reverse).",
         ),
     ] = False,
-    out: Annotated[Path, asked.out("results", what="Folder of the results that come.")] = Path(
-        "results"
-    ),
+    out: Annotated[
+        Path | None, asked.out("results", what="Folder of the results that come.")
+    ] = None,
     json: asked.Json = False,
 ) -> None:
     """Serve a page that times networks in a phone's browser.
@@ -56,7 +56,7 @@ def serve(
     from mobilenets.commands.serve import Serving
     from mobilenets.commands.serve import serve as serve_page
 
-    job = Serving(tuple(networks or ()), table, port, lan, out)
+    job = Serving(tuple(networks or ()), table, port, lan, out or Path("results"))
     with serve_page(job, serving_words.received) as page:
         show_json(page.to_json()) if json else serving_words.show(page, lan=lan)
         page.wait()

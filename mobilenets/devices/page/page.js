@@ -344,11 +344,12 @@ function facts() {
 }
 
 /** Threads and WebGPU, where the browser has them for this page. */
-function offer() {
+async function offer() {
   const most = self.crossOriginIsolated ? navigator.hardwareConcurrency ?? 1 : 1;
   const counts = [2, 4, 8].filter((count) => count <= most);
   part("threads").append(...counts.map((count) => new Option(String(count), String(count))));
-  part("webgpu").disabled = !(isSecureContext && navigator.gpu && state.plan.webgpu);
+  const adapter = state.plan.webgpu && (await navigator.gpu?.requestAdapter().catch(() => null));
+  part("webgpu").disabled = !adapter;
   part("why").textContent = self.crossOriginIsolated
     ? "One thread of wasm is the default: for small networks others are often slower, or crash."
     : "More threads and WebGPU need a secure page: on Android, adb reverse and http://localhost.";
@@ -375,7 +376,7 @@ async function begin() {
     ? `A latency table: ${table} blocks and networks. It takes minutes; if the page is closed, it goes on where it was.`
     : `${count} network${several}: 10 runs to warm up, then at least 50 runs and ${plan.seconds} s ` +
       `each, interleaved with ${plan.references.length} fixed reference networks.`;
-  offer();
+  await offer();
   facts();
   offerPictures();
   part("start").textContent = table ? "Measure the table" : "Measure";

@@ -128,8 +128,8 @@ export async function measure(networks, references, { seconds, tickMs, pause, to
   }));
 }
 
-/** Some items of a latency table: each in several bursts far apart, of which the least counts that
-    stands beside a reference at its best. */
+/** Some items of a latency table: each in several bursts far apart, as a multiple of the references
+    before and after it. Those beside references at their best count, where there are some. */
 export async function measureItems(items, references, { tickMs, pause }) {
   const start = performance.now();
   for (const one of references) await one.warmUp(tickMs, PIECE);
@@ -143,19 +143,20 @@ export async function measureItems(items, references, { tickMs, pause }) {
     for (const [at, one] of items.entries()) {
       if (at % PACE_EVERY === 0) await pace.turn();
       await pause();
-      one.bursts.push({ ms: await one.turn(), beside: pace.sums_ms.length - 1 });
+      one.bursts.push({ ms: await one.turn(), at: pace.sums_ms.length - 1 });
     }
   }
   await pace.turn();
   const best = Math.min(...pace.sums_ms);
-  const disturbed = ({ beside }) =>
-    Math.max(pace.sums_ms[beside], pace.sums_ms[beside + 1]) > SLOWED * best;
+  const beside = ({ at }) => [pace.sums_ms[at], pace.sums_ms[at + 1]];
+  const disturbed = (burst) => Math.max(...beside(burst)) > SLOWED * best;
+  const multiple = (burst) => burst.ms / (beside(burst)[0] / 2 + beside(burst)[1] / 2);
   const seconds = (performance.now() - start) / 1000 / items.length;
   return items.map((one) => {
     const quiet = one.bursts.filter((burst) => !disturbed(burst));
     const counted = quiet.length ? quiet : one.bursts;
     return {
-      item: one.item, ms: Math.min(...counted.map((burst) => burst.ms)), reference_ms: best,
+      item: one.item, ms: best * median(counted.map(multiple)), reference_ms: best,
       noisy: !quiet.length, seconds,
     };
   });

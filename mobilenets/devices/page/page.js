@@ -11,7 +11,7 @@ const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 5, 1, 96, 0, 1, 123, 
 
 const part = (id) => document.getElementById(id);
 const clock = () => performance.now();
-const state = { found: {}, agreement: [], stop: null };
+const state = { found: {}, agreement: [], stop: null, open: new Set() };
 
 class Stopped extends Error {}
 
@@ -67,7 +67,16 @@ async function session(file) {
 async function loaded(file, item, kind = "network") {
   const network = new Network(await session(file), item, clock);
   network.isNetwork = kind === "network";
+  state.open.add(network);
   return network;
+}
+
+/** A phone has little memory: what was loaded goes, however the work ended. */
+async function release(networks) {
+  for (const one of networks) {
+    state.open.delete(one);
+    await one.release();
+  }
 }
 
 /** Lets the page draw; ends the work where the user or the browser has. */
@@ -114,9 +123,9 @@ async function timeAll() {
     facts();
     if (plan.table.length) await timeTable(references);
     if (plan.networks.length) await timeNetworks(references);
-    for (const one of references) await one.release();
     await send();
   } finally {
+    await release([...state.open]);
     part("start").hidden = false;
     part("stop").hidden = part("progress").hidden = true;
   }
@@ -132,7 +141,6 @@ async function timeNetworks(references) {
   const told = (done) => (part("progress").value = Math.min(done, 1));
   state.found.networks = await measure(networks, references, {
     seconds: plan.seconds, tickMs: state.tick_ms, pause, told });
-  for (const one of networks) await one.release();
   part("times").replaceChildren(...state.found.networks.map(card));
   const { drift } = state.found.networks[0];
   const slower = drift > DRIFT || drift < 1 / DRIFT;
@@ -183,7 +191,7 @@ async function timeTable(references) {
       }
     }
     found.push(...(await measureItems(items, references, { tickMs: state.tick_ms, pause })));
-    for (const one of items) await one.release();
+    await release(items);
     localStorage.setItem(key, JSON.stringify(found));
     state.found.timings = found;
     part("progress").value = found.length / all;

@@ -8,8 +8,13 @@ import sys
 import sysconfig
 import venv
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from mobilenets.errors import RuntimeMissing
+from mobilenets.measuring.machine import this_machine
+from mobilenets.runtimes import Engine
 
 # As sshd does: the program has a session of its own, and lives until its stdin closes.
 _SSH = """#!/bin/sh
@@ -20,6 +25,25 @@ exec {setsid} env -i HOME={home} PATH={bin}:/usr/bin:/bin sh -c "{noise}$command
 _ALONE = """import os, subprocess, sys
 sys.exit(subprocess.run(sys.argv[1:], start_new_session=True).returncode % 256)
 """
+
+
+class Stub:
+    """A device that is never started."""
+
+    def __init__(self, name: str = "stub", versions: dict[str, str] | None = None):
+        self.name = name
+        self.versions = {"onnxruntime": "1.2"} if versions is None else versions
+
+    def machine(self) -> Any:
+        return this_machine() | {"cpu": "Cortex-A76"}
+
+    def version(self, engine: Engine) -> str:
+        if engine.runtime not in self.versions:
+            raise RuntimeMissing(f"no {engine}")
+        return self.versions[engine.runtime]
+
+    def start(self, engine: Engine, environment: Any) -> Any:
+        raise AssertionError
 
 
 class FakeFar:

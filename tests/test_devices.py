@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import onnxruntime
 import pytest
@@ -16,7 +15,7 @@ from mobilenets.commands import evaluate as evaluating
 from mobilenets.commands.evaluate import Evaluation
 from mobilenets.devices.registry import devices, find_device, keep_device, remove_device
 from mobilenets.devices.ssh import Ssh
-from mobilenets.errors import FileError, FolderTaken, MeasureError, MobileNetsError, RuntimeMissing
+from mobilenets.errors import FileError, FolderTaken, MeasureError, MobileNetsError
 from mobilenets.measuring.device import (
     LOCAL,
     current,
@@ -30,7 +29,7 @@ from mobilenets.measuring.device import (
 from mobilenets.measuring.machine import this_machine
 from mobilenets.runs.owner import claim
 from mobilenets.runtimes import DEFAULT, Engine
-from tests.fake_ssh import FakeFar
+from tests.fake_ssh import FakeFar, Stub
 from tests.test_cli import run
 from tests.test_runtimes import write_onnx
 
@@ -39,25 +38,6 @@ from tests.test_runtimes import write_onnx
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MOBILENETS_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
-
-
-class Stub:
-    """A device that is never started."""
-
-    def __init__(self, name: str = "stub", versions: dict[str, str] | None = None):
-        self.name = name
-        self.versions = {"onnxruntime": "1.2"} if versions is None else versions
-
-    def machine(self) -> Any:
-        return this_machine() | {"cpu": "Cortex-A76"}
-
-    def version(self, engine: Engine) -> str:
-        if engine.runtime not in self.versions:
-            raise RuntimeMissing(f"no {engine}")
-        return self.versions[engine.runtime]
-
-    def start(self, engine: Engine, environment: Any) -> Any:
-        raise AssertionError
 
 
 # Names

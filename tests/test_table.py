@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,12 +46,20 @@ from mobilenets.choosing.latency_table import (
 from mobilenets.choosing.regress import fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.choosing.table_build import build_table
-from mobilenets.errors import ConversionError, FileError, MeasureError, RuntimeMissing
+from mobilenets.errors import (
+    ConnectionLost,
+    ConversionError,
+    FileError,
+    MeasureError,
+    RuntimeMissing,
+)
 from mobilenets.measuring import bursts as timing
+from mobilenets.measuring.device import measuring_on
 from mobilenets.measuring.loop import Turn
 from mobilenets.measuring.machine import this_machine
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.runtimes import DEFAULT, Engine, isolated
+from tests.fake_ssh import Stub
 
 NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 
@@ -394,6 +403,42 @@ def test_the_file_is_named_by_what_it_depends_on(tmp_path: Path):
     assert name == f"torch-{version}-2t-{here}-v6.jsonl"
 
 
+def test_another_device_has_a_table_of_its_own(tmp_path: Path):
+    with measuring_on(Stub("pi")):
+        name = table_path(DEFAULT, 1, tmp_path).name
+        device = tables.conditions_of(DEFAULT, 1)["device"]
+
+    assert name == f"onnxruntime-1.2-1t-pi-{this_machine()['fingerprint']}-v6.jsonl"
+    assert device.startswith("pi: Cortex-A76, ")
+
+
+@pytest.mark.parametrize(
+    ("paces", "part"),
+    [
+        ([10.0] * 9, 0.0),  # one session
+        ([10.0, 10.1, 9.9, 10.0, 10.2, 10.1, 11.8, 11.9], 0.18),
+        ([10.0, 10.1, 10.0, 14.0, 14.1, 14.0, 10.1, 10.0], 0.0),  # a co-tenant that went
+        ([12.0, 11.0, 10.0, 9.0], 0.0),
+    ],
+)
+def test_a_device_that_slows_for_good_is_told_by_its_references(paces: list[float], part: float):
+    assert tables.slowed(paces) == pytest.approx(part, abs=0.005)
+
+
+def test_heat_during_a_table_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    some = [build.Item("piece", piece) for piece in pieces(get_arch("mobilenet_v2"))[:8]]
+    timed = [(item, timing.Timing(1.0, 10.0 + at / 3.5, False)) for at, item in enumerate(some)]
+    monkeypatch.setattr(build, "wanted_items", lambda size: some)
+    monkeypatch.setattr(build, "_measure", lambda *_: timed)
+
+    with measuring_on(Stub("pi")):
+        build_table(DEFAULT, folder=tmp_path)
+
+    assert re.search(r"pi slowed by 17 % during the table \(heat\?\), .* move .*jsonl", caplog.text)
+
+
 def test_a_table_of_an_unknown_runtime_is_refused():
     with pytest.raises(RuntimeMissing, match="unknown runtime 'tensorrt'"):
         build_table("tensorrt")
@@ -617,6 +662,17 @@ def test_a_piece_at_which_the_process_crashes_is_left_out(
     ]
     assert timed == expected
     assert caplog.messages == ["gone failed", "tires failed"]
+
+
+def test_a_lost_connection_is_no_fault_of_a_piece(monkeypatch: pytest.MonkeyPatch):
+    class LostBench(FlakyBench):
+        def load(self, path: Path) -> FlakyTarget:
+            raise ConnectionLost("the connection to pi was lost")
+
+    monkeypatch.setattr(timing, "Bench", LostBench)
+
+    with pytest.raises(ConnectionLost, match="the connection to pi was lost"):
+        list(timing.time_files([timing.File(0, "piece", Path("a"))], [], DEFAULT, 1))
 
 
 class Writer:

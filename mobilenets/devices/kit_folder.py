@@ -11,6 +11,7 @@ from mobilenets.errors import FileError, MeasureError
 from mobilenets.files import make_folder, write_bytes, write_text
 from mobilenets.measuring.results import PLAN, RESULTS, Plan, keep_plan
 from mobilenets.runtimes import RUNTIMES, Engine
+from mobilenets.text import counted
 
 FILES = "files"
 WORKER, RUN, README = "worker.pyz", "run.sh", "README"
@@ -49,9 +50,8 @@ exec "$python" worker.pyz .
 
 _README = """Kit: how fast are these networks on this device?
 
-It holds NETWORKS files for RUNTIME on THREADS, and a program that times them. Nothing is sent
-anywhere: the outcome is the file results.json in this folder. It takes some minutes on a phone of
-today, and some ten on a small board.
+It holds NETWORKS for RUNTIME on THREADS, and a program that times them. Nothing is sent anywhere:
+the outcome is the file results.json in this folder.
 
 What the device needs
     Python 3.11 or later, numpy and RUNTIME:
@@ -68,8 +68,8 @@ What the device needs
         NEXT
 
 Android
-    adb shell alone has no Python. Termux (f-droid.org) has; RUNTIME's own packages for Linux run
-    there inside a Debian of proot-distro:
+    adb shell alone has no Python. Termux (f-droid.org) has one. RUNTIME's packages on PyPI are for
+    Linux, which runs inside Termux by proot-distro:
         adb push KIT /sdcard/Download/
     in Termux:
         termux-setup-storage
@@ -130,11 +130,11 @@ def _run_sh(engine: Engine) -> str:
 
 
 def _readme(folder: Path, plan: Plan, following: str) -> str:
-    known, threads = RUNTIMES[plan["runtime"]], plan["threads"]
+    known = RUNTIMES[plan["runtime"]]
     words = {
-        "NETWORKS": f"{len(plan['items']) + len(plan['artifacts']):,}",
+        "NETWORKS": counted(len(plan["items"]) + len(plan["artifacts"]), "file"),
         "RUNTIME": plan["runtime"],
-        "THREADS": "1 thread" if threads == 1 else f"{threads} threads",
+        "THREADS": counted(plan["threads"], "thread"),
         "DISTRIBUTION": known.distribution,
         "NEXT": f"mobilenets {following}",
         "KIT": folder.resolve().name,

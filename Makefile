@@ -6,7 +6,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 # constraints.txt a warning is an error.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W error --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo demo-photos test test-full check format docs
+.PHONY: demo demo-photos browser audit test test-full check format docs
 .DEFAULT_GOAL := demo
 
 # The main job on scikit-learn's handwritten digits: ends with the verdict and the report's path.
@@ -17,6 +17,17 @@ demo: .venv/core
 demo-photos: .venv/imagenet
 	$(BIN)/python experiments/stamps.py runs/data/stamps
 	$(BIN)/mobilenets fit runs/data/stamps --latency 5ms --minutes 10 --out runs/stamps
+
+# onnxruntime-web from npm, in the versions of package-lock.json, for `mobilenets serve`. `make audit`
+# asks npm's registry for known weaknesses of these.
+WEB := packages/mobilenets-onnxruntime-web
+browser: .venv/core
+	cd $(WEB) && npm ci --no-audit
+	$(PYTHON) $(WEB)/take_files.py
+	$(PIP) --force-reinstall --no-deps ./$(WEB)
+
+audit:
+	cd $(WEB) && npm audit
 
 test: .venv/test
 	$(PYTEST)

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from mobilenets.choosing.choice import choose as choose
     from mobilenets.deliver.finished import Run
     from mobilenets.deliver.verdict import verify as verify
+    from mobilenets.devices.registry import find_device as find_device
     from mobilenets.errors import MobileNetsError as MobileNetsError
+    from mobilenets.measuring.device import measuring_on as measuring_on
     from mobilenets.measuring.latency import measure as measure
     from mobilenets.nn import MobileNet as MobileNet
     from mobilenets.nn.pretrained import load_weights as load_weights
@@ -39,10 +41,12 @@ __all__ = [
     "at_resolution",
     "choose",
     "cost",
+    "find_device",
     "fit",
     "get_arch",
     "load_weights",
     "measure",
+    "measuring_on",
     "verify",
     "widen",
 ]
@@ -56,9 +60,11 @@ _LAZY = {
     "at_resolution": "mobilenets.archs",
     "choose": "mobilenets.choosing.choice",
     "cost": "mobilenets.archs",
+    "find_device": "mobilenets.devices.registry",
     "get_arch": "mobilenets.archs",
     "load_weights": "mobilenets.nn.pretrained",
     "measure": "mobilenets.measuring.latency",
+    "measuring_on": "mobilenets.measuring.device",
     "verify": "mobilenets.deliver.verdict",
     "widen": "mobilenets.archs",
 }
@@ -79,6 +85,7 @@ def fit(
 
     `limits` bounds the training; where minutes do, the trials before it, too. The network is for
     the best of `runtimes`; "onnxruntime-int8" and "openvino-int8" quantize it to int8.
+    The latency is that on this machine, or within `measuring_on(find_device(NAME))` on that.
     `how` says what to train from; with weights, the choice is among the networks that they are of.
     Every stage is a file in the folder; called again with the same arguments, what is done is not
     done again. Raises `NoFitError` where no network fits; an artifact that misses a limit is kept,
@@ -88,12 +95,13 @@ def fit(
 
     from mobilenets.commands.fit import Fitting
     from mobilenets.commands.fit import fit as fit_job
+    from mobilenets.measuring.device import current
     from mobilenets.runtimes import Engine
     from mobilenets.train import How, Limits
 
     job = Fitting(
         data, budget, None if out is None else Path(out), limits or Limits(), how or How(),
-        tuple(map(Engine.parse, runtimes)), threads, seed,
+        tuple(map(Engine.parse, runtimes)), threads, seed, device=current().name,
     )  # fmt: skip
     return fit_job(job)
 

@@ -10,6 +10,7 @@ MobileNetsError
 ├── RuntimeMissing    a runtime that is not installed or not known
 ├── ConversionError   a runtime's converter that failed or crashed
 ├── MeasureError      a measurement that failed
+│   └── ConnectionLost  to another device, while it measured
 ├── TrainingStopped   training was asked to stop (Ctrl-C, SIGTERM) and can go on later
 └── TrainingDiverged  a loss that is not a number any more
 
@@ -75,6 +76,10 @@ class ConversionError(MobileNetsError):
 
 class MeasureError(MobileNetsError):
     """A measurement that failed."""
+
+
+class ConnectionLost(MeasureError):
+    """The connection to another device ended while it measured."""
 
 
 class TrainingStopped(MobileNetsError):

@@ -280,7 +280,7 @@ def test_options_stand_in_sections_the_output_last():
     assert titles == [
         "Arguments:", "Budget:", "Device:", "Training:", "Data:", "Search:", "Output:",
     ]  # fmt: skip
-    assert "  --latency MS    Limit on the p50 latency of one image on this machine, in" in lines
+    assert "  --latency MS    Limit on the p50 latency of one image on --device, in ms:" in lines
     assert lines[-1] == "  --help        Show this message and exit."
 
 

@@ -14,8 +14,8 @@ PACKAGE = Path(mobilenets.archs.__file__).parents[1]
 # Low to high: a module imports its own floor and those before it.
 FLOORS = (
     "errors", "text", "progress", "shapes", "files", "processes", "runs", "archs", "description",
-    "tasks", "data", "nn", "runtimes", "train", "measuring", "choosing", "prune", "deliver",
-    "quantize", "commands", "cli", "__main__",
+    "tasks", "data", "nn", "runtimes", "train", "measuring", "devices", "choosing", "prune",
+    "deliver", "quantize", "commands", "cli", "__main__",
 )  # fmt: skip
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
 

@@ -712,6 +712,17 @@ def test_a_filled_in_file_is_the_exported_one_to_the_bit(first: Arch, second: Ar
     assert filled == exported(checkpoint).SerializeToString(deterministic=True)
 
 
+def test_a_block_in_the_middle_is_not_exported_as_one_that_reads_the_image():
+    """Equal but for the mean that is subtracted from an image, whichever comes first."""
+    row = Conv(3, 8, "relu", 2)
+    image, map_ = (
+        Checkpoint.fresh(piece(row, resolution=18, channels=channels)) for channels in (3, 32)
+    )
+
+    for one in (image, map_, replace(image, mean=(0.0, 0.0, 0.0))):
+        assert onnx_model(one).SerializeToString() == exported(one).SerializeToString()
+
+
 # onnxruntime
 
 

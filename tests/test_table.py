@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,11 +46,20 @@ from mobilenets.choosing.latency_table import (
 from mobilenets.choosing.regress import fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.choosing.table_build import build_table
-from mobilenets.errors import ConversionError, FileError, MeasureError, RuntimeMissing
+from mobilenets.errors import (
+    ConnectionLost,
+    ConversionError,
+    FileError,
+    MeasureError,
+    RuntimeMissing,
+)
+from mobilenets.measuring import bursts as timing
+from mobilenets.measuring.device import measuring_on
 from mobilenets.measuring.loop import Turn
-from mobilenets.measuring.machine import device
+from mobilenets.measuring.machine import this_machine
 from mobilenets.nn import Checkpoint, MobileNet
 from mobilenets.runtimes import DEFAULT, Engine, isolated
+from tests.fake_ssh import Stub
 
 NAMES = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large", "mobilenet_v3_small")
 
@@ -389,7 +399,44 @@ def test_tables_that_cannot_be_used_are_named_and_the_choice_goes_on(
 def test_the_file_is_named_by_what_it_depends_on(tmp_path: Path):
     name = table_path(Engine("torch"), 2, tmp_path).name
 
-    assert name == f"torch-{torch.__version__.split('+')[0]}-2t-{device()['fingerprint']}-v6.jsonl"
+    version, here = torch.__version__.split("+")[0], this_machine()["fingerprint"]
+    assert name == f"torch-{version}-2t-{here}-v6.jsonl"
+
+
+def test_another_device_has_a_table_of_its_own(tmp_path: Path):
+    with measuring_on(Stub("pi")):
+        name = table_path(DEFAULT, 1, tmp_path).name
+        device = tables.conditions_of(DEFAULT, 1)["device"]
+
+    assert name == f"onnxruntime-1.2-1t-pi-{this_machine()['fingerprint']}-v6.jsonl"
+    assert device.startswith("pi: Cortex-A76, ")
+
+
+@pytest.mark.parametrize(
+    ("paces", "part"),
+    [
+        ([10.0] * 9, 0.0),  # one session
+        ([10.0, 10.1, 9.9, 10.0, 10.2, 10.1, 11.8, 11.9], 0.18),
+        ([10.0, 10.1, 10.0, 14.0, 14.1, 14.0, 10.1, 10.0], 0.0),  # a co-tenant that went
+        ([12.0, 11.0, 10.0, 9.0], 0.0),
+    ],
+)
+def test_a_device_that_slows_for_good_is_told_by_its_references(paces: list[float], part: float):
+    assert tables.slowed(paces) == pytest.approx(part, abs=0.005)
+
+
+def test_heat_during_a_table_is_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    some = [build.Item("piece", piece) for piece in pieces(get_arch("mobilenet_v2"))[:8]]
+    timed = [(item, timing.Timing(1.0, 10.0 + at / 3.5, False)) for at, item in enumerate(some)]
+    monkeypatch.setattr(build, "wanted_items", lambda size: some)
+    monkeypatch.setattr(build, "_measure", lambda *_: timed)
+
+    with measuring_on(Stub("pi")):
+        build_table(DEFAULT, folder=tmp_path)
+
+    assert re.search(r"pi slowed by 17 % during the table \(heat\?\), .* move .*jsonl", caplog.text)
 
 
 def test_a_table_of_an_unknown_runtime_is_refused():
@@ -488,11 +535,11 @@ def test_of_a_piece_the_least_burst_counts_that_others_left_alone():
             ms, waited = next(turns)
             return Turn([round(ms * 1e6)] * burst, 100, waited, 1)
 
-    burst = build._Bursts(Target(), build._SPANS["piece"], build._Core())  # type: ignore[arg-type]
+    burst = timing._Bursts(Target(), timing._SPANS["piece"], timing._Core())  # type: ignore[arg-type]
     for _ in range(4):
         burst.take()
 
-    assert build._p50_ms(burst.least()) == 5.0
+    assert timing._p50_ms(burst.least()) == 5.0
 
 
 class Slowed:
@@ -524,19 +571,19 @@ def test_what_a_guest_slows_in_every_burst_is_timed_again(
     turns: int,
 ):
     waits: list[float] = []
-    monkeypatch.setattr(build.time, "sleep", waits.append)
-    core = build._Core()
+    monkeypatch.setattr(timing.time, "sleep", waits.append)
+    core = timing._Core()
     targets = [Slowed(slow), *(Slowed(repeat(False)) for _ in range(9))]
-    bursts = [build._Bursts(one, build._SPANS["piece"], core) for one in targets]  # type: ignore[arg-type]
+    bursts = [timing._Bursts(one, timing._SPANS["piece"], core) for one in targets]  # type: ignore[arg-type]
 
     timed: Counter[int] = Counter()
-    for round_ in build._rounds(bursts):
+    for round_ in timing._rounds(bursts):
         for at in round_:
             bursts[at].take()
             timed[at] += 1
 
     first, *others = bursts
-    assert (build._p50_ms(first.least()), first.disturbed()) == expected
+    assert (timing._p50_ms(first.least()), first.disturbed()) == expected
     assert not any(one.disturbed() for one in others)
     assert timed == {0: turns} | dict.fromkeys(range(1, 10), 4)
     assert len(waits) == turns - 4
@@ -545,16 +592,16 @@ def test_what_a_guest_slows_in_every_burst_is_timed_again(
 def test_where_all_is_slowed_there_are_as_many_bursts_again_at_most(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr(build.time, "sleep", lambda _: None)
-    core = build._Core()
+    monkeypatch.setattr(timing.time, "sleep", lambda _: None)
+    core = timing._Core()
     core.see_(Turn([1], 1, 0, 20_000))
     bursts = [
-        build._Bursts(Slowed(repeat(True)), build._SPANS["piece"], core)  # type: ignore[arg-type]
+        timing._Bursts(Slowed(repeat(True)), timing._SPANS["piece"], core)  # type: ignore[arg-type]
         for _ in range(5)
     ]
 
     taken = 0
-    for round_ in build._rounds(bursts):
+    for round_ in timing._rounds(bursts):
         for at in round_:
             bursts[at].take()
             taken += 1
@@ -599,19 +646,33 @@ def test_a_piece_at_which_the_process_crashes_is_left_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
     """At loading or in a later burst: the others are timed by another process."""
-    monkeypatch.setattr(build, "Bench", FlakyBench)
+    monkeypatch.setattr(timing, "Bench", FlakyBench)
     one, two, three, four = pieces(get_arch("mobilenet_v2"))[:4]
     names = {one: "fine", two: "gone", three: "tires", four: "also fine"}
 
-    files = [(build._Item("piece", piece), Path(name)) for piece, name in names.items()]
-    timed = list(build._time(files, [Path("a"), Path("b")], DEFAULT, 1))
+    files = [
+        timing.File(build.Item("piece", piece), "piece", Path(name))
+        for piece, name in names.items()
+    ]
+    timed = list(timing.time_files(files, [Path("a"), Path("b")], DEFAULT, 1))
 
     # The two references take a millisecond each.
     expected = [
-        (build._Item("piece", piece), build.Timing(1.0, 2.0, False)) for piece in (one, four)
+        (build.Item("piece", piece), timing.Timing(1.0, 2.0, False)) for piece in (one, four)
     ]
     assert timed == expected
     assert caplog.messages == ["gone failed", "tires failed"]
+
+
+def test_a_lost_connection_is_no_fault_of_a_piece(monkeypatch: pytest.MonkeyPatch):
+    class LostBench(FlakyBench):
+        def load(self, path: Path) -> FlakyTarget:
+            raise ConnectionLost("the connection to pi was lost")
+
+    monkeypatch.setattr(timing, "Bench", LostBench)
+
+    with pytest.raises(ConnectionLost, match="the connection to pi was lost"):
+        list(timing.time_files([timing.File(0, "piece", Path("a"))], [], DEFAULT, 1))
 
 
 class Writer:
@@ -642,9 +703,9 @@ def test_what_is_converted_ahead_of_its_chunk_is_kept_for_it(
     for module in (build, isolated):
         monkeypatch.setattr(module, "usable_cores", lambda: [0, 1, 2])
     monkeypatch.setattr(isolated, "_WORTH_A_CHILD", 2)
-    monkeypatch.setattr(build, "Bench", Reader)
+    monkeypatch.setattr(timing, "Bench", Reader)
     monkeypatch.setattr(build, "_CHUNK", 4)
-    some = [build._Item("piece", piece) for piece in pieces(get_arch("mobilenet_v2"))[:10]]
+    some = [build.Item("piece", piece) for piece in pieces(get_arch("mobilenet_v2"))[:10]]
 
     timed = [item for item, _ in build._measure(some, DEFAULT, threads)]
 
@@ -663,8 +724,8 @@ def test_a_whole_network_that_cannot_be_converted_ends_the_building(
             super().ask(request, timeout=timeout)
 
     monkeypatch.setattr(isolated, "Child", Failing)
-    monkeypatch.setattr(build, "Bench", FlakyBench)
-    network = build._Item("network", get_arch("mobilenet_v2"))
+    monkeypatch.setattr(timing, "Bench", FlakyBench)
+    network = build.Item("network", get_arch("mobilenet_v2"))
 
     with pytest.raises(ConversionError, match=r"mobilenet_v2_1\.0_224: its converter broke"):
         list(build._measure([network], DEFAULT, 1))

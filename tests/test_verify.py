@@ -10,8 +10,8 @@ from typing import NamedTuple
 import pytest
 
 from mobilenets.archs import Budget
-from mobilenets.deliver.verdict import time_artifact, too_noisy
 from mobilenets.measuring import Latency
+from mobilenets.measuring.sessions import time_artifact, too_noisy
 
 QUIET, SLOWED = 20_000, 33_000  # what a probe takes
 
@@ -41,7 +41,7 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Timed]:
             asked.extend(paths)
             return [sessions[min(len(asked), len(sessions)) - 1]]
 
-        monkeypatch.setattr(sys.modules["mobilenets.deliver.verdict"], "measure", measure)
+        monkeypatch.setattr(sys.modules["mobilenets.measuring.sessions"], "measure", measure)
         limits = budget or Budget(latency_ms=1.0)
         found = time_artifact(Path("a.onnx"), limits, pause=pauses.append)
         assert set(asked) == {Path("a.onnx")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from mobilenets.archs import (
     Arch,
@@ -47,12 +47,31 @@ _BYTES = {
 }
 
 
+class Stated(NamedTuple):
+    """What the table of a device that cannot be reached says: a latency, and how far its
+    predictions are from what is measured, usually and at worst, in percent; None of a network that
+    was measured in the kit itself."""
+
+    ms: float
+    device: str
+    error_pct: float | None = None
+    worst_pct: float = 0.0
+
+    def words(self) -> str:
+        """Where it comes from: "predicted from phone7's table (error 3.1 %), not yet measured"."""
+        if self.error_pct is None:
+            return f"measured on {self.device} in its kit"
+        error = f"{self.error_pct:.1f} %"
+        return f"predicted from {self.device}'s table (error {error}), not yet measured"
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A network that may be chosen, in an engine, and what is known of it so far.
 
     `features` are what its latency depends on (`regress.features`); `latency` is measured,
-    `predicted_ms` guessed from the networks that were.
+    `predicted_ms` guessed from the networks that were; `stated` is of a device that cannot be
+    reached.
     """
 
     arch: Arch
@@ -62,6 +81,7 @@ class Candidate:
     engine: Engine = DEFAULT
     latency: Latency | None = None
     predicted_ms: float | None = None
+    stated: Stated | None = None
 
     @property
     def macs(self) -> int:
@@ -93,14 +113,17 @@ class Candidate:
         return replace(self, expected=self.expected._replace(top1=top1)) if points else self
 
     def spent(self) -> dict[str, float]:
-        """What it spends on each limit of a `Budget`; latency only where it was measured."""
+        """What it spends on each limit of a `Budget`; latency only where it was measured, or
+        stated."""
         spent: dict[str, float] = {
             "macs": self.macs,
             "params": self.params,
             "size_bytes": self.file_bytes,
             "memory_bytes": self.memory_bytes,
         }
-        return spent if self.latency is None else spent | {"latency_ms": self.latency.p50_ms}
+        if self.latency is None and self.stated is None:
+            return spent
+        return spent | {"latency_ms": self.about_ms}
 
     def worst(self, budget: Budget) -> Use:
         """The limit it comes nearest to, or misses by most."""
@@ -113,6 +136,7 @@ class Candidate:
 
     def to_json(self) -> dict[str, Any]:
         latency = self.latency
+        stated = {} if self.stated is None else {"stated": self.stated.words()}
         return {
             **describe_arch(self.arch),
             "runtime": str(self.engine),
@@ -124,6 +148,7 @@ class Candidate:
             "peak_activation_bytes": self.memory_bytes,
             "predicted_ms": self.predicted_ms,
             "latency": None if latency is None else latency.to_json(),
+            **stated,
         }
 
 

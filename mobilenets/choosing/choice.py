@@ -20,16 +20,18 @@ from numpy.typing import NDArray
 from mobilenets.archs import Arch, Budget
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.archs.published import kin
+from mobilenets.choosing.by_table import imported_tables, stated
 from mobilenets.choosing.candidate import Candidate, candidates
 from mobilenets.choosing.latency_table import Table
 from mobilenets.choosing.regress import fit
+from mobilenets.devices.imported import Imported
 from mobilenets.errors import ConversionError, NoFitError
+from mobilenets.measuring.device import current, device_words
 from mobilenets.measuring.journal import Measure, journalled
 from mobilenets.measuring.latency import Latency
-from mobilenets.measuring.machine import device_name
 from mobilenets.measuring.quiet import in_quiet
 from mobilenets.measuring.target import Export, exported, measure_files
-from mobilenets.runtimes import DEFAULT, Engine, check_runtime
+from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.runtimes.isolated import Exporter, export_isolated
 
 # The chosen network leaves this part of a latency limit free: p50s of two sessions differ by 1 to 3
@@ -63,8 +65,12 @@ class Choice:
         }
 
     def shortlist(self) -> list[Candidate]:
-        """The measured candidates, best expected first."""
-        measured = [one for one in self.candidates if one.latency is not None]
+        """The measured candidates, best expected first; and the chosen one, where it was not."""
+        measured = [
+            one
+            for one in self.candidates
+            if one.latency or one == self.chosen or (one.stated and one.stated.error_pct is None)
+        ]
         return sorted(measured, key=_promise, reverse=True)
 
 
@@ -79,7 +85,7 @@ def choose(
     tables: Mapping[Engine, Table] | None = None,
     lost: Callable[[Arch], float | None] = lambda arch: 0.0,
 ) -> Choice:
-    """The network and engine with the best expected accuracy that meet `budget` on this machine.
+    """The network and engine of the best expected accuracy that meet `budget` on this device.
 
     `measure` gives the latency of archs in an engine; None measures them. `tables` predict it
     where there is one for an engine. Of several `runtimes`, one whose converter fails is left out
@@ -93,37 +99,44 @@ def choose(
         for one in candidates(classes, image_size)
         if (points := lost(one.arch)) is not None
     ]
+    engines = [Engine.parse(runtime) for runtime in runtimes]
+    if isinstance(current(), Imported):
+        return _choose(everything, budget, None, engines, imported_tables(engines, threads))
     with Exporter() as exporter:
         measure = measure or measured_whole(threads, exporter.export)
-        engines = [Engine.parse(runtime) for runtime in runtimes]
         return _choose(everything, budget, measure, engines, tables or {})
 
 
 def _choose(
     everything: list[Candidate],
     budget: Budget,
-    measure: Measure,
+    measure: Measure | None,
     engines: Sequence[Engine],
     tables: Mapping[Engine, Table],
 ) -> Choice:
+    """Without a `measure` the tables alone decide."""
     in_each = {engine: [one.in_engine(engine) for one in everything] for engine in engines}
     affordable = {one.arch for pool in in_each.values() for one in pool if _affordable(one, budget)}
     log.info(f"{len(affordable)} of {len(everything)} candidates fit by arithmetic")
     if not affordable:
         nearest = _nearest([one for pool in in_each.values() for one in pool], budget)
-        raise _refusal(budget, _measured([nearest], measure))
+        raise _refusal(budget, _measured([nearest], measure) if measure else [nearest])
     worth_asking = {
         engine: [one for one in pool if one.arch in affordable]
         for engine, pool in in_each.items()
         if any(_affordable(one, budget) for one in pool)
     }
-    pools = _search_all(worth_asking, budget, measure, tables)
-    measured = [one for pool in pools for one in pool if one.latency]
-    chosen = _best(measured, budget)
+    pools = (
+        _search_all(worth_asking, budget, measure, tables)
+        if measure
+        else [stated(pool, tables[one]) for one, pool in worth_asking.items() if one in tables]
+    )
+    known = [one for pool in pools for one in pool if one.latency or one.stated]
+    chosen = _best(known, budget)
     if chosen is None:
-        raise _refusal(budget, measured)
+        raise _refusal(budget, known)
     in_chosen = {one.arch: one for pool in pools for one in pool if one.engine == chosen.engine}
-    others = [one for one in measured if one.engine != chosen.engine]
+    others = [one for one in known if one.engine != chosen.engine]
     return Choice(
         chosen=chosen,
         candidates=(*(in_chosen.get(one.arch, one) for one in in_each[chosen.engine]), *others),
@@ -142,16 +155,17 @@ def shortlist(choice: Choice, budget: Budget, measure: Measure, count: int) -> l
         for one in choice.candidates
         if one.engine == chosen.engine
         and budget.fits(**one.spent())
-        and _fits(one.latency.p50_ms if one.latency else one.predicted_ms or 0, budget)
+        and _within(one, budget)
+        and (one.stated or not chosen.stated)
     ]
     found = {chosen.arch: chosen}
     for halvings in range(1, count):
         small = [one for one in pool if one.macs <= chosen.macs / 2**halvings]
         best = max(small, key=_promise, default=chosen)
         found.setdefault(best.arch, best)
-    new = _measured([one for one in found.values() if one.latency is None], measure)
-    measured = [*(one for one in found.values() if one.latency), *new]
-    return [one for one in measured if one.latency and _fits(one.latency.p50_ms, budget)]
+    known = [one for one in found.values() if one.latency or one.stated]
+    new = _measured([one for one in found.values() if one not in known], measure)
+    return [one for one in (*known, *new) if _within(one, budget)]
 
 
 def predict_all(
@@ -194,7 +208,7 @@ def measured_once(path: Path, threads: int, export: Export = export_isolated) ->
     """`measured_whole`, with what was measured under the same conditions kept in `path`."""
 
     def conditions(engine: Engine) -> str:
-        return f"{device_name()}, {engine} {check_runtime(engine).version()}, {threads}"
+        return f"{device_words(current())}, {engine} {current().version(engine)}, {threads}"
 
     return journalled(path, conditions, measured_whole(threads, export))
 
@@ -336,11 +350,11 @@ class _Search:
 
 
 def _best(pool: Iterable[Candidate], budget: Budget) -> Candidate | None:
-    """The most promising of the measured candidates that fit."""
+    """The most promising that fit, of the candidates whose latency was measured, or is stated."""
     fitting = [
         one
         for one in pool
-        if one.latency and _fits(one.latency.p50_ms, budget) and _affordable(one, budget)
+        if (one.latency or one.stated) and _within(one, budget) and _affordable(one, budget)
     ]
     return max(fitting, key=_promise, default=None)
 
@@ -352,6 +366,14 @@ def _affordable(one: Candidate, budget: Budget) -> bool:
 
 def _fits(ms: float, budget: Budget) -> bool:
     return budget.latency_ms is None or ms <= budget.latency_ms * (1 - HEADROOM)
+
+
+def _within(one: Candidate, budget: Budget) -> bool:
+    """Whether its latency leaves the headroom free; where the table of a device that cannot be
+    reached may be wrong by more, that."""
+    if one.stated and budget.latency_ms is not None:
+        return one.stated.ms <= budget.latency_ms * (1 - max(HEADROOM, one.stated.worst_pct / 100))
+    return _fits(one.about_ms, budget)
 
 
 def _measured(batch: list[Candidate], measure: Measure) -> list[Candidate]:
@@ -397,9 +419,10 @@ def _refusal(budget: Budget, measured: list[Candidate]) -> NoFitError:
     nearest = _nearest(measured, budget)
     use = nearest.worst(budget)
     limit = LIMIT_NAMES[use.limit]
+    how = f", {nearest.stated.words()}" if nearest.stated and limit == "latency" else ""
     return NoFitError(
         f"no network fits: {limit} binds at {describe(use.limit, use.allowed)}; the nearest, "
-        f"{nearest.arch.full_name}, takes {describe(use.limit, use.spent)}; raise --{limit}",
+        f"{nearest.arch.full_name}, takes {describe(use.limit, use.spent)}{how}; raise --{limit}",
         binding_limit=limit,
         nearest=nearest.to_json(),
     )

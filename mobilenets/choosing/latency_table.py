@@ -1,4 +1,4 @@
-"""A latency table for this machine: what every block of the candidates takes, and how wrong their
+"""A latency table for a device: what every block of the candidates takes, and how wrong their
 sums are.
 
 One file for each device, runtime, its version and number of threads: JSON lines, the conditions
@@ -23,9 +23,10 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 from statistics import median
 from typing import Annotated, Any, Literal, NamedTuple, NotRequired, TypedDict
@@ -40,9 +41,10 @@ from mobilenets.choosing.regress import Floats, Prices, fit, fit_prices
 from mobilenets.choosing.space import random_networks
 from mobilenets.errors import ArchError, FileError, MeasureError
 from mobilenets.files import cache_folder, parse, read_bytes
-from mobilenets.measuring.machine import device
-from mobilenets.runtimes import Engine, check_runtime
-from mobilenets.shapes import AboveZero, Range
+from mobilenets.measuring.bursts import Timing
+from mobilenets.measuring.device import LOCAL, current, option
+from mobilenets.runtimes import Engine
+from mobilenets.shapes import AboveZero, Positive, Range
 
 CALIBRATION_NETWORKS = 48
 HELD_OUT_NETWORKS = 40
@@ -63,7 +65,8 @@ log = logging.getLogger(__name__)
 
 
 class _Conditions(TypedDict):
-    """The first line of the file."""
+    """The first line of the file; `calibration` says how many networks calibrate an imported table,
+    where that is another number than here."""
 
     table: Literal[_FORMAT]  # type: ignore[valid-type]
     device: str
@@ -71,6 +74,7 @@ class _Conditions(TypedDict):
     runtime: str
     runtime_version: str
     threads: int
+    calibration: NotRequired[Positive]
 
 
 _Ms = AboveZero
@@ -85,14 +89,6 @@ class _Line(TypedDict):
     reference_ms: _Ms
     noisy: bool
     seconds: Annotated[float, Range(0, 1e12)]
-
-
-class Timing(NamedTuple):
-    """A p50, that of the reference about then, and whether others disturbed it."""
-
-    ms: float
-    reference_ms: float
-    noisy: bool
 
 
 class _Entry(NamedTuple):
@@ -152,13 +148,15 @@ class HeldOut(NamedTuple):
 @dataclass
 class Table:
     """Latencies in ms of blocks and of whole networks under one set of conditions. `quiet` counts
-    the undisturbed timings of each; where there are some, they alone count."""
+    the undisturbed timings of each; where there are some, they alone count. `slowed` is the part
+    by which the device became slower while it was built: 0.18 is 18 %."""
 
     conditions: dict[str, Any]
     pieces: dict[Arch, float] = field(default_factory=dict)
     networks: dict[Arch, float] = field(default_factory=dict)
     quiet: Counter[Arch] = field(default_factory=Counter)
     build_s: float = 0.0
+    slowed: float = 0.0
 
     @property
     def noisy(self) -> list[Arch]:
@@ -173,12 +171,12 @@ class Table:
     @cached_property
     def calibration(self) -> Calibration:
         """With the number of kept weights that fits best."""
-        known = self._measured(calibration_networks())
-        if len(known) < CALIBRATION_NETWORKS:
+        known = self._measured(self._calibrating())
+        if len(known) < self.conditions.get("calibration", CALIBRATION_NETWORKS):
             raise MeasureError(
                 f"the latency table of {self.conditions['runtime']} is unfinished; finish it with: "
                 f"mobilenets table --runtime {self.conditions['runtime']} "
-                f"--threads {self.conditions['threads']}"
+                f"--threads {self.conditions['threads']}{option(current().name)}"
             )
         sums = [self._sums(arch) for arch, _ in known]
         times = np.array([ms for _, ms in known])
@@ -188,6 +186,13 @@ class Table:
             error = float(np.abs(terms @ fit(terms, times) / times - 1).mean())
             fits.append((error, Calibration(terms, times, kept)))
         return min(fits, key=lambda one: one[0])[1]
+
+    def _calibrating(self) -> list[Arch]:
+        """All whole networks that do not judge it: those of `calibration_networks`, and candidates
+        in a kit."""
+        judging = set(held_out_networks())
+        archs = dict.fromkeys([*calibration_networks(), *self.networks])
+        return [arch for arch in archs if arch not in judging]
 
     def held_out(self) -> HeldOut:
         """The error on networks kept out of building and calibrating."""
@@ -233,8 +238,16 @@ class Table:
         return [(arch, self.networks[arch]) for arch in archs if arch in self.networks]
 
     def _piece_ms(self, piece: Arch) -> float:
-        known = self.pieces.get(piece)
-        return self._arithmetic.price(piece) if known is None else known
+        if piece in self.pieces:
+            return self.pieces[piece]
+        if piece not in self._guessed:
+            self._guessed[piece] = self._arithmetic.price(piece)
+        return self._guessed[piece]
+
+    @cached_property
+    def _guessed(self) -> dict[Arch, float]:
+        """What `_arithmetic` said so far."""
+        return {}
 
     @cached_property
     def _arithmetic(self) -> Prices:
@@ -252,7 +265,7 @@ def held_out_networks() -> list[Arch]:
 
 
 def load_tables(engines: Iterable[Engine], threads: int) -> dict[Engine, Table]:
-    """The finished tables of this machine; one that cannot be used is named in a warning."""
+    """The finished tables of the current device; one that cannot be used is named in a warning."""
     found = {}
     for engine in engines:
         try:
@@ -266,8 +279,10 @@ def load_tables(engines: Iterable[Engine], threads: int) -> dict[Engine, Table]:
 
 def table_path(engine: Engine, threads: int, folder: Path | None = None) -> Path:
     """Where the table of these conditions is kept."""
-    known = check_runtime(engine)
-    name = f"{engine}-{known.version()}-{threads}t-{device()['fingerprint']}-v{_FORMAT}.jsonl"
+    there = current()
+    fingerprint = there.machine()["fingerprint"]
+    device = "" if there.name == LOCAL.name else f"{there.name}-"
+    name = f"{engine}-{there.version(engine)}-{threads}t-{device}{fingerprint}-v{_FORMAT}.jsonl"
     return (folder or cache_folder() / "tables") / name
 
 
@@ -286,7 +301,7 @@ def read_table(path: Path, engine: Engine, threads: int) -> Table | None:
         if there[key] != here[key]:
             raise FileError(
                 f"{path} is the latency table of {key} {there[key]}, and this is {here[key]}; "
-                "build one here with: mobilenets table"
+                f"build one with: mobilenets table{option(current().name)}"
             )
     table = Table(there)
     entries = [entry for line in lines if (entry := _parse(line)) is not None]
@@ -294,6 +309,7 @@ def read_table(path: Path, engine: Engine, threads: int) -> Table | None:
         broken = len(lines) - len(entries)
         log.warning(f"{path}: {broken} of {len(lines)} lines cannot be read and are left out")
     table.build_s = sum(entry.seconds for entry in entries)
+    table.slowed = slowed([entry.timing.reference_ms for entry in entries])
     pace = median([entry.timing.reference_ms for entry in entries] or [1.0])
     timings: dict[tuple[str, Arch], list[Timing]] = {}
     for kind, arch, timing, _ in entries:
@@ -306,15 +322,27 @@ def read_table(path: Path, engine: Engine, threads: int) -> Table | None:
     return table
 
 
+def slowed(paces_ms: Sequence[float]) -> float:
+    """By which part the references take longer at the end of a table than at its beginning: the
+    medians of the last and the first quarter of its sessions, each of which has its own pace. Heat
+    slows a small device for good; a co-tenant comes and goes."""
+    sessions = [pace for pace, _ in groupby(paces_ms)]
+    quarter = len(sessions) // 4
+    if not quarter:
+        return 0.0
+    return max(median(sessions[-quarter:]) / median(sessions[:quarter]) - 1, 0.0)
+
+
 def conditions_of(engine: Engine, threads: int) -> dict[str, Any]:
     """What the times of a table hold for."""
-    here = device()
+    here = current().machine()
+    name = "" if current().name == LOCAL.name else f"{current().name}: "
     return {
         "table": _FORMAT,
-        "device": f"{here['cpu']}, {here['cores']} cores, {here['machine']}",
+        "device": f"{name}{here['cpu']}, {here['cores']} cores, {here['machine']}",
         "fingerprint": here["fingerprint"],
         "runtime": str(engine),
-        "runtime_version": check_runtime(engine).version(),
+        "runtime_version": current().version(engine),
         "threads": threads,
     }
 

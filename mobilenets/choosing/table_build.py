@@ -1,4 +1,4 @@
-"""Building this machine's latency table: every block and the whole networks, measured.
+"""Building a device's latency table: every block and the whole networks, measured.
 
 A block that ends in a feature map is measured with a global pool behind it. Inside a network maps
 stay in the runtime's own layout. Returning one in the caller's can take longer than the block (0.22
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import random
 import shutil
 import time
@@ -33,9 +32,7 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from itertools import cycle
 from pathlib import Path
-from statistics import median
 from typing import NamedTuple, TypeVar
 
 from mobilenets.archs import Arch, at_resolution, get_arch, widen
@@ -45,7 +42,6 @@ from mobilenets.choosing.candidate import candidates
 from mobilenets.choosing.latency_table import (
     EMPTY,
     Table,
-    Timing,
     calibration_networks,
     conditions_of,
     held_out_networks,
@@ -55,20 +51,15 @@ from mobilenets.choosing.latency_table import (
 )
 from mobilenets.errors import ConversionError, MeasureError
 from mobilenets.files import cannot, make_folder, read_bytes, scratch
-from mobilenets.measuring.latency import NOISY_WAIT, Bench, BenchTarget
-from mobilenets.measuring.loop import BURST_MS, SETTLE_MS, Turn, fill, is_slowed
+from mobilenets.measuring.bursts import File, Timing, in_chunks, time_files
+from mobilenets.measuring.device import current, option, subject
 from mobilenets.processes.child import usable_cores
 from mobilenets.progress import staged
 from mobilenets.runtimes import Engine, check_runtime
 from mobilenets.runtimes.isolated import Job, export_isolated, try_exports
 
 _REFERENCE_ROWS = 7
-_ROUNDS = 4  # bursts of each, with those of the rest of its chunk before and after
-_MORE_ROUNDS = 30  # at most, of those that were slowed in every burst
-_WAIT_S = 0.1  # before each of these, for the co-tenant that slows the core to go
-_PACE_EVERY = 4  # bursts from one of a reference to the next
-_LEAST_RUNS = 3  # timed in a burst
-_WARM_SECONDS = 0.01
+_HEAT = 0.1  # slower by this part from the first to the last quarter: worth a warning
 _CHUNK = 128  # converted, measured and written at a time
 _IMAGE_TIMES, _NETWORK_TIMES = 3, 4
 T = TypeVar("T")
@@ -89,7 +80,7 @@ def _reference(name: str) -> Arch:
 REFERENCES = tuple(map(_reference, ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_large")))
 
 
-class _Item(NamedTuple):
+class Item(NamedTuple):
     """Something to measure: a "piece" or a whole "network"."""
 
     kind: str
@@ -108,17 +99,6 @@ class _Item(NamedTuple):
         return _pooled(self.arch)
 
 
-class _Span(NamedTuple):
-    """A burst's lengths: untimed runs for `settle_ms`, then runs for `burst_ms`. The weights of a
-    whole network must come back into the caches first (`measuring.loop`)."""
-
-    settle_ms: float
-    burst_ms: float
-
-
-_SPANS = {"piece": _Span(1.0, 2.0), "network": _Span(SETTLE_MS, BURST_MS)}
-
-
 def build_table(
     runtime: str | Engine,
     *,
@@ -126,7 +106,7 @@ def build_table(
     image_size: int | None = None,
     folder: Path | None = None,
 ) -> Table:
-    """Measure what is not yet in the table of this machine, or was measured in noise; return it.
+    """Measure what is not yet in the device's table, or was measured in noise; return the table.
 
     The blocks are those of all candidates for images of `image_size` pixels (None: large ones).
     Interrupted, it goes on where it was. A block that the runtime cannot convert or run is left
@@ -139,10 +119,11 @@ def build_table(
         raise MeasureError(
             f"latency tables are of fp32 networks, got {engine}; without a table, choose measures "
             f"more networks: mobilenets choose --runtime {engine} --latency 5ms"
+            f"{option(current().name)}"
         )
     path = table_path(engine, threads, folder)
     table = read_table(path, engine, threads) or Table(conditions_of(engine, threads))
-    wanted = _wanted(image_size)
+    wanted = wanted_items(image_size)
     missing = [item for item in wanted for _ in range(item.times - table.quiet[item.arch])]
     random.Random(0).shuffle(missing)
     log.info(f"{len(wanted) - len(set(missing))} of {len(wanted)} timings are known, {path}")
@@ -153,19 +134,24 @@ def build_table(
     built = read_table(path, engine, threads) or table
     if built.noisy:
         log.warning(
-            f"the machine was disturbed during {len(built.noisy)} of the measurements; the same "
-            "command repeats them when it is quiet"
+            f"{subject(current().name)} was disturbed during {len(built.noisy)} of the "
+            "measurements; the same command repeats them when it is quiet"
+        )
+    if missing and built.slowed >= _HEAT:
+        log.warning(
+            f"{subject(current().name)} slowed by {100 * built.slowed:.0f} % during the table "
+            f"(heat?), which is of both states; to measure it anew, cooler, move {path} away"
         )
     return built
 
 
-def _wanted(image_size: int | None) -> list[_Item]:
-    """The blocks of all candidates and of the whole networks, and those networks."""
+def wanted_items(image_size: int | None) -> list[Item]:
+    """What a table is of: the blocks of all candidates and of whole networks, and those."""
     whole = dict.fromkeys([*calibration_networks(), *held_out_networks()])
     space = [one.arch for one in candidates(1000, image_size)]
     parts = dict.fromkeys(piece for arch in [*whole, *space] for piece in pieces(arch))
     parts[EMPTY] = None
-    return [*(_Item("piece", arch) for arch in parts), *(_Item("network", arch) for arch in whole)]
+    return [*(Item("piece", arch) for arch in parts), *(Item("network", arch) for arch in whole)]
 
 
 class _Writer:
@@ -184,7 +170,7 @@ class _Writer:
             self._file.write("\n")  # after a line cut short
         self._mark = time.perf_counter()
 
-    def add(self, item: _Item, timing: Timing) -> None:
+    def add(self, item: Item, timing: Timing) -> None:
         now = time.perf_counter()
         self._write(line_of(item.kind, item.arch, timing, now - self._mark))
         self._mark = now
@@ -201,26 +187,28 @@ class _Writer:
 
 
 def _measure(
-    missing: Sequence[_Item], engine: Engine, threads: int
-) -> Iterator[tuple[_Item, Timing]]:
+    missing: Sequence[Item], engine: Engine, threads: int
+) -> Iterator[tuple[Item, Timing]]:
     """Each with its timing, chunk by chunk."""
     if not missing:
         return
     suffix = check_runtime(engine).suffix
     done = 0
     with scratch() as folder:
-        references = _export_references(folder / "references", engine)
+        references = export_references(folder / "references", engine)
         # A folder a chunk: of the next one some may be converted when this one is done with.
         jobs = [
             Job(item.as_measured, folder / f"{at // _CHUNK}" / f"{at}{suffix}")
             for at, item in enumerate(missing)
         ]
         with closing(_convert(jobs, engine, threads)) as failures:
-            for chunk in _chunks(list(zip(missing, jobs, strict=True)), _CHUNK):
+            for chunk in in_chunks(list(zip(missing, jobs, strict=True)), _CHUNK):
                 ready = [
-                    (item, job.path) for item, job in chunk if _converted(item, next(failures))
+                    File(item, item.kind, job.path)
+                    for item, job in chunk
+                    if _converted(item, next(failures))
                 ]
-                yield from _time(ready, references, engine, threads)
+                yield from time_files(ready, references, engine, threads)
                 shutil.rmtree(chunk[0][1].path.parent, ignore_errors=True)
                 done += len(chunk)
                 log.info(f"{done} of {len(missing)} timings")
@@ -251,7 +239,7 @@ def _ahead(items: Generator[T, None, None], count: int) -> Generator[T, None, No
             pool.shutdown(cancel_futures=True)
 
 
-def _converted(item: _Item, failure: ConversionError | None) -> bool:
+def _converted(item: Item, failure: ConversionError | None) -> bool:
     """Without its whole networks there is no table; a block can be done without."""
     if failure and item.kind == "network":
         raise failure
@@ -260,129 +248,9 @@ def _converted(item: _Item, failure: ConversionError | None) -> bool:
     return failure is None
 
 
-def _time(
-    files: Sequence[tuple[_Item, Path]], references: Sequence[Path], engine: Engine, threads: int
-) -> Iterator[tuple[_Item, Timing]]:
-    """In one process, and in another without the file at which that crashed."""
-    left = list(files)
-    while left:
-        with Bench(engine, threads) as bench:
-            session = _Session(bench, references, left)
-            try:
-                timings = session.timings()
-            except MeasureError as error:
-                log.warning(str(error))
-                del left[session.at]
-                continue
-        yield from ((item, timing) for (item, _), timing in zip(left, timings, strict=True))
-        return
-
-
-class _Session:
-    """Files timed beside the references in one process; `at` is the one that it is at."""
-
-    def __init__(
-        self, bench: Bench, references: Sequence[Path], files: Sequence[tuple[_Item, Path]]
-    ):
-        self.at = 0
-        self._bench = bench
-        self._references = references
-        self._files = files
-        self._core = _Core()
-
-    def timings(self) -> list[Timing]:
-        """Of each file; raises MeasureError."""
-        paces = [self._load("piece", path) for path in self._references]
-        bursts: list[_Bursts] = []
-        for item, path in self._files:
-            self.at = len(bursts)
-            bursts.append(self._load(item.kind, path))
-        next_pace = cycle(paces)
-        for round_ in _rounds(bursts):
-            for count, self.at in enumerate(round_):
-                bursts[self.at].take()
-                if count % _PACE_EVERY == 0:
-                    next(next_pace).take()
-        for round_ in _rounds(paces):
-            for number in round_:
-                paces[number].take()
-        pace_ms = sum(_p50_ms(pace.least()) for pace in paces)
-        return [Timing(_p50_ms(one.least()), pace_ms, one.disturbed()) for one in bursts]
-
-    def _load(self, kind: str, path: Path) -> _Bursts:
-        return _Bursts(self._bench.load(path), _SPANS[kind], self._core)
-
-
-def _rounds(bursts: Sequence[_Bursts]) -> Iterator[list[int]]:
-    """Which are timed next: a few times all, then those in whose every burst the core was slowed,
-    with as many bursts again at most."""
-    yield from [[*range(len(bursts))]] * _ROUNDS
-    left = _ROUNDS * len(bursts)
-    for _ in range(_MORE_ROUNDS):
-        slowed = [at for at, burst in enumerate(bursts) if burst.slowed()]
-        left -= len(slowed)
-        if not slowed or left < 0:
-            return
-        time.sleep(_WAIT_S)
-        yield slowed
-
-
-class _Core:
-    """What the core of a measuring process was at its best."""
-
-    def __init__(self) -> None:
-        self._best_ns = math.inf
-
-    def see_(self, turn: Turn) -> None:
-        self._best_ns = min(self._best_ns, turn.probe_ns)
-
-    def slowed(self, turn: Turn) -> bool:
-        """Whether others slowed it in this turn."""
-        return is_slowed(turn.probe_ns, self._best_ns)
-
-    def disturbed(self, turn: Turn) -> bool:
-        """Whether others had it in this turn, or slowed it."""
-        return turn.waited_ns > NOISY_WAIT * turn.wall_ns or self.slowed(turn)
-
-
-class _Bursts:
-    """A loaded file, timed in bursts."""
-
-    def __init__(self, target: BenchTarget, span: _Span, core: _Core):
-        run_ms = target.warm_up(_WARM_SECONDS)
-        self._target = target
-        self._core = core
-        self._settle = fill(span.settle_ms, run_ms)
-        self._runs = max(_LEAST_RUNS, fill(span.burst_ms, run_ms))
-        self._turns: list[Turn] = []
-
-    def take(self) -> None:
-        turn = self._target.turn(self._settle, self._runs)
-        self._core.see_(turn)
-        self._turns.append(turn)
-
-    def least(self) -> Turn:
-        """The burst with the least p50, of those that others did not disturb where there are."""
-        return min(self._turns, key=lambda turn: (self._core.disturbed(turn), _p50_ms(turn)))
-
-    def disturbed(self) -> bool:
-        """Whether all bursts were."""
-        return all(map(self._core.disturbed, self._turns))
-
-    def slowed(self) -> bool:
-        return all(map(self._core.slowed, self._turns))
-
-
-def _p50_ms(turn: Turn) -> float:
-    return median(turn.times_ns) / 1e6
-
-
-def _export_references(folder: Path, engine: Engine) -> list[Path]:
+def export_references(folder: Path, engine: Engine) -> list[Path]:
+    """The files of `REFERENCES`, written to `folder`."""
     suffix = check_runtime(engine).suffix
     paths = [folder / f"{number}{suffix}" for number in range(len(REFERENCES))]
     export_isolated([Job(*one) for one in zip(REFERENCES, paths, strict=True)], engine)
     return paths
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    return (items[start : start + size] for start in range(0, len(items), size))

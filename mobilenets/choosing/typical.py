@@ -21,7 +21,7 @@ _USUAL = (
 
 
 class Typical(NamedTuple):
-    """A network at 224 pixels for 1000 classes. `latency_ms` is predicted by this machine's latency
+    """A network at 224 pixels for 1000 classes. `latency_ms` is predicted by the device's latency
     table, None without one; `size_bytes` is of the weights in fp32."""
 
     name: str
@@ -53,7 +53,7 @@ def typical(engine: Engine, threads: int) -> list[Typical]:
 
 
 def _table(engine: Engine, threads: int) -> Table | None:
-    """This machine's, where there is one. What reads it takes seconds to import: only then."""
+    """The device's, where there is one. What reads it takes seconds to import: only then."""
     if not any((cache_folder() / "tables").glob(f"{engine}-*-{threads}t-*")):
         return None
     from mobilenets.choosing.latency_table import load_tables

@@ -13,7 +13,16 @@ from typing import Annotated, Any
 
 import typer
 
-from mobilenets.cli import compress_verbs, network_verbs, share_verbs, train_verbs, use_verbs
+from mobilenets.cli import (
+    browser_verbs,
+    compress_verbs,
+    device_verbs,
+    kit_verbs,
+    network_verbs,
+    share_verbs,
+    train_verbs,
+    use_verbs,
+)
 from mobilenets.cli.display import hide_progress, show_progress
 from mobilenets.cli.ending import NO_FIT
 from mobilenets.cli.help_page import QUIET, VERBOSE, Page
@@ -46,9 +55,16 @@ VERBS: dict[str, Callable[..., None]] = {
     "choose": network_verbs.choose,
     "tradeoff": network_verbs.tradeoff,
     "runtimes": network_verbs.runtimes,
+    "kit": kit_verbs.kit,
+    "verify": kit_verbs.verify,
+    "serve": browser_verbs.serve,
     "shard": share_verbs.shard,
     "push": share_verbs.push,
     "pull": share_verbs.pull,
+}
+# Verbs of two words: what the first is about, and the second ones.
+GROUPS: dict[str, tuple[str, dict[str, Callable[..., None]]]] = {
+    "device": (device_verbs.HELP, device_verbs.VERBS),
 }
 
 
@@ -88,11 +104,21 @@ def app_with(verbs: Iterable[str]) -> typer.Typer:
     )
     made.callback()(options)
     for name in names:
-        made.command(name, cls=Page)(VERBS[name])
+        if name in GROUPS:
+            made.add_typer(_group(*GROUPS[name]), name=name)
+        else:
+            made.command(name, cls=Page)(VERBS[name])
     return made
 
 
-app = app_with(VERBS)
+def _group(help_text: str, verbs: dict[str, Callable[..., None]]) -> typer.Typer:
+    made = typer.Typer(help=help_text, no_args_is_help=True, rich_markup_mode=None)
+    for name, verb in verbs.items():
+        made.command(name, cls=Page)(verb)
+    return made
+
+
+app = app_with([*VERBS, *GROUPS])
 
 
 def main() -> None:
@@ -107,7 +133,7 @@ def main() -> None:
 def _run() -> int:
     words = general_first(by_new_names(sys.argv[1:])) or ["--help"]
     asked = next((word for word in words if not word.startswith("-")), "")
-    line = app_with([asked]) if asked in VERBS else app
+    line = app_with([asked]) if asked in VERBS or asked in GROUPS else app
     status = _status(lambda: line(words, standalone_mode=False) or 0)
     hide_progress()
     sys.stdout.flush()  # before the others end: torchrun ends all with the first that fails

@@ -20,6 +20,7 @@ def adapt(
     memory: asked.Memory = None,
     runtime: asked.Runtime = "onnxruntime",
     threads: asked.Threads = 1,
+    device: asked.Device = "local",
     step: Annotated[
         float,
         option(
@@ -158,7 +159,7 @@ def adapt(
     from mobilenets.prune import Settings, Workers
 
     if member is not None:
-        record = adapt_member(Member(source, member, data, engine, threads, long_epochs))
+        record = adapt_member(Member(source, member, data, engine, threads, long_epochs, device))
         return show_adapted(record, json=json)
     settings = Settings(
         step=step, decay=decay, kinds=tuple(kinds.split(",")), importance=importance,
@@ -167,7 +168,7 @@ def adapt(
     )  # fmt: skip
     job = Adaptation(
         source, data, budget, engine=engine, threads=threads, settings=settings,
-        long_epochs=long_epochs, workers=Workers(workers, ray), out=out,
+        long_epochs=long_epochs, workers=Workers(workers, ray), out=out, device=device,
     )  # fmt: skip
     return show_adapted(adapt_network(job), json=json)
 
@@ -186,6 +187,7 @@ def quantize(
         ),
     ] = "onnxruntime",
     threads: asked.Threads = 1,
+    device: asked.Device = "local",
     max_drop: Annotated[
         float,
         option(
@@ -206,7 +208,7 @@ def quantize(
 ) -> None:
     """Quantize a trained network to int8, if that makes it faster.
 
-    int8 is kept where it is faster on this machine and as accurate; else fp32 is.
+    int8 is kept where it is faster on the device and as accurate; else fp32 is.
 
     Example: mobilenets quantize runs/photos photos/
     """
@@ -219,6 +221,8 @@ def quantize(
     from mobilenets.commands.quantize import Quantization
     from mobilenets.commands.quantize import quantize as quantize_network
 
-    record = quantize_network(Quantization(source, data, engine, threads, max_drop, smaller, out))
+    record = quantize_network(
+        Quantization(source, data, engine, threads, max_drop, smaller, out, device)
+    )
     show_json(record) if json else quantizing.show(record)
     ended(record)

@@ -6,11 +6,12 @@ from mobilenets.archs import Budget
 from mobilenets.archs.budget import describe
 from mobilenets.choosing.typical import Typical, typical
 from mobilenets.errors import BudgetError
+from mobilenets.measuring.device import current, option, place
 from mobilenets.runtimes import Engine
 from mobilenets.text import counted
 
 _HEAD = """give at least one limit; the most accurate network within it is chosen:
-  --latency 5ms    p50 of one image on this machine
+  --latency 5ms    p50 of one image on {place}
   --macs 100M      multiply-adds
   --params 2M      parameters
   --size 4MB       the artifact's file
@@ -24,14 +25,16 @@ def check_limits(budget: Budget, command: str, engine: Engine, threads: int) -> 
 
 
 def explained(command: str, engine: Engine, threads: int) -> str:
-    """The whole message; `command` is what was typed, and is to be typed with a limit."""
+    """The whole message, for the current device; `command` is what was typed, and is to be typed
+    with a limit."""
     rows = typical(engine, threads)
     known = all(one.latency_ms is not None for one in rows)
-    where = f"{engine}, {counted(threads, 'thread')}, predicted from this machine's latency table"
-    said = where if known else "no latency table of this machine yet"
+    here = place(current().name)
+    where = f"{engine}, {counted(threads, 'thread')}, predicted from {here}'s latency table"
+    said = where if known else f"no latency table of {here} yet"
     title = f"Usual networks, with ImageNet's 1000 classes and top-1 ({said}):"
     told = _next(command, engine, threads, rows, known=known)
-    return "\n".join([_HEAD, title, *map(_line, rows), *told])
+    return "\n".join([_HEAD.format(place=here), title, *map(_line, rows), *told])
 
 
 def _line(one: Typical) -> str:
@@ -44,10 +47,11 @@ def _line(one: Typical) -> str:
 def _next(
     command: str, engine: Engine, threads: int, rows: list[Typical], *, known: bool
 ) -> list[str]:
+    command += option(current().name)
     if known:
         limit = float(f"{1.1 * (rows[1].latency_ms or 0):.1g}")
         return [f"Next: {command} --latency {limit:g}ms"]
-    where = f"--runtime {engine} --threads {threads}"
+    where = f"--runtime {engine} --threads {threads}{option(current().name)}"
     names = "mobilenet_v3_small mobilenet_v3_large mobilenet_v4_conv_medium"
     return [
         f"To measure them here (under a minute): mobilenets latency {names} {where}",

@@ -1,13 +1,16 @@
 """`list`, `cost`, `runtimes`, `latency`, `table`, `choose`, `tradeoff`: networks as they are."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mobilenets.cli import options as asked
 from mobilenets.cli.options import OUTPUT, network_names, one_of, option
 from mobilenets.cli.show import show_json, show_table
+
+if TYPE_CHECKING:
+    from mobilenets.runtimes import Engine
 
 
 def list_networks(
@@ -139,30 +142,34 @@ def latency(
     runtime: asked.Runtimes = "onnxruntime",
     int8: asked.Int8 = False,
     threads: asked.Threads = 1,
+    device: asked.Device = "local",
     json: asked.Json = False,
 ) -> None:
-    """Measure the latency of networks on this machine, interleaved.
+    """Measure the latency of networks on this machine or another device, interleaved.
 
     Example: mobilenets latency mobilenet_v2 mobilenet_v3_small --compare
     """
     from mobilenets.cli import latencies
+    from mobilenets.devices.registry import find_device
+    from mobilenets.measuring.device import measuring_on
     from mobilenets.measuring.target import measure_targets
-    from mobilenets.runtimes import parse_engines
 
-    found = measure_targets(
-        targets, width=width, resolution=resolution, engines=parse_engines(runtime, int8=int8),
-        threads=threads,
-    )  # fmt: skip
+    with measuring_on(find_device(device)):
+        found = measure_targets(
+            targets, width=width, resolution=resolution, engines=_engines(runtime, int8=int8),
+            threads=threads,
+        )  # fmt: skip
     return latencies.show(found, compared=compare, json=json)
 
 
 def table(
     runtime: asked.Runtime = "onnxruntime",
     threads: asked.Threads = 1,
+    device: asked.Device = "local",
     image_size: asked.ImageSize = None,
     json: asked.Json = False,
 ) -> None:
-    """Measure this machine's latency table of blocks.
+    """Measure the latency table of blocks of this machine or another device.
 
     Prints how far its predictions are from other networks that are measured. The same command
     resumes an interrupted one.
@@ -171,8 +178,11 @@ def table(
     """
     from mobilenets.choosing.table_build import build_table
     from mobilenets.cli import tables
+    from mobilenets.devices.registry import find_device
+    from mobilenets.measuring.device import measuring_on
 
-    record = build_table(runtime, threads=threads, image_size=image_size).to_json()
+    with measuring_on(find_device(device)):
+        record = build_table(runtime, threads=threads, image_size=image_size).to_json()
     return show_json(record) if json else tables.show(record)
 
 
@@ -185,6 +195,7 @@ def choose(
     runtime: asked.Runtimes = "onnxruntime",
     int8: asked.Int8 = False,
     threads: asked.Threads = 1,
+    device: asked.Device = "local",
     classes: asked.Classes = 1000,
     image_size: asked.ImageSize = None,
     json: asked.Json = False,
@@ -198,12 +209,14 @@ def choose(
     from mobilenets.cli.limits import check_limits
     from mobilenets.commands.choose import Choosing
     from mobilenets.commands.choose import choose as choose_network
-    from mobilenets.runtimes import parse_engines
+    from mobilenets.devices.registry import find_device
+    from mobilenets.measuring.device import measuring_on
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
-    engines = tuple(parse_engines(runtime, int8=int8))
-    check_limits(budget, "mobilenets choose", engines[0], threads)
-    choice = choose_network(Choosing(budget, engines, threads, classes, image_size))
+    with measuring_on(find_device(device)):
+        engines = _engines(runtime, int8=int8)
+        check_limits(budget, "mobilenets choose", engines[0], threads)
+    choice = choose_network(Choosing(budget, engines, threads, classes, image_size, device))
     return show_json(choice.to_json()) if json else choices.show(choice)
 
 
@@ -218,6 +231,7 @@ def tradeoff(
     runtime: asked.Runtimes = "auto",
     int8: asked.Int8 = False,
     threads: asked.Threads = 1,
+    device: asked.Device = "local",
     classes: asked.Classes = 1000,
     image_size: asked.ImageSize = None,
     out: Annotated[
@@ -234,8 +248,19 @@ def tradeoff(
     """
     from mobilenets.commands.tradeoff import Drawing
     from mobilenets.commands.tradeoff import tradeoff as draw
+    from mobilenets.devices.registry import find_device
+    from mobilenets.measuring.device import measuring_on
+
+    with measuring_on(find_device(device)):
+        engines = () if runs else _engines(runtime, int8=int8)
+    drawn = draw(Drawing(tuple(runs or ()), engines, threads, classes, image_size, out, device))
+    return show_json(drawn.record) if json else print(drawn.page)
+
+
+def _engines(words: str, *, int8: bool) -> tuple["Engine", ...]:
+    """What `--runtime` and `--int8` mean: "auto" only what the current device has, too."""
+    from mobilenets.measuring.device import engines_there
     from mobilenets.runtimes import parse_engines
 
-    engines = () if runs else tuple(parse_engines(runtime, int8=int8))
-    drawn = draw(Drawing(tuple(runs or ()), engines, threads, classes, image_size, out))
-    return show_json(drawn.record) if json else print(drawn.page)
+    engines = parse_engines(words, int8=int8)
+    return tuple(engines_there(engines) if words == "auto" else engines)

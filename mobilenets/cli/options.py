@@ -36,6 +36,13 @@ def runtime_names(incomplete: str) -> list[str]:
     return [f"{before}{comma}{name}" for name in (*RUNTIMES, "auto") if name.startswith(last)]
 
 
+def device_names(incomplete: str) -> list[str]:
+    """For the shell: this machine, and the devices that have a name."""
+    from mobilenets.devices.registry import devices
+
+    return [name for name in ("local", *devices()) if name.startswith(incomplete)]
+
+
 def one_of(*words: str) -> Callable[[str], list[str]]:
     """For the shell: what of these begins so."""
     return lambda incomplete: [word for word in words if word.startswith(incomplete)]
@@ -91,7 +98,7 @@ Latency = Annotated[
         "--latency",
         panel=BUDGET,
         metavar="MS",
-        help="Limit on the p50 latency of one image on this machine, in ms: 5ms.",
+        help="Limit on the p50 latency of one image on --device, in ms: 5ms.",
     ),
 ]
 Macs = Annotated[
@@ -142,6 +149,17 @@ Int8 = Annotated[
 ]
 Threads = Annotated[
     int, option("--threads", panel=DEVICE, metavar="N", help="Threads that the network runs on.")
+]
+Device = Annotated[
+    str,
+    option(
+        "--device",
+        panel=DEVICE,
+        metavar="NAME",
+        autocompletion=device_names,
+        help="Where latency is measured: local, this machine, or a device that mobilenets device "
+        "add has named.",
+    ),
 ]
 ImageSize = Annotated[
     int | None,

@@ -6,7 +6,7 @@ import sys
 
 from typer.testing import CliRunner
 
-from mobilenets.cli.app import app
+from mobilenets.cli.app import GROUPS, VERBS, app
 
 _HEAD = """# The commands
 
@@ -19,15 +19,12 @@ verification.
 
 def reference() -> str:
     """The whole page."""
-    names = [
-        command.name or command.callback.__name__  # type: ignore[union-attr]
-        for command in app.registered_commands
-    ]
-    return "\n".join([_HEAD, *(_section(name) for name in names)])
+    pairs = [f"{group} {verb}" for group, (_, verbs) in GROUPS.items() for verb in verbs]
+    return "\n".join([_HEAD, *(_section(name) for name in [*VERBS, *pairs])])
 
 
 def _section(name: str) -> str:
-    help_text = CliRunner().invoke(app, [name, "--help"], prog_name="mobilenets").stdout
+    help_text = CliRunner().invoke(app, [*name.split(), "--help"], prog_name="mobilenets").stdout
     return f"## `mobilenets {name}`\n\n```text\n{help_text.strip()}\n```\n"
 
 

@@ -14,7 +14,7 @@ from mobilenets.cli.options import SEARCH, TRAINING, option
 from mobilenets.cli.show import show_json
 
 # What is no option of another run like it: the limits are said anew.
-_OF_THIS_RUN = ("latency", "macs", "params", "size", "memory", "out", "restart", "json")
+_OF_THIS_RUN = ("latency", "macs", "params", "size", "memory", "device", "out", "restart", "json")
 
 
 def fit(
@@ -28,6 +28,7 @@ def fit(
     runtime: asked.Runtimes = "onnxruntime",
     int8: asked.Int8 = False,
     threads: asked.Threads = 1,
+    device: asked.Device = "local",
     weights: asked.Weights = "auto",
     recipe: asked.RecipeName = None,
     teacher: asked.TeacherFile = None,
@@ -80,11 +81,15 @@ def fit(
     """
     from mobilenets.archs import Budget
     from mobilenets.cli.limits import check_limits
+    from mobilenets.devices.registry import find_device
+    from mobilenets.measuring.device import engines_there, measuring_on
     from mobilenets.runtimes import parse_engines
 
     budget = Budget.parse(latency=latency, macs=macs, params=params, size=size, memory=memory)
     engines = tuple(parse_engines(runtime, int8=int8))
-    check_limits(budget, f"mobilenets fit {quote(data)}", engines[0], threads)
+    with measuring_on(find_device(device)):
+        engines = tuple(engines_there(engines)) if runtime == "auto" else engines
+        check_limits(budget, f"mobilenets fit {quote(data)}", engines[0], threads)
     say(f"fitting a network to {data}: loading PyTorch")
 
     from mobilenets.commands.fit import Fitting
@@ -95,6 +100,7 @@ def fit(
 
     job = Fitting(
         data, budget, out=out, threads=threads, seed=seed, restart=restart, engines=engines,
+        device=device,
         limits=Limits(epochs, minutes, flip, None, mixed, class_weights),
         how=How(weights, recipe, teacher, task, trials, parse_reading(grey_range, resize)),
         typed=given_options(context, but=_OF_THIS_RUN),

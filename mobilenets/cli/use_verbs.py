@@ -8,7 +8,7 @@ import typer
 
 from mobilenets.cli import options as asked
 from mobilenets.cli.ending import MISSED
-from mobilenets.cli.options import DATA, DEVICE, one_of, option, runtime_names
+from mobilenets.cli.options import DATA, DEVICE, device_names, one_of, option, runtime_names
 from mobilenets.cli.show import show_json
 
 
@@ -19,6 +19,22 @@ def evaluate(
         bool,
         option("--known-only", panel=DATA, help="Leave out classes that the network lacks."),
     ] = False,
+    device: Annotated[
+        str | None,
+        option(
+            "--device",
+            panel=DEVICE,
+            metavar="NAME",
+            autocompletion=device_names,
+            help="Also measure the latency on this device; local is this machine.  "
+            "[default: no latency]",
+        ),
+    ] = None,
+    answers: Annotated[
+        bool,
+        option("--answers", panel=DEVICE, help="Run the images on --device, not here."),
+    ] = False,
+    threads: asked.Threads = 1,
     json: asked.Json = False,
 ) -> None:
     """Print the metric of a network on images that did not train it.
@@ -28,8 +44,13 @@ def evaluate(
     from mobilenets.commands.evaluate import Evaluation
     from mobilenets.commands.evaluate import evaluate as evaluate_network
 
-    found = evaluate_network(Evaluation(file, data, known_only))
-    return show_json(found.to_json()) if json else print(found.score.words())
+    found = evaluate_network(Evaluation(file, data, known_only, device, threads, answers))
+    if json:
+        return show_json(found.to_json())
+    print(found.score.words())
+    if found.latency:
+        print(f"p50 {found.latency.p50_ms:.3f} ms on {found.latency.device}")
+    return None
 
 
 def predict(

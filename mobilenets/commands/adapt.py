@@ -11,10 +11,13 @@ from mobilenets.archs import Arch, Budget, from_json
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.choosing.choice import measured_once
 from mobilenets.commands.adapt_member import Ending, check_ending, delivered, summary
+from mobilenets.commands.delivery import suffix, there
 from mobilenets.commands.origin import images_of, name_of, trained_in
 from mobilenets.data import Images
 from mobilenets.data.trained_on import carry
+from mobilenets.devices.registry import find_device
 from mobilenets.errors import BudgetError
+from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.nn import Checkpoint
 from mobilenets.prune import Price, Settings, Step, Workers, netadapt
 from mobilenets.prune.algorithm import check_reachable
@@ -40,8 +43,8 @@ class Adaptation:
     """What to adapt, to what, and how.
 
     `source` is a checkpoint, or a run folder, whose trained network is meant. `budget` has one
-    limit, which is the price. `long_epochs` of training come at the end. `out` None is
-    runs/SOURCE-LIMIT.
+    limit, which is the price; a latency is that on `device`. `long_epochs` of training come at the
+    end. `out` None is runs/SOURCE-LIMIT.
     """
 
     source: Path
@@ -53,6 +56,7 @@ class Adaptation:
     long_epochs: int = 10
     workers: Workers = field(default_factory=Workers)
     out: Path | None = None
+    device: str = LOCAL.name
 
     def __post_init__(self) -> None:
         check_ending(self.engine, self.long_epochs)
@@ -77,7 +81,8 @@ class Adaptation:
     @property
     def folder(self) -> Path:
         """Where the run lives."""
-        return self.out or Path("runs", f"{name_of(self.source)}-{self.budget.label()}")
+        name = f"{name_of(self.source)}-{self.budget.label()}{suffix(self.device)}"
+        return self.out or Path("runs", name)
 
     @property
     def ending(self) -> Ending:
@@ -85,7 +90,7 @@ class Adaptation:
         return Ending(
             run=self.folder, folder=self.folder, budget=self.budget, priced_by=self.limit,
             settings=self.settings, engine=self.engine, threads=self.threads,
-            long_epochs=self.long_epochs,
+            long_epochs=self.long_epochs, device=self.device,
         )  # fmt: skip
 
     def price(self) -> Price:
@@ -102,6 +107,11 @@ def adapt(job: Adaptation) -> dict[str, Any]:
     The same call goes on where a killed one was. An artifact that misses the limit is kept, and the
     record says so. Raises `NoFitError` where the limit cannot be reached.
     """
+    with measuring_on(find_device(job.device)):
+        return _adapt(job)
+
+
+def _adapt(job: Adaptation) -> dict[str, Any]:
     file = trained_in(job.source)
     start = Checkpoint.load(file)
     stages, price = Stages(job.folder, first=ADAPTED.name), job.price()
@@ -128,7 +138,9 @@ def run_steps(
         "files": str(job.engine) if job.limit == "size_bytes" else None,
         "settings": asdict(job.settings),
     }
-    claim(job.folder, ADAPTATION, inputs, dear=(STEPS,), what="adaptation")
+    asked = inputs | {"device": job.device}
+    claim(job.folder, ADAPTATION, asked, dear=(STEPS,), what="adaptation")
+    inputs = asked if there(job.device) else inputs  # as in older runs
     last = stages.run(ADAPTED, inputs, lambda: _run_steps(job, start, images, price))
     if last.index == 0:
         taken, limit = describe(job.limit, last.price), describe(job.limit, job.target)

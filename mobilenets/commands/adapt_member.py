@@ -14,13 +14,15 @@ from typing import Any
 from mobilenets.archs import Arch, Budget, cost, digest, from_json
 from mobilenets.archs.budget import LIMIT_NAMES
 from mobilenets.choosing.candidate import describe_arch
-from mobilenets.commands.delivery import artifact_of, exported
+from mobilenets.commands.delivery import artifact_of, exported, there
 from mobilenets.commands.origin import images_of
 from mobilenets.data import Images, trained_on
 from mobilenets.deliver.record import read_verdict
 from mobilenets.deliver.verdict import drop_undecided, verify
+from mobilenets.devices.registry import find_device
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import write_json
+from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.nn import Checkpoint
 from mobilenets.prune import Settings, Step
 from mobilenets.prune.members import Asked, member, records
@@ -58,6 +60,7 @@ class Member:
     engine: Engine = DEFAULT
     threads: int = 1
     long_epochs: int = 10
+    device: str = LOCAL.name
 
     def __post_init__(self) -> None:
         check_ending(self.engine, self.long_epochs)
@@ -76,16 +79,23 @@ class Ending:
     engine: Engine
     threads: int
     long_epochs: int
+    device: str = LOCAL.name
 
 
 def adapt_member(job: Member) -> dict[str, Any]:
     """The network trained, exported and verified. The record is that of `adapt`, with no limit in
     its budget."""
+    with measuring_on(find_device(job.device)):
+        return _adapt_member(job)
+
+
+def _adapt_member(job: Member) -> dict[str, Any]:
     step, asked = member(job.run, job.index), Asked.read(job.run)
     ending = Ending(
         run=job.run, folder=member_folder(job.run, job.index), budget=Budget(),
         priced_by=asked.limit, settings=asked.settings,
         engine=job.engine, threads=job.threads, long_epochs=job.long_epochs,
+        device=job.device,
     )  # fmt: skip
     stages = Stages(ending.folder, first=TRAINED_LONG.name)
     images = images_of(job.data, step.checkpoint, ending.folder)
@@ -137,7 +147,8 @@ def delivered(ending: Ending, step: Step, images: Images, stages: Stages) -> dic
         before = {f"{images.task.metric}_start": score(start, images).value}
         write_json(folder / VERDICT, before | verdict.to_json())
 
-    return stages.run(_VERIFIED, [ending.threads, ending.budget.to_json()], check)
+    inputs = [ending.threads, ending.budget.to_json(), *there(ending.device)]
+    return stages.run(_VERIFIED, inputs, check)
 
 
 def _train(ending: Ending, step: Step, start: Checkpoint, images: Images) -> None:
@@ -170,6 +181,7 @@ def summary(
         "final": _network(step.arch) | {"price": price},
         "steps": [{key: one[key] for key in _STEP} for one in steps[1:]],
         "budget": ending.budget.to_json(),
+        "device": ending.device,
         "price": price,
         "priced_by": LIMIT_NAMES[ending.priced_by],
         f"{task.metric}_start": verdict[f"{task.metric}_start"],

@@ -8,29 +8,33 @@ from mobilenets.archs import Budget
 from mobilenets.choosing.choice import Choice
 from mobilenets.choosing.choice import choose as choose_among
 from mobilenets.choosing.latency_table import load_tables
+from mobilenets.devices.registry import find_device
+from mobilenets.measuring.device import measuring_on
 from mobilenets.runtimes import DEFAULT, Engine
 
 
 @dataclass(frozen=True)
 class Choosing:
-    """What the network must meet, for which engines; `image_size` is the images' short side (None:
-    large enough for any resolution)."""
+    """What the network must meet, for which engines, on which device; `image_size` is the images'
+    short side (None: large enough for any resolution)."""
 
     budget: Budget
     engines: tuple[Engine, ...] = (DEFAULT,)
     threads: int = 1
     classes: int = 1000
     image_size: int | None = None
+    device: str = "local"
 
 
 def choose(job: Choosing) -> Choice:
-    """The best that fits, predicted by this machine's latency tables and measured. Raises
+    """The best that fits, predicted by the device's latency tables and measured there. Raises
     `NoFitError` where nothing fits."""
-    return choose_among(
-        job.budget,
-        classes=job.classes,
-        image_size=job.image_size,
-        threads=job.threads,
-        runtimes=job.engines,
-        tables=load_tables(job.engines, job.threads),
-    )
+    with measuring_on(find_device(job.device)):
+        return choose_among(
+            job.budget,
+            classes=job.classes,
+            image_size=job.image_size,
+            threads=job.threads,
+            runtimes=job.engines,
+            tables=load_tables(job.engines, job.threads),
+        )

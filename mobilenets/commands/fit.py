@@ -26,7 +26,8 @@ from mobilenets.choosing.halving import (
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.commands.allowance import Allowance, ending_minutes
 from mobilenets.commands.beginning import asked_of, begun
-from mobilenets.commands.delivery import artifact_of, exported
+from mobilenets.commands.delivery import artifact_of, exported, suffix, there
+from mobilenets.commands.kit import artifact_kit
 from mobilenets.data import Images, name_of
 from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.finished import Run
@@ -34,8 +35,11 @@ from mobilenets.deliver.present import PRESENTERS
 from mobilenets.deliver.record import read_verdict
 from mobilenets.deliver.run_report import report
 from mobilenets.deliver.verdict import MAX_LOSS, drop_undecided, verify
+from mobilenets.devices.imported import not_yet_measured
+from mobilenets.devices.registry import find_device
 from mobilenets.errors import ArchError, NoFitError
 from mobilenets.files import write_json
+from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
 from mobilenets.runs.layout import (
@@ -48,6 +52,7 @@ from mobilenets.runs.layout import (
     TRAINED,
     TYPED,
     VERDICT,
+    kit_folder,
     trial_folder,
 )
 from mobilenets.runs.owner import TRAINED_FILES, has_all, has_any
@@ -69,9 +74,11 @@ class Fitting:
 
     The network is for the best of `engines`. `how` says what to train from; with weights, the
     choice is among the networks that they are of. `limits` bounds the training; where minutes do,
-    the trials before it, too. `out` None is runs/DATA-LIMITS, such as runs/digits-latency1ms; with
-    `restart`, what it holds is set aside. `typed` are the command's options, each with its value,
-    but for limits and folder: the report repeats them in the commands that it advises.
+    the trials before it, too. `out` None is runs/DATA-LIMITS, such as runs/digits-latency1ms, and
+    the device's name, unless it is this machine; with `restart`, what it holds is set aside.
+    Latency is that on `device`, a name that `find_device` knows. `typed` are the command's options,
+    each with its value, but for limits, folder and device: the report repeats them in the commands
+    that it advises.
     """
 
     data: str | Path
@@ -83,13 +90,14 @@ class Fitting:
     threads: int = 1
     seed: int = 0
     restart: bool = False
+    device: str = LOCAL.name
     typed: tuple[tuple[str, ...], ...] = ()
 
     @property
     def folder(self) -> Path:
         """Where the run lives."""
         name = f"{name_of(self.data)}-{self.budget.label()}"
-        return self.out or Path("runs", name)
+        return self.out or Path("runs", name + suffix(self.device))
 
     def asked(self) -> dict[str, Any]:
         """All that a run is of, but for the images and how long is trained."""
@@ -97,6 +105,7 @@ class Fitting:
             "budget": self.budget.to_json(),
             "threads": self.threads,
             "runtime": list(map(str, self.engines)),
+            "device": self.device,
         }
         return asked | asked_of(self)
 
@@ -118,6 +127,11 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
     summary says so.
     """
     job.budget.check_limited()  # before anything that takes long
+    with measuring_on(find_device(job.device)):
+        return _fit(job, started)
+
+
+def _fit(job: Fitting, started: float | None) -> Run:
     started = time.monotonic() if started is None else started
     families, folder = _families(job.how), job.folder
     stages = begun(folder, CHOSEN.name, job.asked, restart=job.restart)
@@ -143,7 +157,9 @@ def fit(job: Fitting, *, started: float | None = None) -> Run:
     artifact = stages.run(exported(engine), runtime, lambda: _export(folder, engine))
     drop_undecided(folder)
     verdict = stages.run(
-        _VERIFIED, [], lambda: _verify(job, artifact, engine, trained.checkpoint, images)
+        _VERIFIED,
+        there(job.device),
+        lambda: _verify(job, artifact, chosen, trained.checkpoint, images),
     )
     summary = _summary(job, chosen, training, trained) | _from_verdict(verdict, images.task)
     write_json(folder / SUMMARY, summary)
@@ -190,7 +206,7 @@ def _choice_inputs(job: Fitting, images: Images, families: Collection[str] | Non
         "threads": job.threads,
         "runtimes": list(map(str, job.engines)),
     }
-    inputs = [read, asked, families or (job.how.at_hand or None)]
+    inputs = [read, asked, families or (job.how.at_hand or None), *there(job.device)]
     if _trials(job, images) == 1:
         return inputs
     return [*inputs, job.how.inputs(), asdict(job.limits), job.seed]
@@ -290,13 +306,19 @@ def _export(folder: Path, engine: Engine) -> None:
 
 
 def _verify(
-    job: Fitting, artifact: Path, engine: Engine, checkpoint: Checkpoint, images: Images
+    job: Fitting, artifact: Path, chosen: Chosen, checkpoint: Checkpoint, images: Images
 ) -> None:
     log.info(f"verifying on {len(images.val)} validation images")
+    engine = chosen.engine
+    predicted = not_yet_measured(engine, chosen.about_ms, job.threads)
     verdict = verify(
         artifact, checkpoint, images, job.budget, runtime=engine, threads=job.threads,
-        max_loss=MAX_DROP if engine.is_int8 else MAX_LOSS,
+        max_loss=MAX_DROP if engine.is_int8 else MAX_LOSS, predicted=predicted,
     )  # fmt: skip
+    if predicted:
+        limit_ms, kit = job.budget.latency_ms, kit_folder(job.folder)
+        artifact_kit(kit, artifact, engine, threads=job.threads, limit_ms=limit_ms)
+        log.info(f"{kit} measures it on {job.device}")
     predictions = PRESENTERS[images.task.name].predictions(verdict.outputs, images)
     write_json(job.folder / PREDICTIONS, predictions)
     write_json(job.folder / VERDICT, verdict.to_json())
@@ -310,6 +332,7 @@ def _summary(
         "chosen": describe_arch(training.arch)
         | {"expected_imagenet_top1": expected and expected.top1},
         "budget": job.budget.to_json(),
+        "device": job.device,
         "binding_limit": chosen.binding_limit,
         "trials": [trial.to_json() for trial in chosen.trials],
         "epochs": trained.epochs,
@@ -322,11 +345,11 @@ def _summary(
 
 
 def _from_verdict(verdict: dict[str, Any], task: Task) -> dict[str, Any]:
-    keys = ("images", *PRESENTERS[task.name].in_summary, *_FROM_VERDICT)
+    keys = ("images", *PRESENTERS[task.name].in_summary, *FROM_VERDICT)
     return {key: verdict[key] for key in keys if key in verdict}
 
 
-_FROM_VERDICT = (
+FROM_VERDICT = (
     "latency",
     "size_bytes",
     "macs",

@@ -29,7 +29,7 @@ def fit_adapted(job: Fitting) -> dict[str, Any]:
         job = replace(job, restart=False)
     adaptation = Adaptation(
         start_folder(job.folder), job.data, job.budget, engine=job.engines[0], threads=job.threads,
-        settings=replace(_STRIDES, seed=job.seed), out=job.folder,
+        settings=replace(_STRIDES, seed=job.seed), out=job.folder, device=job.device,
     )  # fmt: skip
     limit = adaptation.limit
     larger = replace(job.budget, **{limit: ROOM * job.budget.limits()[limit]})

@@ -8,13 +8,21 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict
 
 from mobilenets.archs import Budget
-from mobilenets.commands.delivery import VERIFIED, artifact_files, artifact_of
+from mobilenets.commands.delivery import (
+    VERIFIED,
+    artifact_files,
+    artifact_of,
+    suffix,
+    there,
+)
 from mobilenets.commands.origin import budget_of, images_of, name_of, trained_in
 from mobilenets.data import Images
 from mobilenets.data.trained_on import carry
 from mobilenets.deliver.verdict import cannot_tell, drop_undecided, verify
+from mobilenets.devices.registry import find_device
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, write_json
+from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.measuring.latency import LatencyRecord, compare, measure
 from mobilenets.nn import Checkpoint
 from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
@@ -56,7 +64,8 @@ class Quantization:
 
     `source` is a checkpoint, or a run folder, whose trained network is meant and whose limits hold.
     At most `max_drop` percent of the task's metric may be lost. With `smaller` the int8 file is
-    taken for its size, even where it is not faster. `out` None is runs/SOURCE-int8.
+    taken for its size, even where it is not faster. Latency is that on `device`. `out` None is
+    runs/SOURCE-int8.
     """
 
     source: Path
@@ -66,6 +75,7 @@ class Quantization:
     max_drop: float = MAX_DROP
     smaller: bool = False
     out: Path | None = None
+    device: str = LOCAL.name
 
     def __post_init__(self) -> None:
         check_runtime(self.engine.in_precision("int8"))
@@ -85,7 +95,7 @@ class Quantization:
     @property
     def folder(self) -> Path:
         """Where the run lives."""
-        return self.out or Path("runs", f"{name_of(self.source)}-int8")
+        return self.out or Path("runs", f"{name_of(self.source)}-int8{suffix(self.device)}")
 
 
 def quantize(job: Quantization) -> dict[str, Any]:
@@ -95,6 +105,11 @@ def quantize(job: Quantization) -> dict[str, Any]:
     loses no more than allowed on the images held out, as far as so many can tell; else it is the
     float one, and `kept` and `why` say so. The same call goes on where a killed one was.
     """
+    with measuring_on(find_device(job.device)):
+        return _quantize(job)
+
+
+def _quantize(job: Quantization) -> dict[str, Any]:
     source, folder, runtime = trained_in(job.source), job.folder, job.engine.runtime
     checkpoint, stage, budget = Checkpoint.load(source), both(runtime), budget_of(job.source)
     stages = Stages(folder, first=stage.name)
@@ -105,7 +120,7 @@ def quantize(job: Quantization) -> dict[str, Any]:
     schemes = stages.run(stage, inputs, lambda: write_both(folder, source, images, runtime))
     files = (KEPT, *artifact_files(job.engine))
     choice = Stage("chosen", files, lambda folder: read_json(folder / KEPT, _Kept))
-    asked = [job.threads, job.max_drop, job.smaller]
+    asked = [job.threads, job.max_drop, job.smaller, *there(job.device)]
     kept = stages.run(choice, asked, lambda: _keep(job, schemes))
     drop_undecided(folder)
     verdict = stages.run(
@@ -160,10 +175,14 @@ def objection(job: Quantization, lost: Lost, ratio: float) -> str:
         )
     if ratio > _WORTH and not job.smaller:
         return (
-            f"int8 takes {ratio:.2f} of the time of fp32 here, which gains nothing; give --smaller "
-            "to have it for its size"
+            f"int8 takes {ratio:.2f} of the time of fp32 {_where(job)}, which gains nothing; give "
+            "--smaller to have it for its size"
         )
     return ""
+
+
+def _where(job: Quantization) -> str:
+    return "here" if job.device == LOCAL.name else f"on {job.device}"
 
 
 def _verify(
@@ -191,6 +210,7 @@ def _summary(
         **{name: value for name, value in verdict.items() if name not in ("lost", "limits")},
         "lost": kept["lost"],
         "artifact": str(job.artifact),
+        "device": job.device,
     }
     write_json(job.folder / SUMMARY, summary)
     return summary

@@ -10,15 +10,17 @@ from mobilenets.choosing.choice import predict_all
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.deliver.member_page import read_family, write_family
 from mobilenets.deliver.tradeoff_page import to_json, write_tradeoff
+from mobilenets.devices.registry import find_device
+from mobilenets.measuring.device import measuring_on
 from mobilenets.runs.layout import TRADEOFF
 from mobilenets.runtimes import DEFAULT, Engine
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What to draw: all networks in each of `engines`; or, where there are `runs`, the networks
-    of the adaptation in the first beside those of the others. `out` None is tradeoff.html, in the
-    first run if given."""
+    """What to draw: all networks in each of `engines` on the device; or, where there are `runs`,
+    the networks of the adaptation in the first beside those of the others. `out` None is
+    tradeoff.html, in the first run if given."""
 
     runs: tuple[Path, ...] = ()
     engines: tuple[Engine, ...] = (DEFAULT,)
@@ -26,6 +28,7 @@ class Drawing:
     classes: int = 1000
     image_size: int | None = None
     out: Path | None = None
+    device: str = "local"
 
     @property
     def page(self) -> Path:
@@ -43,6 +46,11 @@ class Drawn:
 
 def tradeoff(job: Drawing) -> Drawn:
     """The page, written. Raises `FileError` for runs that are none."""
+    with measuring_on(find_device(job.device)):
+        return _tradeoff(job)
+
+
+def _tradeoff(job: Drawing) -> Drawn:
     if job.runs:
         family = read_family(job.runs[0], job.runs[1:])
         return Drawn(write_family(family, job.page), family.to_json())

@@ -11,6 +11,7 @@ from mobilenets.choosing.halving import TRIALS, hurried
 from mobilenets.deliver.advice import advice
 from mobilenets.deliver.present import presenter_of
 from mobilenets.deliver.summary import summary as summarize
+from mobilenets.runs.layout import kit_folder
 from mobilenets.tasks import figure, figure_with_interval
 from mobilenets.text import counted
 
@@ -43,15 +44,26 @@ class Run:
             *self._accuracy(),
             *(f"advice    {one}" for one in advice(summary)),
             f"verified  {self._verified()}",
-            f"budget    {_met(summary)}: p50 {latency['p50_ms']:.3f} ms"
+            f"budget    {_met(summary)}: {_guess(latency)}p50 {latency['p50_ms']:.3f} ms"
             f"{_limit(summary)} on {counted(latency['threads'], 'thread')}{_in_int8(latency)}, "
             f"{describe('macs', summary['macs'])} MACs, "
             f"{describe('params', summary['params'])} parameters, "
             f"{describe('size_bytes', summary['size_bytes'])}",
             f"artifact  {summary['artifact']}",
             f"report    {summary['report']}",
+            *self._kit(),
         ]
         return "\n".join(lines)
+
+    def _kit(self) -> list[str]:
+        """What to do where the device is still to measure it."""
+        device = self.summary["latency"].get("predicted")
+        if device is None:
+            return []
+        return [
+            f"kit       {kit_folder(self.folder)}: copy it to {device} and run there: sh run.sh",
+            f"then      mobilenets verify {self.folder} --results results.json",
+        ]
 
     def _outcome(self) -> str:
         """The summary in words."""
@@ -102,13 +114,18 @@ class Run:
         ]
 
 
+def _guess(latency: dict[str, Any]) -> str:
+    return "predicted " if "predicted" in latency else ""
+
+
 def _in_int8(latency: dict[str, Any]) -> str:
     return " in int8" if latency["precision"] == "int8" else ""
 
 
 def _met(summary: dict[str, Any]) -> str:
     if summary.get("undecided"):
-        return "undecided"
+        device = summary["latency"].get("predicted")
+        return f"not yet measured on {device}" if device else "undecided"
     return "yes" if summary["within_budget"] else "NO"
 
 

@@ -149,7 +149,7 @@ def _trained(run: Path, price: Price | None, known: float | None) -> Point:
     checkpoint, kept = trained.checkpoint, trained.best
     spent = known if known is not None else price(checkpoint.arch) if price else None
     if spent is None:
-        raise FileError(f"{run} cannot be priced without this machine's table: mobilenets table")
+        raise FileError(f"{run} cannot be priced without its device's table: mobilenets table")
     metric = get_task(checkpoint.task, checkpoint.labels).metric
     score = kept.get(f"holdout_{metric}")
     if score is None:

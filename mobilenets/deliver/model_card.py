@@ -91,7 +91,7 @@ def _figures(record: Record) -> list[tuple[str, str]]:
         (f"{title}, artifact", f"{ours} of {counted(verdict['images'], 'image')}"),
         (f"{title}, checkpoint", figure(verdict, "_checkpoint")[1]),
         *((plain(name), plain(value)) for name, value in record.presenter.figures(verdict)),
-        ("latency, p50 / p90", f"{latency['p50_ms']:.3f} / {latency['p90_ms']:.3f} ms"),
+        latency_figure(latency),
         ("file", describe("size_bytes", verdict["size_bytes"])),
         ("MACs", describe("macs", verdict["macs"])),
         ("parameters", describe("params", verdict["params"])),
@@ -107,9 +107,18 @@ def _limits(verdict: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
+def latency_figure(latency: dict[str, Any]) -> tuple[str, str]:
+    """Its name and value."""
+    if "predicted" in latency:
+        return "latency, predicted", f"{latency['p50_ms']:.3f} ms"
+    return "latency, p50 / p90", f"{latency['p50_ms']:.3f} / {latency['p90_ms']:.3f} ms"
+
+
 def conditions(verdict: dict[str, Any]) -> str:
     """What the accuracy and the latency were measured on."""
     latency = verdict["latency"]
+    if "predicted" in latency:
+        return _predicted(verdict, latency)
     part = latency.get("slowed", 0)  # older verdicts do not tell
     disturbed = f" ({100 * part:.0f} % of the bursts disturbed and left out)" if part else ""
     noisy = " The machine was too noisy for a sure latency." if latency["noisy"] else ""
@@ -120,6 +129,15 @@ def conditions(verdict: dict[str, Any]) -> str:
         f"{latency['batch']}, {latency['runs']:,} runs{disturbed}, spread "
         f"{100 * latency['spread']:.1f} % (interquartile range over p50), on "
         f"{latency['device']}.{noisy}"
+    )
+
+
+def _predicted(verdict: dict[str, Any], latency: dict[str, Any]) -> str:
+    return (
+        f"Accuracy: {verdict['images']:,} validation images, which neither trained the network nor "
+        f"chose its epoch. Latency: predicted by the latency table of {latency['device']}, "
+        f"{latency['runtime']} {latency['runtime_version']}, "
+        f"{counted(latency['threads'], 'thread')}; not yet measured there."
     )
 
 
@@ -156,6 +174,8 @@ def _yes(value: bool) -> str:
 
 
 def _within(verdict: dict[str, Any]) -> str:
+    if "predicted" in verdict["latency"] and verdict.get("undecided"):
+        return "not yet measured"
     return "undecided" if verdict.get("undecided") else _yes(verdict["within_budget"])
 
 

@@ -18,6 +18,7 @@ from mobilenets.data import BUILT_IN
 from mobilenets.deliver.advice import few_for_random_weights, uneven
 from mobilenets.deliver.plots import price_of, priced_by
 from mobilenets.deliver.record import Record
+from mobilenets.measuring.device import LOCAL, option
 from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.text import counted
 
@@ -78,7 +79,12 @@ class _Words(NamedTuple):
         return [join(words) for words in typed if not {*words} & replaced]
 
     def of_run(self, verb: str, more: str = "") -> str:
-        return " ".join(filter(None, [f"mobilenets {verb} {self.folder} {self.data}", more]))
+        words = [f"mobilenets {verb} {self.folder} {self.data}", more]
+        return " ".join(filter(None, words)) + self.device
+
+    @property
+    def device(self) -> str:
+        return option(self.record.verdict.get("device", LOCAL.name))
 
 
 def _typed(limit: str, value: float) -> str:
@@ -96,7 +102,13 @@ def _mend(record: Record, words: _Words) -> Iterator[Step]:
             "or for another runtime.",
             words.of_run("export", "--runtime auto"),
         )
-    if verdict.get("undecided"):
+    if "predicted" in verdict["latency"] and verdict.get("undecided"):
+        yield Step(
+            f"Measure it on {verdict['latency']['predicted']}: copy the run's kit there, run "
+            "sh run.sh, and give its results to this command.",
+            f"mobilenets verify {words.folder} --results results.json",
+        )
+    elif verdict.get("undecided"):
         yield Step(
             "The latency limit is undecided: repeat the command of this run when the machine is "
             "quiet. It measures again; nothing is trained again.",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from mobilenets.archs import Arch
 from mobilenets.data import Images, Preprocess, decode, read_image
 from mobilenets.errors import FileError
+from mobilenets.measuring.latency import Bench, engines_of
 from mobilenets.nn import Checkpoint, Deployed
 from mobilenets.progress import report, staged
 from mobilenets.runtimes import get_runtime
@@ -24,6 +26,7 @@ from mobilenets.tasks.targets import Indices
 
 Floats = NDArray[np.float32]
 _BATCH = 256
+_SENT = 4 << 20  # bytes of images that are sent to a device at once
 
 
 class Prediction(NamedTuple):
@@ -89,6 +92,22 @@ def load(path: str | Path, *, threads: int | None = None) -> Predictor:
             f"{path} is neither an artifact nor a checkpoint, which end in {', '.join(RUNTIME_OF)}"
         )
     return _load_artifact(path, threads)
+
+
+@contextmanager
+def run_there(predictor: Predictor, *, threads: int) -> Iterator[Predictor]:
+    """The same artifact, whose images run on the current device within the block. Raises
+    `FileError` for a file that is of no runtime, and `MeasureError`."""
+    (engine,) = engines_of([predictor.path])
+    with Bench(engine, threads) as bench:
+        target = bench.load(predictor.path)
+
+        def run(images: Floats) -> Arrays:
+            at_once = max(1, _SENT // images[0].nbytes)
+            starts = range(0, len(images), at_once)
+            return joined([target.answers(images[at : at + at_once]) for at in starts])
+
+        yield replace(predictor, run=run)
 
 
 def as_predictor(checkpoint: Checkpoint, path: Path) -> Predictor:

@@ -40,6 +40,7 @@ from mobilenets.deliver.record import Record, read_run
 from mobilenets.deliver.summary import limit_text
 from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
+from mobilenets.measuring.device import LOCAL, place
 from mobilenets.runs.layout import CARD, REPORT
 from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.tasks import Task, figure
@@ -95,6 +96,8 @@ def _verdict(record: Record) -> str:
     )
     limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
     missed = "Budget undecided" if verdict.get("undecided") else "Misses the budget"
+    if "predicted" in verdict["latency"] and verdict.get("undecided"):
+        missed = "Not yet measured"
     budget = badge(verdict["within_budget"], "Within budget", missed, limits)
     told = [*filter(None, [verdict.get("unclear")]), *verdict["complaints"]]
     complaints = [paragraph(f"{one}.", kind="complaint") for one in told]
@@ -120,8 +123,7 @@ def _figures(record: Record, costs: Cost) -> str:
     cards = [
         card(ours, f"{title} of {record.artifact}"),
         card(figure(verdict, "_checkpoint")[1], f"{title} of the trained network"),
-        card(f"{latency['p50_ms']:.3f} ms", "latency, p50"),
-        card(f"{latency['p90_ms']:.3f} ms", "latency, p90"),
+        *_latency_cards(latency),
         card(describe("size_bytes", size), " and ".join(record.sha256)),
         card(describe("macs", verdict["macs"]), "MACs (FLOPs are twice that)"),
         card(describe("params", verdict["params"]), "parameters"),
@@ -129,6 +131,13 @@ def _figures(record: Record, costs: Cost) -> str:
     ]
     text = record.presenter.how_sure(verdict, record.artifact) + conditions(verdict)
     return section("Figures", f'<div class="cards">{"".join(cards)}</div>', _note(text))
+
+
+def _latency_cards(latency: dict[str, Any]) -> list[str]:
+    p50, p90 = (f"{latency[key]:.3f} ms" for key in ("p50_ms", "p90_ms"))
+    if "predicted" in latency:
+        return [card(p50, f"latency predicted for {latency['predicted']}")]
+    return [card(p50, "latency, p50"), card(p90, "latency, p90")]
 
 
 def _note(text: str) -> str:
@@ -140,10 +149,11 @@ def _tradeoff(record: Record) -> str:
     counts = Counter(one["runtime"] for one in measured)
     where = ", ".join(f"{count} in {runtime}" for runtime, count in counts.items()) or "none"
     by_latency = plots.priced_by(record.budget) == "latency_ms"
+    device = place(record.verdict.get("device", LOCAL.name))
     drawn = "dashed line: the limit; " if record.budget.limits() else ""
     text = (
         f"The cost of {counted(record.chosen['considered'], 'network')} was computed; the latency "
-        f"of {where} was measured on this machine. Limit that decides: "
+        f"of {where} was measured on {device}. Limit that decides: "
         f"{record.chosen['binding_limit'] or 'none'}. The expected accuracy is a prior from the "
         "papers' ImageNet results. It ranks the candidates; it is not the accuracy on your images."
     )

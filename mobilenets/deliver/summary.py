@@ -7,6 +7,7 @@ from typing import Any
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.archs.published import family_name
 from mobilenets.deliver.present import Presenter
+from mobilenets.measuring.device import LOCAL, place
 from mobilenets.tasks import figure
 from mobilenets.tasks.confidence import FEW
 from mobilenets.text import counted
@@ -41,17 +42,34 @@ def limit_text(limit: dict[str, Any]) -> str:
 def _latency(found: dict[str, Any], limit_ms: float | None) -> str:
     """ "0.29 ms (limit 0.3 ms) on onnxruntime"."""
     latency = found["latency"]
+    if "predicted" in latency:
+        return _predicted(latency, limit_ms)
     about = "about " if latency.get("noisy") else ""
     limit = "" if limit_ms is None else f" ({_limit(found, limit_ms)})"
     int8 = " in int8" if latency["precision"] == "int8" else ""
     p50 = describe("latency_ms", latency["p50_ms"])
-    return f"{about}{p50}{limit} on {latency['runtime']}{int8}"
+    device = "" if _device(found) == LOCAL.name else f" on {_device(found)}"
+    return f"{about}{p50}{limit} on {latency['runtime']}{int8}{device}"
+
+
+def _predicted(latency: dict[str, Any], limit_ms: float | None) -> str:
+    """ "0.29 ms (limit 0.3 ms), as its latency table predicts, on phone7"."""
+    limit = "" if limit_ms is None else f"limit {describe('latency_ms', limit_ms)}, "
+    return (
+        f"{describe('latency_ms', latency['p50_ms'])} ({limit}predicted and not yet measured) on "
+        f"{latency['runtime']} on {latency['predicted']}"
+    )
+
+
+def _device(found: dict[str, Any]) -> str:
+    """Its name; older runs are of this machine."""
+    return found.get("device", LOCAL.name)
 
 
 def _limit(found: dict[str, Any], limit_ms: float) -> str:
     limit = describe("latency_ms", limit_ms)
     if found.get("undecided"):
-        return f"limit {limit}: undecided, this machine was too noisy"
+        return f"limit {limit}: undecided, {place(_device(found))} was too noisy"
     return f"over the limit of {limit}" if _is_late(found, limit_ms) else f"limit {limit}"
 
 

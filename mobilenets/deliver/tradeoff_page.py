@@ -1,4 +1,4 @@
-"""One page: what accuracy can be expected for what latency on this machine, in each runtime."""
+"""One page: what accuracy can be expected for what latency on a device, in each runtime."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from mobilenets.choosing.latency_table import Table
 from mobilenets.deliver import html_page as page
 from mobilenets.deliver import plots
 from mobilenets.files import write_text
-from mobilenets.measuring.machine import device_name
-from mobilenets.runtimes import Engine, check_runtime
+from mobilenets.measuring.device import current, device_words, option, place
+from mobilenets.runtimes import Engine
 from mobilenets.text import counted
 
 _LIMITS_MS = (0.2, 0.5, 1, 2, 5, 10, 20)
@@ -50,12 +50,13 @@ def write_tradeoff(
         page.heading(
             "Accuracy against latency",
             f"{len(pools[0]):,} MobileNets, {counted(threads, 'thread')}, batch 1, "
-            f"{' and '.join(precisions)}, on {device_name()}",
+            f"{' and '.join(precisions)}, on {device_words(current())}",
         ),
         page.paragraph(
             "Accuracy: the papers' ImageNet top-1, interpolated between their networks. On your "
-            "images it differs, but the order mostly holds. Latency: predicted for this machine, "
-            "see below. The line joins the networks that no other beats in both."
+            "images it differs, but the order mostly holds. Latency: predicted for "
+            f"{place(current().name)}, see below. The line joins the networks that no other beats "
+            "in both."
         ),
         plots.fronts([(str(pool[0].engine), pool, pareto(pool)) for pool in pools]),
         page.section("The best network for a limit", _limits(pools)),
@@ -108,7 +109,7 @@ def _sources(pools: Sequence[Sequence[Candidate]], tables: Mapping[Engine, Table
 
 def _source(pool: Sequence[Candidate], tables: Mapping[Engine, Table]) -> str:
     engine = pool[0].engine
-    version = f"{engine} {check_runtime(engine).version()}"
+    version = f"{engine} {current().version(engine)}"
     if engine in tables:
         error = tables[engine].held_out()
         return (
@@ -120,4 +121,6 @@ def _source(pool: Sequence[Candidate], tables: Mapping[Engine, Table]) -> str:
     fitted = f"{version}: by a regression on {measured} measured networks; its error is not known."
     if engine.is_int8:
         return fitted
-    return f"{fitted} For a known error: mobilenets table --runtime {engine}"
+    return (
+        f"{fitted} For a known error: mobilenets table --runtime {engine}{option(current().name)}"
+    )

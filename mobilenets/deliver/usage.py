@@ -197,13 +197,14 @@ def contract(arch: Arch, preprocess: Preprocess, runtime: str) -> str:
     where = _BESIDE.get(path.suffix)
     return (
         f"{path.name}{together} takes an image, float32 RGB in [0, 1], {shape}, and gives logits, "
-        f"1 x {arch.classes}; normalization is inside the graph. {_resizing(preprocess)} "
+        f"1 x {arch.classes}; normalization is inside the graph. {resizing(preprocess)} "
         f"{_reading(preprocess)} Labels, this rule and the architecture are in "
         f"{path.with_suffix(where).name if where else 'the metadata of the file'}."
     )
 
 
-def _resizing(preprocess: Preprocess) -> str:
+def resizing(preprocess: Preprocess) -> str:
+    """`Preprocess` in words."""
     how = f"({preprocess.interpolation}, antialiased, as Pillow does)"
     rows, columns = preprocess.size
     tall, wide = preprocess.covered

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.archs import Budget, cost
-from mobilenets.archs.budget import LIMIT_NAMES, Use, describe
+from mobilenets.archs.budget import Use
 from mobilenets.data import Images
+from mobilenets.deliver.judged import Judged
 from mobilenets.deliver.predictor import Predictor, as_predictor, load
 from mobilenets.deliver.record import read_verdict
 from mobilenets.files import remove
-from mobilenets.measuring.latency import Latency, measure
-from mobilenets.measuring.loop import undisturbed
+from mobilenets.measuring.device import LOCAL, current
+from mobilenets.measuring.latency import Latency, Predicted
+from mobilenets.measuring.sessions import time_artifact
 from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import REPORT, VERDICT
 from mobilenets.runtimes import Engine
@@ -33,13 +32,8 @@ from mobilenets.text import counted
 
 # fp32 against fp32: the runtime sums in another order, nothing more. In int8 logits differ.
 MAX_RELATIVE_ERROR = {"fp32": 1e-3, "int8": math.inf}
+OF_ANSWERS = "the artifact "  # so complaints begin that are not of the budget
 MAX_LOSS = 0.1  # of the task's metric, percent
-# A p50 that is not this part below its limit is measured again: all of three must be within it.
-_CLOSE = 0.1
-# Where three sessions do not decide, up to so many more, so many seconds apart: a minute in all.
-_MORE, _PAUSE_S = 6, 7.0
-# Quiet sessions that disagree decide from so many on, where so large a part is on one side.
-_ENOUGH, _MOST = 6, 0.75
 log = logging.getLogger(__name__)
 
 
@@ -53,7 +47,7 @@ class Verdict:
     `outputs` are the artifact's, (N, ...) each; `agreement` is the percentage of images (of
     attributes) of which checkpoint and artifact say the same; `max_relative_error` is the largest
     difference of an output's number over its largest. `sessions` are the artifact's latencies, the
-    slowest last.
+    slowest last, on `device`.
     """
 
     task: Task
@@ -70,11 +64,18 @@ class Verdict:
     macs: int
     params: int
     max_loss: float
+    predicted: Predicted | None = None
+    device: str = LOCAL.name
 
     @property
-    def latency(self) -> Latency:
+    def judged(self) -> Judged:
+        """Whether it meets the budget."""
+        return Judged(self.sessions, self.uses, self.predicted, self.device)
+
+    @property
+    def latency(self) -> Latency | Predicted:
         """Of the slowest session."""
-        return self.sessions[-1]
+        return self.judged.latency
 
     @property
     def verified(self) -> bool:
@@ -88,48 +89,28 @@ class Verdict:
 
     @property
     def within_budget(self) -> bool:
-        """Whether the artifact meets every limit, as far as this machine can tell: a latency that
+        """Whether the artifact meets every limit, as far as its device can tell: a latency that
         it was too noisy to measure meets none."""
-        return all(use.spent <= use.allowed for use in self.uses) and not self.undecided
+        return self.judged.within_budget
 
     @property
     def undecided(self) -> bool:
-        """Whether the latency has a limit and this machine was too noisy to decide on it."""
-        return too_noisy(self.sessions, self._limit_ms)
+        """Whether the latency has a limit and the device was too noisy to decide on it."""
+        return self.judged.undecided
 
     def complaints(self) -> list[str]:
         """What is wrong, a sentence each."""
-        found = [
-            f"{LIMIT_NAMES[use.limit]} is {describe(use.limit, use.spent)}, "
-            f"{100 * (use.fraction - 1):.1f} % over the limit of {describe(use.limit, use.allowed)}"
-            for use in self.uses
-            if use.spent > use.allowed and not (self.undecided and use.limit == "latency_ms")
-        ]
-        if self.undecided:
-            latency = self.latency
-            found.append(
-                f"the machine is too noisy to decide on the limit of "
-                f"{describe('latency_ms', self._limit_ms)}: {self._seen()} (spread "
-                f"{100 * latency.spread:.0f} %; co-tenant load took its cores "
-                f"{100 * latency.waited:.0f} % and disturbed them {100 * latency.slowed:.0f} % of "
-                "the time); run again when it is quiet"
-            )
+        found = self.judged.complaints()
         if not self.intact:
-            found.append("the artifact was changed after its export: its checksum differs")
+            found.append(f"{OF_ANSWERS}was changed after its export: its checksum differs")
         if not self.verified and self.intact:
-            found.append(f"the artifact differs from the checkpoint: {self._difference()}")
+            found.append(f"{OF_ANSWERS}differs from the checkpoint: {self._difference()}")
         return found
 
     @property
     def unclear(self) -> str | None:
         """A sentence where more seems to be lost than allowed, and so few images cannot tell."""
         return cannot_tell(self.lost, self.max_loss)
-
-    @property
-    def _limit_ms(self) -> float:
-        """Infinite where the latency has none."""
-        limits = (use.allowed for use in self.uses if use.limit == "latency_ms")
-        return next(limits, math.inf)
 
     def _difference(self) -> str:
         scores = (
@@ -142,18 +123,10 @@ class Verdict:
             )
         return f"{scores}, logits by up to {self.max_relative_error:.1e} of the largest"
 
-    def _seen(self) -> str:
-        """The p50 of all sessions, in words."""
-        ends = (self.sessions[0], self.sessions[-1])
-        least, most = (describe("latency_ms", one.p50_ms) for one in ends)
-        count = len(self.sessions)
-        return most if count == 1 else f"{least} to {most} in {count} sessions"
-
     def to_json(self) -> dict[str, Any]:
         return {
             "verified": self.verified,
-            "within_budget": self.within_budget,
-            "undecided": self.undecided,
+            **self.judged.to_json(),
             "unclear": self.unclear,
             "complaints": self.complaints(),
             **{f"{key}_checkpoint": value for key, value in self.checkpoint.figures().items()},
@@ -164,11 +137,7 @@ class Verdict:
             "agreement": self.agreement,
             "max_relative_error": self.max_relative_error,
             "intact": self.intact,
-            "latency": self.latency.to_json(),
-            "limits": [
-                {**use._asdict(), "limit": LIMIT_NAMES[use.limit], "met": use.spent <= use.allowed}
-                for use in self.uses
-            ],
+            "device": self.device,
             "size_bytes": self.size_bytes,
             "macs": self.macs,
             "params": self.params,
@@ -184,12 +153,14 @@ def verify(
     runtime: str | Engine | None = None,
     threads: int = 1,
     max_loss: float = MAX_LOSS,
+    predicted: Predicted | None = None,
 ) -> Verdict:
     """Score the artifact and the checkpoint on all validation images, time the artifact, weigh it.
 
     `runtime` times it; None is that of its file's suffix. The artifact may lose `max_loss` percent
     of the task's metric. It fails where the loss is larger with 95 % confidence. Where the
     validation images seem to show more, and always in int8, the holdout images count as well.
+    Where a latency is `predicted`, that stands for one that is to be measured later.
     Raises `FileError` for a file that cannot be read.
     """
     artifact = Path(artifact)
@@ -198,9 +169,12 @@ def verify(
     both = _Both(as_predictor(checkpoint, artifact), load(artifact), images)
     outputs, reference = both.outputs(images.val)
     targets, task = images.targets.take(images.val), get_task(checkpoint.task, checkpoint.labels)
-    sessions = time_artifact(artifact, budget, runtime=runtime, threads=threads)
+    sessions = (
+        () if predicted else time_artifact(artifact, budget, runtime=runtime, threads=threads)
+    )
+    latency = predicted or sessions[-1]
     lost = task.lost(outputs, reference, targets)
-    if lost.points > max_loss or sessions[-1].precision == "int8":
+    if lost.points > max_loss or latency.precision == "int8":
         lost = both.lost_on_all(task, outputs, reference)
     costs = cost(checkpoint.arch)
     size = size_of(artifact)
@@ -215,7 +189,7 @@ def verify(
         intact=is_intact(artifact),
         sessions=sessions,
         uses=budget.uses(
-            latency_ms=sessions[-1].p50_ms,
+            latency_ms=latency.p50_ms,
             macs=costs.macs,
             params=costs.params,
             size_bytes=size,
@@ -225,6 +199,8 @@ def verify(
         macs=costs.macs,
         params=costs.params,
         max_loss=max_loss,
+        predicted=predicted,
+        device=current().name,
     )
 
 
@@ -274,62 +250,3 @@ def drop_undecided(folder: Path) -> None:
 def relative_error(logits: NDArray[np.float32], reference: NDArray[np.float32]) -> float:
     """The largest difference over the largest value: a V3's logits may all be tiny."""
     return float(np.abs(logits - reference).max() / np.abs(reference).max())
-
-
-def too_noisy(sessions: Sequence[Latency], limit_ms: float) -> bool:
-    """Whether a noisy latency is close to its limit or over it, or sessions disagree on the limit.
-    Noise makes no network faster: one far below its limit is within it all the same."""
-    close = (1 - _CLOSE) * limit_ms
-    within = {one.p50_ms <= limit_ms for one in sessions}
-    return len(within) > 1 or any(one.noisy and one.p50_ms > close for one in sessions)
-
-
-def time_artifact(
-    artifact: Path,
-    budget: Budget,
-    *,
-    runtime: str | Engine | None = None,
-    threads: int = 1,
-    pause: Callable[[float], object] = time.sleep,
-) -> tuple[Latency, ...]:
-    """The artifact's latency in as many sessions as its limit needs, the slowest last.
-
-    Where it is close to its limit or over it, three sessions, each of which must then be within the
-    limit. One in which the core was slower all along than in another does not count. Where the
-    machine is too noisy to decide by them, more, spread over a minute (`pause` waits).
-    """
-
-    def session() -> Latency:
-        return measure([artifact], runtime=runtime, threads=threads)[0]
-
-    first = session()
-    limit = budget.latency_ms
-    if limit is None or first.p50_ms <= (1 - _CLOSE) * limit:
-        return (first,)
-    sessions = [first, session(), session()]
-    found = _deciding(sessions, limit)
-    for _ in range(_MORE):
-        if not too_noisy(found, limit):
-            break
-        log.info(f"too noisy to decide on {describe('latency_ms', limit)}: measuring again")
-        pause(_PAUSE_S)
-        sessions.append(session())
-        found = _deciding(sessions, limit)
-    return tuple(sorted(found, key=lambda one: one.p50_ms))
-
-
-def _deciding(sessions: Sequence[Latency], limit: float) -> list[Latency]:
-    """The sessions that count: those with the core at its best, and of them the quiet ones, where
-    there are three or one far below the limit. Where many disagree, those of the clear majority."""
-    close = (1 - _CLOSE) * limit
-    counted = list(compress(sessions, undisturbed([one.probe_ns for one in sessions])))
-    quiet = [one for one in counted if not one.noisy or one.p50_ms <= close]
-    if len(quiet) < 3 and not any(one.p50_ms <= close for one in quiet):
-        return counted
-    within = [one for one in quiet if one.p50_ms <= limit]
-    over = [one for one in quiet if one.p50_ms > limit]
-    if len(quiet) >= _ENOUGH:
-        for side in (within, over):
-            if len(side) >= _MOST * len(quiet):
-                return side
-    return quiet

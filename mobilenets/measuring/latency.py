@@ -1,8 +1,8 @@
 """How long networks take, measured from their files in processes of their own.
 
-A child process for each runtime, pinned to as many cores as threads, so that neither this
-process's threads nor what it or another runtime has loaded matter. All files of a call are
-measured interleaved, whatever their runtimes (`measuring.loop` says why).
+A process for each runtime, on this machine or the `current` device, pinned to as many cores as
+threads: neither this process's threads nor what it or another runtime has loaded matter. All files
+of a call are measured interleaved, whatever their runtimes (`measuring.loop` says why).
 """
 
 from __future__ import annotations
@@ -14,20 +14,23 @@ from itertools import chain, compress
 from pathlib import Path
 from statistics import median
 from types import TracebackType
-from typing import Annotated, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, TypedDict
 
 from mobilenets.errors import FileError, MeasureError
+from mobilenets.measuring.device import current, device_words, on_another
 from mobilenets.measuring.loop import KNOWN, Timed, Turn, half_width, interleave, undisturbed
-from mobilenets.measuring.machine import device_name
-from mobilenets.processes.child import Child, ChildDied, usable_cores
+from mobilenets.processes.child import ChildDied
 from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artifact import RUNTIME_OF
 from mobilenets.shapes import AboveZero, Count, Number, Positive, Range, shaped
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 NOISY_SPREAD = 0.2
 NOISY_WAIT = 0.05
 
-_WORKER = "mobilenets.measuring.worker"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 _LOAD_SECONDS = 300.0  # torch.compile takes most of a minute for one network
 
@@ -50,6 +53,7 @@ class LatencyRecord(TypedDict):
     precision: str
     batch: Count
     device: str
+    predicted: NotRequired[str]
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,29 @@ class Latency:
             ) from error
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What stands for a `Latency` on a device that cannot be reached, until it is measured there;
+    `name` is the device's."""
+
+    p50_ms: float
+    name: str
+    runtime: str
+    runtime_version: str
+    threads: int
+    precision: str
+    device: str
+
+    def to_json(self) -> dict[str, Any]:
+        """The keys of `LatencyRecord`; `predicted` is the name of the device."""
+        record = asdict(self)
+        name = record.pop("name")
+        return record | {
+            "p90_ms": self.p50_ms, "min_ms": self.p50_ms, "runs": 0, "spread": 0.0, "slowed": 0.0,
+            "waited": 0.0, "noisy": False, "batch": 1, "predicted": name,
+        }  # fmt: skip
+
+
 def measure(
     paths: Sequence[str | Path],
     *,
@@ -170,7 +197,7 @@ def measure(
     Raises FileError, RuntimeMissing and MeasureError.
     """
     files = [Path(path) for path in paths]
-    engines = _engines(files, runtime)
+    engines = engines_of(files, runtime)
     with ExitStack() as stack:
         bench = {one: stack.enter_context(Bench(one, threads)) for one in dict.fromkeys(engines)}
         targets = [bench[one].load(path) for one, path in zip(engines, files, strict=True)]
@@ -179,7 +206,8 @@ def measure(
 
 
 class Bench:
-    """A measuring process of one engine, in which files are loaded and timed; a context manager.
+    """A measuring process of one engine on the `current` device, in which files are loaded and
+    timed; a context manager.
 
     Raises MeasureError for more threads than cores, or when the process crashes.
     """
@@ -187,26 +215,33 @@ class Bench:
     def __init__(self, engine: Engine, threads: int):
         self.engine = engine
         self.threads = threads
-        cores = _cores(threads)
-        self._child = Child(_WORKER, environment={name: str(threads) for name in _THREAD_VARIABLES})
+        self.device = device_words(current())
+        self._sent: dict[str, Path] = {}  # by where it lies there
+        environment = {name: str(threads) for name in _THREAD_VARIABLES}
+        self._process = current().start(engine, environment)
         try:
-            self.version = self.ask("start", runtime=engine.runtime, threads=threads, cores=cores)
+            self.version = self.ask("start", runtime=engine.runtime, threads=threads)
         except BaseException:
-            self._child.close()
+            self._process.close()
             raise
 
     def load(self, path: Path) -> BenchTarget:
         """A file made ready to run; raises FileError."""
-        return BenchTarget(self, path, self.ask("load", path=str(path)))
+        there = self._process.send(path)
+        self._sent[there] = path
+        return BenchTarget(self, there, self.ask("load", path=there))
 
     def ask(self, do: str, **words: Any) -> Any:
         """An answer of the process (see `worker`)."""
         timeout = _LOAD_SECONDS + 10 * float(words.get("seconds", 0))
         try:
-            return self._child.ask({"do": do, **words}, timeout=timeout)
+            return self._process.ask({"do": do, **words}, timeout=timeout)
         except ChildDied as error:
-            what = " ".join(["measuring", *filter(None, [words.get("path")])])
-            raise MeasureError(f"{what} in {self.engine} failed: its process {error}") from error
+            path = self._sent.get(words.get("path", ""), words.get("path", ""))
+            what = f"measuring {path}".strip()
+            raise MeasureError(
+                f"{what} in {self.engine} failed{on_another()}: its process {error}"
+            ) from error
 
     def __enter__(self) -> Bench:
         return self
@@ -217,7 +252,7 @@ class Bench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._child.__exit__(kind, error, trace)
+        self._process.close()
 
 
 @dataclass(frozen=True)
@@ -225,14 +260,21 @@ class BenchTarget:
     """One file loaded in a `Bench`: a target of the measuring loop."""
 
     bench: Bench
-    path: Path
+    path: str
     precision: str
 
     def warm_up(self, seconds: float) -> float:
-        return self.bench.ask("warm_up", path=str(self.path), seconds=seconds)
+        return self.bench.ask("warm_up", path=self.path, seconds=seconds)
 
     def turn(self, settle: int, burst: int) -> Turn:
-        return Turn(*self.bench.ask("turn", path=str(self.path), settle=settle, burst=burst))
+        return Turn(*self.bench.ask("turn", path=self.path, settle=settle, burst=burst))
+
+    def answers(self, images: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        """The outputs by name, (N, ...) each, for images (N, C, H, W) in [0, 1]."""
+        from mobilenets.measuring.arrays import packed, unpacked
+
+        found = self.bench.ask("answers", path=self.path, images=packed(images))
+        return {name: unpacked(one) for name, one in found.items()}
 
     def latency(self, timed: Timed) -> Latency:
         """These times with the conditions they were taken under."""
@@ -244,7 +286,7 @@ class BenchTarget:
             threads=self.bench.threads,
             precision=self.precision,
             batch=1,
-            device=device_name(),
+            device=self.bench.device,
             waited=timed.waited,
             probes_ns=timed.probes_ns,
         )
@@ -276,17 +318,10 @@ def _quantile(times: Sequence[float], fraction: float) -> float:
     return pair[0] + rest * (pair[-1] - pair[0])
 
 
-def _cores(threads: int) -> list[int]:
-    """The last cores: interrupts and other processes gather on the first."""
-    usable = usable_cores()
-    if not 1 <= threads <= len(usable):
-        raise MeasureError(f"threads must be 1 to {len(usable)}, the usable cores, got {threads}")
-    return usable[-threads:]
-
-
-def _engines(
-    paths: Sequence[Path], runtime: str | Engine | Sequence[str | Engine] | None
+def engines_of(
+    paths: Sequence[Path], runtime: str | Engine | Sequence[str | Engine] | None = None
 ) -> list[Engine]:
+    """`runtime` for each file; None goes by the files' suffixes. Raises FileError."""
     if isinstance(runtime, str | Engine):
         return [Engine.parse(runtime)] * len(paths)
     if runtime is not None:

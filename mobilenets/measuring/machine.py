@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import os
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,7 +19,7 @@ _NAME_KEYS = ("model name", "Model", "Hardware")  # x86; Raspberry Pi; older ARM
 _IDENTITY_KEYS = ("cpu family", "model", "stepping", "flags", "CPU part", "Features")
 
 
-class Device(TypedDict):
+class Machine(TypedDict):
     """`fingerprint` changes with the CPU, its instruction sets and the cores usable here."""
 
     cpu: str
@@ -27,7 +29,7 @@ class Device(TypedDict):
     fingerprint: str
 
 
-def device() -> Device:
+def this_machine() -> Machine:
     """This machine."""
     info = _cpuinfo()
     cpu = _cpu_name(info)
@@ -42,10 +44,24 @@ def device() -> Device:
     }
 
 
+def is_emulated() -> bool:
+    """Whether qemu runs this process's instructions, so that times say nothing of a device. Its
+    own mappings tell: it hides them in /proc/self/maps, not there."""
+    try:
+        return b"qemu" in Path(f"/proc/self/task/{os.getpid()}/maps").read_bytes()
+    except OSError:
+        return False
+
+
 def device_name() -> str:
     """This machine in one line."""
-    here = device()
-    return f"{here['cpu']}, {here['cores']} cores, {here['machine']} [{here['fingerprint']}]"
+    return described(this_machine())
+
+
+def described(machine: Machine) -> str:
+    """A machine in one line."""
+    cpu, fingerprint = machine["cpu"], machine["fingerprint"]
+    return f"{cpu}, {machine['cores']} cores, {machine['machine']} [{fingerprint}]"
 
 
 def _cpuinfo() -> dict[str, str]:
@@ -61,7 +77,19 @@ def _cpuinfo() -> dict[str, str]:
 
 def _cpu_name(info: dict[str, str]) -> str:
     names = (info.get(key) for key in _NAME_KEYS)
-    return next(filter(None, names), "") or platform.processor() or platform.machine()
+    name = next(filter(None, names), "") or _android() or platform.processor() or platform.machine()
+    return f"{name}, emulated" if is_emulated() else name
+
+
+def _android() -> str:
+    """What an Android device calls itself, whose kernel tells no name; "" elsewhere."""
+    if not shutil.which("getprop"):
+        return ""
+    names = []
+    for key in ("ro.product.model", "ro.soc.model"):
+        run = subprocess.run(["getprop", key], capture_output=True, text=True, check=False)
+        names.append(run.stdout.strip())
+    return " ".join(filter(None, names))
 
 
 def waited_ns() -> int:

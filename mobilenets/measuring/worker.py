@@ -14,9 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mobilenets.errors import MeasureError
 from mobilenets.measuring.loop import LocalTarget
-from mobilenets.measuring.machine import waited_ns
-from mobilenets.processes.child import Request, serve
+from mobilenets.measuring.machine import Machine, this_machine, waited_ns
+from mobilenets.processes.child import Request, serve, usable_cores
 
 _SEED = 0
 _REST_S = 0.01  # the time of threads that run is told in ticks of up to 10 ms
@@ -25,19 +26,26 @@ _LONGEST_REST_S = 2.0
 
 
 class Worker:
-    """Answers one request after the other: start, then load, warm_up and turn networks."""
+    """Answers one request after the other: start, then load, warm_up and turn networks, or run
+    images for their answers."""
 
     def __init__(self) -> None:
         self._runtime: Any = None
         self._threads = 0
+        self._sessions: dict[str, Any] = {}
         self._targets: dict[str, LocalTarget] = {}
 
     def __call__(self, request: Request) -> Any:
         words = dict(request)
         return getattr(self, words.pop("do"))(**words)
 
-    def start(self, runtime: str, threads: int, cores: list[int]) -> str:
+    def machine(self) -> Machine:
+        """What it runs on."""
+        return this_machine()
+
+    def start(self, runtime: str, threads: int) -> str:
         """Pin this process and import the runtime; its version."""
+        cores = _cores(threads)
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
         from mobilenets.runtimes import RUNTIMES, get_runtime
@@ -51,10 +59,18 @@ class Worker:
         from mobilenets.measuring.probe import probe_ns
         from mobilenets.runtimes.artifact import precision_of
 
-        session = self._runtime.load(Path(path), self._threads)
+        session = self._sessions[path] = self._runtime.load(Path(path), self._threads)
         run = partial(session.run, _image(session.input_shape, session.layout))
         self._targets[path] = LocalTarget(run, waited=waited_ns, probe=probe_ns)
         return precision_of(session.metadata)
+
+    def answers(self, path: str, images: dict[str, Any]) -> Any:
+        """The outputs of a loaded network for images (N, C, H, W) in [0, 1]; arrays as in
+        `measuring.arrays`."""
+        from mobilenets.measuring.arrays import packed, unpacked
+
+        found = [self._sessions[path].run(image[None]) for image in unpacked(images)]
+        return {name: packed([one[name][0] for one in found]) for name in found[0]}
 
     def warm_up(self, path: str, seconds: float) -> float:
         return self._targets[path].warm_up(seconds)
@@ -65,6 +81,14 @@ class Worker:
         if self._threads > 1 and settle:
             rest()
         return turn
+
+
+def _cores(threads: int) -> list[int]:
+    """The last cores: interrupts and other processes gather on the first."""
+    usable = usable_cores()
+    if not 1 <= threads <= len(usable):
+        raise MeasureError(f"threads must be 1 to {len(usable)}, the usable cores, got {threads}")
+    return usable[-threads:]
 
 
 def rest(

@@ -14,14 +14,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mobilenets import errors
 from mobilenets.errors import MobileNetsError, lacks_memory
 from mobilenets.processes.openmp import as_found
+
+if TYPE_CHECKING:
+    from typing import Self  # of Python 3.11; a worker on another device may have 3.10
 
 Request = Mapping[str, Any]
 
@@ -37,31 +40,22 @@ class ChildDied(Exception):
     """The child ended without an answer; the message says how, in a few words."""
 
 
-class Child:
-    """A running `python -m MODULE` that answers requests (see `serve`); a context manager. Where a
-    `core` is given it runs on that alone."""
+class Program:
+    """A running program that answers requests (see `serve`); a context manager."""
 
-    def __init__(
-        self,
-        module: str,
-        *,
-        environment: Mapping[str, str] | None = None,
-        core: int | None = None,
-    ):
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the child
+    def __init__(self, command: Sequence[str], *, environment: Mapping[str, str] | None = None):
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the program
         self._process = subprocess.Popen(
-            (sys.executable, "-P", "-m", module),
+            command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
-            env=_environment() | dict(environment or {}),
+            env=environment,
             start_new_session=True,
         )
-        if core is not None and hasattr(os, "sched_setaffinity"):
-            os.sched_setaffinity(self._process.pid, {core})
 
     def ask(self, request: Request, *, timeout: float) -> Any:
-        """The answer to `request`; raises the child's own error (of ours), or ChildDied when it
+        """The answer to `request`; raises the program's own error (of ours), or ChildDied when it
         crashes or takes over `timeout` seconds, which ends it."""
         expired = threading.Event()
 
@@ -82,7 +76,7 @@ class Child:
             raise getattr(errors, answer["error"])(answer["message"])
         return answer["answer"]
 
-    def __enter__(self) -> Child:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -100,19 +94,31 @@ class Child:
 
     def _exchange(self, request: Request) -> bytes:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             return b""
+        return self._next()
+
+    def _next(self) -> bytes:
+        """Its next line; empty where there is none."""
+        assert self._process.stdout is not None
         return self._process.stdout.readline()
 
-    def _death(self) -> str:
-        code = self._process.wait()
+    def status(self) -> int:
+        """How it ended, once it has: its exit status, or less than zero, the signal's number."""
+        return self._process.wait()
+
+    def said(self) -> str:
+        """The last line on its stderr."""
         self._stderr.seek(0)
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        said = f": {lines[-1]}" if lines else ""
+        return lines[-1] if lines else ""
+
+    def _death(self) -> str:
+        code = self.status()
+        said = f": {self.said()}" if self.said() else ""
         if code == -signal.SIGKILL or lacks_memory(said):
             return (
                 "was killed, as happens where a machine lacks memory; close other programs, or "
@@ -121,6 +127,22 @@ class Child:
         if code >= 0:
             return f"failed with {code}{said}"
         return f"crashed ({signal.Signals(-code).name}){said}"
+
+
+class Child(Program):
+    """A running `python -m MODULE`. Where a `core` is given it runs on that alone."""
+
+    def __init__(
+        self,
+        module: str,
+        *,
+        environment: Mapping[str, str] | None = None,
+        core: int | None = None,
+    ):
+        command = (sys.executable, "-P", "-m", module)
+        super().__init__(command, environment=_environment() | dict(environment or {}))
+        if core is not None and hasattr(os, "sched_setaffinity"):
+            os.sched_setaffinity(self._process.pid, {core})
 
 
 def serve(answer: Callable[[Request], Any]) -> None:

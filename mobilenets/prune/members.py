@@ -10,8 +10,10 @@ from typing import Any
 
 from mobilenets.archs import Budget, from_json
 from mobilenets.choosing.latency_table import read_table, table_path
+from mobilenets.devices.registry import find_device
 from mobilenets.errors import ArchError, FileError
 from mobilenets.files import broken, read_json, read_json_lines, write_text
+from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.nn import Checkpoint
 from mobilenets.prune.prices import Price, arithmetic_price
 from mobilenets.prune.settings import Settings
@@ -32,12 +34,13 @@ def keep(step: Step, folder: Path) -> None:
 @dataclass(frozen=True)
 class Asked:
     """What an adaptation was asked for, as its adapt.json tells: `latency` are the engine and the
-    threads where that is the limit, `files` the engine where the size is."""
+    threads where that is the limit, on `device`, `files` the engine where the size is."""
 
     budget: Budget
     settings: Settings
     latency: tuple[str, int] | None = None
     files: str | None = None
+    device: str = LOCAL.name
 
     def __post_init__(self) -> None:
         if len(self.budget.limits()) != 1:
@@ -99,13 +102,14 @@ def last_whole(folder: Path) -> Step | None:
 
 
 def run_price(folder: Path) -> Price | None:
-    """The run's own price, as it was corrected last; None where it is a latency and this machine
-    has no table."""
+    """The run's own price, as it was corrected last; None where it is a latency and there is no
+    table of the run's device."""
     asked, last = Asked.read(folder), records(folder)[-1]
     if asked.limit != "latency_ms":
         return arithmetic_price(asked.limit, Engine.parse(asked.files or DEFAULT))
     engine, threads = asked.priced_in(folder)
-    table = read_table(table_path(engine, threads), engine, threads)
+    with measuring_on(find_device(asked.device)):
+        table = read_table(table_path(engine, threads), engine, threads)
     if table is None:
         return None
     factor = last["price"] / table.predict_ms(from_json(last["arch"]))

@@ -10,6 +10,7 @@ from mobilenets.archs import Arch, cost
 from mobilenets.choosing.candidate import file_bytes
 from mobilenets.choosing.latency_table import Table, read_table, table_path
 from mobilenets.errors import MeasureError
+from mobilenets.measuring.device import current, option, place
 from mobilenets.measuring.journal import Measure
 from mobilenets.runtimes import DEFAULT, Engine
 from mobilenets.text import counted
@@ -54,12 +55,13 @@ class LatencyPrice:
 
 
 def latency_price(engine: Engine, threads: int, measure: Measure) -> LatencyPrice:
-    """The price by this machine's latency table; raises `MeasureError` where there is none."""
+    """The price by the device's latency table; raises `MeasureError` where there is none."""
     table = read_table(table_path(engine, threads), engine, threads)
     if table is None:
         raise MeasureError(
-            f"there is no latency table of {engine} with {counted(threads, 'thread')} on this "
-            f"machine; build it with: mobilenets table --runtime {engine} --threads {threads}"
+            f"there is no latency table of {engine} with {counted(threads, 'thread')} on "
+            f"{place(current().name)}; build it with: mobilenets table --runtime {engine} "
+            f"--threads {threads}{option(current().name)}"
         )
     assert table.calibration  # raises MeasureError for a table that is unfinished
     return LatencyPrice(table, measure)

@@ -48,7 +48,7 @@ CARD = "README.md"
 
 
 _files = frozenset(value for name, value in globals().items() if name.isupper())
-_folders = frozenset(("trials", "start", "steps", "members", "fp32", "int8"))
+_folders = frozenset(("trials", "start", "steps", "members", "fp32", "int8", "kit"))
 
 
 def is_of_run(name: str) -> bool:
@@ -70,6 +70,11 @@ def is_run(names: Iterable[str]) -> bool:
 def trial_folder(run: Path, trial: str) -> Path:
     """Where a candidate is tried."""
     return run / "trials" / trial
+
+
+def kit_folder(run: Path) -> Path:
+    """The kit that measures the artifact on a device which cannot be reached."""
+    return run / "kit"
 
 
 def start_folder(run: Path) -> Path:

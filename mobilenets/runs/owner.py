@@ -39,6 +39,8 @@ _TRAINING = ("chosen", "trained")
 _COMMANDS = {"chosen": "fit", "trained": "train", "adapted": "adapt", "quantized": "quantize"}
 # What took training or measuring, and is not written over unasked.
 TRAINED_FILES = (LAST, BEST, TRAINED)
+# What older records lack, and meant.
+_UNSAID = {"device": "local"}
 _DEAR = (*TRAINED_FILES, STEPS, KEPT, VERDICT)
 log = logging.getLogger(__name__)
 
@@ -77,7 +79,7 @@ def claim(
     there = read_json(path) if path.exists() else None
     if there == asked:
         return
-    known = there if isinstance(there, dict) else {}
+    known = _UNSAID | there if isinstance(there, dict) else {}
     other = [name for name in asked if known.get(name) != asked[name]]
     if other and there is not None and has_any(folder, dear):
         of = ", ".join(other)

@@ -73,8 +73,10 @@ class OnnxReader(Runtime, Protocol):
 class Known:
     """What is known of a runtime without importing it.
 
-    `packages` are what it imports, `distribution` is the one whose version counts, `install` what
-    to give to pip; `suffix` is of its files, `precisions` those it can be asked for.
+    `packages` are what it imports to run a file, `converters` what it takes beside them to write
+    one. `distribution` is the one whose version counts, and all that pip needs to run files;
+    `install` is what to give to pip for both. `suffix` is of its files, `precisions` those it can
+    be asked for.
     """
 
     maker: str
@@ -83,35 +85,47 @@ class Known:
     install: str
     suffix: str
     precisions: tuple[str, ...] = ("fp32",)
+    converters: tuple[str, ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
         """The packages that are not installed."""
-        return tuple(package for package in self.packages if find_spec(package) is None)
+        return _not_installed((*self.converters, *self.packages))
+
+    @property
+    def missing_to_run(self) -> tuple[str, ...]:
+        """Those without which no file can be run."""
+        return _not_installed(self.packages)
 
     def version(self) -> str:
         return version(self.distribution)
+
+
+def _not_installed(packages: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(package for package in packages if find_spec(package) is None)
 
 
 RUNTIMES = {
     "torch": Known("pytorch.Eager", ("torch",), "torch", "torch", ".safetensors"),
     "torch-compile": Known("pytorch.Compiled", ("torch",), "torch", "torch", ".safetensors"),
     "onnxruntime": Known(
-        "onnxruntime.OnnxRuntime", ("onnx", "onnxruntime"), "onnxruntime", "onnxruntime", ".onnx",
-        ("fp32", "int8"),
+        "onnxruntime.OnnxRuntime", ("onnxruntime",), "onnxruntime", "onnxruntime", ".onnx",
+        ("fp32", "int8"), ("onnx",),
     ),
     "openvino": Known(
-        "openvino.OpenVino", ("onnx", "openvino"), "openvino", "'mobilenets[openvino]'", ".xml",
-        ("fp32", "int8"),
+        "openvino.OpenVino", ("openvino",), "openvino", "'mobilenets[openvino]'", ".xml",
+        ("fp32", "int8"), ("onnx",),
     ),
     "litert": Known(
-        "litert.LiteRt", ("ai_edge_litert", "litert_torch"), "ai-edge-litert",
-        "'mobilenets[litert]'", ".tflite",
+        "litert.LiteRt", ("ai_edge_litert",), "ai-edge-litert", "'mobilenets[litert]'", ".tflite",
+        converters=("litert_torch",),
     ),
     "executorch": Known(
         "executorch.ExecuTorch", ("executorch",), "executorch", "'mobilenets[executorch]'", ".pte"
     ),
-    "ncnn": Known("ncnn.Ncnn", ("ncnn", "pnnx"), "ncnn", "'mobilenets[ncnn]'", ".ncnn.param"),
+    "ncnn": Known(
+        "ncnn.Ncnn", ("ncnn",), "ncnn", "'mobilenets[ncnn]'", ".ncnn.param", converters=("pnnx",)
+    ),
 }  # fmt: skip
 
 
@@ -163,8 +177,10 @@ DEFAULT = Engine("onnxruntime")
 
 
 def get_runtime(name: str) -> Runtime:
-    """The runtime called `name`; raises RuntimeMissing where it is not known or not installed."""
-    known = check_runtime(Engine(name))
+    """The runtime called `name`, able to run files, whether it can write them or not
+    (`check_runtime`); raises RuntimeMissing where it is not known or not installed."""
+    engine = Engine(name)
+    known = _complete(engine, RUNTIMES[name].missing_to_run)
     module, maker = known.maker.split(".")
     try:
         make: Callable[[], Runtime] = getattr(import_module(f"mobilenets.runtimes.{module}"), maker)
@@ -176,11 +192,16 @@ def get_runtime(name: str) -> Runtime:
 
 
 def check_runtime(engine: Engine) -> Known:
-    """What is known of a runtime that is installed; raises RuntimeMissing for any other."""
+    """What is known of a runtime that is installed, with what it takes to write its files; raises
+    RuntimeMissing for any other."""
+    return _complete(engine, RUNTIMES[engine.runtime].missing)
+
+
+def _complete(engine: Engine, missing: tuple[str, ...]) -> Known:
     known = RUNTIMES[engine.runtime]
-    if known.missing:
+    if missing:
         raise RuntimeMissing(
-            f"runtime {engine} needs {' and '.join(known.missing)}, which is not installed; "
+            f"runtime {engine} needs {' and '.join(missing)}, which is not installed; "
             f"run: pip install {known.install}"
         )
     return known

@@ -19,7 +19,7 @@ from mobilenets.archs import Arch, from_json
 from mobilenets.description import precision_in, read_description
 from mobilenets.errors import ConversionError, FileError
 from mobilenets.files import cannot, scratch
-from mobilenets.runtimes import RUNTIMES, OnnxReader, get_runtime
+from mobilenets.runtimes import RUNTIMES, Engine, OnnxReader, check_runtime, get_runtime
 
 if TYPE_CHECKING:
     from mobilenets.nn import Checkpoint
@@ -53,6 +53,7 @@ def size_of(path: Path) -> int:
 
 def export(checkpoint: Checkpoint, runtime: str, path: Path) -> None:
     """Write the deployed network as an artifact of `runtime`: whole, or not at all."""
+    check_runtime(Engine(runtime))
     engine = get_runtime(runtime)
     about = _description(checkpoint.about(), runtime)
     _write(lambda draft: engine.convert(checkpoint, about, draft), path)

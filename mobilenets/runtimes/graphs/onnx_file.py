@@ -14,6 +14,7 @@ import io
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -35,7 +36,7 @@ def onnx_model(checkpoint: Checkpoint) -> Any:
     if any(op.kind in ("resize", "collect") for op in ops(checkpoint.arch)):
         return exported(checkpoint)
     model = onnx.ModelProto()
-    model.CopyFrom(_template(_Structure(checkpoint.arch)))
+    model.CopyFrom(_template(_Structure(checkpoint)))
     _fill_(model.graph, checkpoint)
     return model
 
@@ -55,13 +56,14 @@ def exported(checkpoint: Checkpoint) -> Any:
 
 
 class _Structure:
-    """An arch, equal to all those that the exporter writes alike: same ops, kernels, strides,
-    joined alike. Channels, image sides and classes are free, but for a single one: a depthwise
-    convolution of one channel is no depthwise convolution."""
+    """A checkpoint's, equal to all those that the exporter writes alike: same ops, kernels,
+    strides, joined alike, and a mean to subtract or none. Channels, image sides and classes are
+    free, but for a single one: a depthwise convolution of one channel is no depthwise convolution.
+    """
 
-    def __init__(self, arch: Arch):
-        self.arch = arch
-        self._key = (arch.padding, *map(_shapeless, ops(arch)))
+    def __init__(self, checkpoint: Checkpoint):
+        self.arch, self.mean = checkpoint.arch, checkpoint.mean
+        self._key = (self.arch.padding, any(self.mean), *map(_shapeless, ops(self.arch)))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Structure) and self._key == other._key
@@ -80,7 +82,7 @@ def _shapeless(op: Op) -> tuple[Any, ...]:
 
 @cache
 def _template(structure: _Structure) -> Any:
-    return exported(Checkpoint.fresh(structure.arch))
+    return exported(replace(Checkpoint.fresh(structure.arch), mean=structure.mean))
 
 
 def _fill_(graph: Any, checkpoint: Checkpoint) -> None:

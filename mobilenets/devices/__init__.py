@@ -1,0 +1,1 @@
+"""Other devices than this machine: those that ssh reaches, and those whose results are imported."""

@@ -1,0 +1,1 @@
+"""The files of onnxruntime-web, in data/; `make browser` takes them from npm."""

@@ -468,6 +468,25 @@ def test_a_network_of_the_kit_counts_as_measured(phone: Imported, monkeypatch: p
     assert choice.chosen.stated.words() == "measured on phone7 in its kit"
 
 
+@pytest.mark.parametrize(
+    ("worst_pct", "ms", "fits"),
+    [(3.0, 0.92, True), (3.0, 0.93, False), (30.0, 0.70, True), (30.0, 0.71, False)],
+)
+def test_the_part_of_the_limit_left_free_is_the_worst_error_or_the_usual_8_percent(
+    worst_pct: float, ms: float, fits: bool, phone: Imported, monkeypatch: pytest.MonkeyPatch
+):
+    one = candidates.price(get_arch("mobilenet_v2", width=0.5, resolution=96))
+    told = replace(one, stated=candidates.Stated(ms, "phone7", 2.0, worst_pct))
+    monkeypatch.setattr(choices, "candidates", lambda *_: [one])
+    monkeypatch.setattr(choices, "stated", lambda *_: [told])
+    with measuring_on(phone):
+        if fits:
+            assert choose(Budget(latency_ms=1.0)).chosen.stated == told.stated
+        else:
+            with pytest.raises(NoFitError, match="no network fits: latency binds at 1 ms"):
+                choose(Budget(latency_ms=1.0))
+
+
 def test_without_a_table_it_is_said_which_kit_to_write(phone: Imported):
     with (
         measuring_on(phone),

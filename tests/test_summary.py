@@ -54,6 +54,13 @@ def test_an_undecided_latency_limit_is_no_miss():
     )
 
 
+def test_another_device_is_named():
+    noisy = LATENCY | {"p50_ms": 0.31, "noisy": True}
+
+    assert said(device="pi") == f"{MODEL} 0.29 ms (limit 0.3 ms) on pi, in onnxruntime and {GOOD}"
+    assert "undecided, pi was too noisy" in said(device="pi", latency=noisy, undecided=True)
+
+
 def test_another_missed_limit_is_named():
     limits = [{"limit": "size", "spent": 5e6, "allowed": 4e6, "met": False}]
 
@@ -187,6 +194,13 @@ def test_an_undecided_run_is_to_be_measured_again(tmp_path: Path):
         "It measures again; nothing is trained again.",
         "mobilenets fit DATA --latency 1ms --out runs/shoes",
     )
+
+
+def test_what_to_try_next_is_for_the_device_of_the_run(tmp_path: Path):
+    run = write_run(tmp_path)
+    change(run, "verdict.json", device="pi")
+
+    assert steps(run)[-1][1] == "mobilenets quantize runs/shoes DATA --device pi"
 
 
 def test_a_missed_latency_is_for_netadapt_or_another_limit(tmp_path: Path):

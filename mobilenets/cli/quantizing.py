@@ -6,6 +6,7 @@ from typing import Any
 
 from mobilenets.archs.budget import describe
 from mobilenets.cli.show import show_table
+from mobilenets.measuring.device import LOCAL
 from mobilenets.tasks import figure, figure_with_interval
 
 
@@ -29,8 +30,13 @@ def show(record: dict[str, Any]) -> None:
         print(sentence)
     print(
         f"\nkept      {record['kept']}: {record['why']}\n"
-        f"ratio     int8 takes {record['ratio']:.2f} of the time of fp32\n"
+        f"ratio     int8 takes {record['ratio']:.2f} of the time of fp32{_there(record)}\n"
         f"verified  {'yes' if record['verified'] else 'NO'}: {title} {ours} on the validation "
         f"images (checkpoint {theirs})\n"
         f"artifact  {record['artifact']}"
     )
+
+
+def _there(record: dict[str, Any]) -> str:
+    name = record.get("device", LOCAL.name)
+    return "" if name == LOCAL.name else f" on {name}"

@@ -18,7 +18,7 @@ from mobilenets.commands.delivery import (
 from mobilenets.commands.origin import budget_of, images_of, name_of, trained_in
 from mobilenets.data import Images
 from mobilenets.data.trained_on import carry
-from mobilenets.deliver.verdict import cannot_tell, drop_undecided, verify
+from mobilenets.deliver.verdict import MAX_LOSS, cannot_tell, drop_undecided, verify
 from mobilenets.devices.registry import find_device
 from mobilenets.errors import MobileNetsError
 from mobilenets.files import read_json, write_json
@@ -189,10 +189,10 @@ def _verify(
     job: Quantization, kept: dict[str, Any], checkpoint: Checkpoint, images: Images, budget: Budget
 ) -> None:
     log.info(f"verifying on {counted(len(images.val), 'validation image')}")
-    limits = {"max_loss": job.max_drop} if kept["kept"] == "int8" else {}
     verdict = verify(
         job.artifact, checkpoint, images, budget,
-        runtime=job.engine, threads=job.threads, **limits,
+        runtime=job.engine, threads=job.threads,
+        max_loss=job.max_drop if kept["kept"] == "int8" else MAX_LOSS,
     )  # fmt: skip
     write_json(job.folder / VERDICT, verdict.to_json())
 

@@ -11,6 +11,7 @@ from mobilenets.choosing.halving import TRIALS, hurried
 from mobilenets.deliver.advice import advice
 from mobilenets.deliver.present import presenter_of
 from mobilenets.deliver.summary import summary as summarize
+from mobilenets.measuring.device import LOCAL
 from mobilenets.runs.layout import kit_folder
 from mobilenets.tasks import figure, figure_with_interval
 from mobilenets.text import counted
@@ -45,7 +46,8 @@ class Run:
             *(f"advice    {one}" for one in advice(summary)),
             f"verified  {self._verified()}",
             f"budget    {_met(summary)}: {_guess(latency)}p50 {latency['p50_ms']:.3f} ms"
-            f"{_limit(summary)} on {counted(latency['threads'], 'thread')}{_in_int8(latency)}, "
+            f"{_limit(summary)} on {counted(latency['threads'], 'thread')}{_in_int8(latency)}"
+            f"{_there(summary)}, "
             f"{describe('macs', summary['macs'])} MACs, "
             f"{describe('params', summary['params'])} parameters, "
             f"{describe('size_bytes', summary['size_bytes'])}",
@@ -120,6 +122,12 @@ def _guess(latency: dict[str, Any]) -> str:
 
 def _in_int8(latency: dict[str, Any]) -> str:
     return " in int8" if latency["precision"] == "int8" else ""
+
+
+def _there(summary: dict[str, Any]) -> str:
+    """ " of pi", where it was measured on another device."""
+    name = summary.get("device", LOCAL.name)
+    return "" if name == LOCAL.name else f" of {name}"
 
 
 def _met(summary: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ def limit_text(limit: dict[str, Any]) -> str:
 
 
 def _latency(found: dict[str, Any], limit_ms: float | None) -> str:
-    """ "0.29 ms (limit 0.3 ms) on onnxruntime"."""
+    """ "0.29 ms (limit 0.3 ms) on onnxruntime", or "... on pi, in onnxruntime"."""
     latency = found["latency"]
     if "predicted" in latency:
         return _predicted(latency, limit_ms)
@@ -48,8 +48,8 @@ def _latency(found: dict[str, Any], limit_ms: float | None) -> str:
     limit = "" if limit_ms is None else f" ({_limit(found, limit_ms)})"
     int8 = " in int8" if latency["precision"] == "int8" else ""
     p50 = describe("latency_ms", latency["p50_ms"])
-    device = "" if _device(found) == LOCAL.name else f" on {_device(found)}"
-    return f"{about}{p50}{limit} on {latency['runtime']}{int8}{device}"
+    where = "on" if _device(found) == LOCAL.name else f"on {_device(found)}, in"
+    return f"{about}{p50}{limit} {where} {latency['runtime']}{int8}"
 
 
 def _predicted(latency: dict[str, Any], limit_ms: float | None) -> str:

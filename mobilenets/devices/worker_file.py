@@ -27,6 +27,7 @@ import types, typing
 if not hasattr(typing, "NotRequired"):  # Python 3.10
     get = classmethod(types.GenericAlias)
     typing.NotRequired = type("NotRequired", (), {"__class_getitem__": get})
+    typing.Self = typing.TypeVar("Self")
 from ENTRY import main
 main()
 """

@@ -17,14 +17,11 @@ import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 from mobilenets import errors
 from mobilenets.errors import MobileNetsError, lacks_memory
 from mobilenets.processes.openmp import as_found
-
-if TYPE_CHECKING:
-    from typing import Self  # of Python 3.11; a worker on another device may have 3.10
 
 Request = Mapping[str, Any]
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from mobilenets.cli import options as asked
+from mobilenets.cli.device_import_verb import import_results
 from mobilenets.cli.options import DEVICE, device_names, option
 from mobilenets.cli.show import show_json, show_table
 
@@ -85,6 +86,7 @@ def remove(name: DeviceName, json: asked.Json = False) -> None:
 
 VERBS: dict[str, Callable[..., None]] = {
     "add": add,
+    "import": import_results,
     "list": list_all,
     "show": show,
     "remove": remove,

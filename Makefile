@@ -3,8 +3,9 @@ BIN := .venv/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
 # Two threads in each of two processes wait for one another more than they work. In the versions of
-# constraints.txt a warning is an error.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W error --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# constraints.txt a warning is an error. A process that dies ends the tests: xdist waits for ever for
+# one that it has started in its place when no test is left.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -W error --numprocesses 2 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: demo demo-photos browser audit test test-full check format docs
 .DEFAULT_GOAL := demo

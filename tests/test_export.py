@@ -131,7 +131,7 @@ def test_the_engines_are_those_with_files_of_their_own():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["openvino", "litert"])
+@pytest.mark.parametrize("runtime", ["openvino", pytest.param("litert", marks=pytest.mark.full)])
 def test_each_runtime_gets_its_files(run: Path, tmp_path: Path, runtime: str):
     if RUNTIMES[runtime].missing:
         pytest.skip(f"{runtime} is not installed")

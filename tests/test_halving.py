@@ -230,6 +230,7 @@ def test_cheaper_networks_are_tried_where_the_minutes_are_few(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.full
 def test_no_cheaper_network_is_tried_where_the_minutes_are_enough(tmp_path: Path):
     data = write_folder(tmp_path / "digits3")
     how = How(recipe="fine_tune")  # the fewest epochs

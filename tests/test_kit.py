@@ -209,7 +209,7 @@ def test_what_the_device_lacks_is_said_in_a_sentence(tmp_path: Path, python: str
 def test_the_worker_takes_the_standard_library_only_to_begin(tmp_path: Path):
     """-S: no package that is installed here."""
     (tmp_path / "worker.pyz").write_bytes(worker_file("mobilenets.devices.kit_run"))
-    write(tmp_path / "plan.json", {"mobilenets_kit": 2})
+    write(tmp_path / "kit.json", {"mobilenets_kit": 2})
 
     run = subprocess.run(
         [sys.executable, "-I", "-S", "worker.pyz", "."], cwd=tmp_path, capture_output=True,
@@ -217,7 +217,7 @@ def test_the_worker_takes_the_standard_library_only_to_begin(tmp_path: Path):
     )  # fmt: skip
 
     assert run.returncode == 1
-    assert run.stderr.startswith("kit: plan.json is broken (it lacks runtime, threads, references")
+    assert run.stderr.startswith("kit: kit.json is broken (it lacks runtime, threads, references")
     assert run.stderr.count("\n") == 1
 
 
@@ -539,7 +539,7 @@ def pending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def measured(run: Path, *sessions: Latency, machine: dict[str, Any] = MACHINE) -> Path:
     """The results of the run's kit."""
     artifact_kit(run / "kit", run / "model.onnx", DEFAULT, threads=1, limit_ms=1)
-    plan = json.loads((run / "kit" / "plan.json").read_text())
+    plan = json.loads((run / "kit" / "kit.json").read_text())
     sha256 = sha256_of(run / "model.onnx")
     versions = [replace(one, runtime_version="1.30.0") for one in sessions]
     latencies = [{"sha256": sha256, "latency": one.to_json(raw=True)} for one in versions]

@@ -432,7 +432,7 @@ def kill_when_it_says(moment: str, command: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.full)]
+    "sent", [pytest.param(one, marks=pytest.mark.full) for one in (signal.SIGTERM, signal.SIGINT)]
 )
 def test_asked_to_stop_it_says_so_and_is_not_taken_for_done(
     data: Path, tmp_path: Path, sent: signal.Signals

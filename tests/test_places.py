@@ -159,7 +159,10 @@ def test_what_cannot_be_printed_is_escaped(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize(
+    "encoding",
+    ["ascii", *(pytest.param(one, marks=pytest.mark.full) for one in ("latin-1", "utf-8"))],
+)
 def test_names_and_classes_of_other_code_pages_are_predicted(tmp_path: Path, encoding: str):
     fresh = Checkpoint.fresh(TINY)
     names = ("caf\N{LATIN SMALL LETTER E WITH ACUTE}\N{SNOWMAN}", "n\udce9")

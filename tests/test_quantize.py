@@ -212,7 +212,9 @@ def test_a_network_for_timing_runs_as_one_with_numbers_from_images(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("runtime", ["onnxruntime-int8", "openvino-int8"])
+@pytest.mark.parametrize(
+    "runtime", ["onnxruntime-int8", pytest.param("openvino-int8", marks=pytest.mark.full)]
+)
 def test_a_network_in_integers_is_timed_and_its_file_no_larger_than_estimated(
     runtime: str, tmp_path: Path
 ):

@@ -72,7 +72,8 @@ MORE = {name: FEW.get(name, [V1, V2, LARGE, SMALL]) for name in RUNTIMES}
 BUSY = get_arch("mobilenet_v1", resolution=160, classes=10)
 LABELS = ("a cat", "café", '"quoted"', "<b>", "4", "5", "6", "7", "8", "9")
 TOLERANCE = 1e-4  # of the largest logit
-DEAR = ("torch", "torch-compile", "executorch")  # PyTorch is imported, or a network compiled anew
+# PyTorch is imported, a network compiled anew, or converting it takes long.
+DEAR = ("torch", "torch-compile", "executorch", "litert")
 # The part of the work that the second of two threads does at least. oneTBB's threads take what is
 # left when they have woken: on a busy machine little, but with one thread it is nothing at all.
 LEAST_SHARE = {"openvino": 0.001}
@@ -500,6 +501,7 @@ def test_many_networks_are_shared_among_children(children: list[Child], tmp_path
     assert sorted(tmp_path.iterdir()) == paths
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("_failing_pnnx")
 def test_what_one_child_cannot_convert_the_others_are_not_stopped_by(
     children: list[Child], tmp_path: Path

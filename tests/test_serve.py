@@ -48,7 +48,7 @@ def runtime_of_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan_of(page: Page) -> dict[str, Any]:
-    content = page.server.files["plan.json"].body
+    content = page.server.files["kit.json"].body
     assert isinstance(content, bytes)
     return json.loads(content)
 
@@ -63,7 +63,7 @@ def test_a_file_is_served_with_its_checksum(tmp_path: Path):
         }  # fmt: skip
         assert page.server.files["network0.onnx"].body == path
         assert set(page.server.files) == {
-            "", "index.html", "page.css", "page.js", "pictures.js", "timing.js", "plan.json",
+            "", "index.html", "page.css", "page.js", "pictures.js", "timing.js", "kit.json",
             "network0.onnx", "ort/ort.wasm.min.mjs",
         }  # fmt: skip
         assert page.to_json() == {"url": page.server.url, "networks": ["small.onnx"]}
@@ -85,7 +85,7 @@ def kit(tmp_path: Path) -> Path:
         ],
         "artifacts": [{"file": "files/model.onnx", "sha256": "0" * 64, "latency_ms": 5.0}],
     }  # fmt: skip
-    (folder / "plan.json").write_text(json.dumps(plan))
+    (folder / "kit.json").write_text(json.dumps(plan))
     return folder
 
 
@@ -100,7 +100,7 @@ def test_of_a_kit_the_blocks_are_a_table_and_the_artifacts_networks(kit: Path, t
         assert {f"kit/files/{name}.onnx" for name in ("reference", "block", "model")} <= set(
             page.server.files
         )
-        assert "kit/plan.json" not in page.server.files
+        assert "kit/kit.json" not in page.server.files
         assert page.names == ("a latency table of 1 blocks and networks", "model.onnx")
 
 
@@ -110,7 +110,7 @@ def test_table_serves_the_kit_beside_the_results(kit: Path, tmp_path: Path):
 
 
 def test_a_kit_for_another_runtime_is_refused(kit: Path, tmp_path: Path):
-    path = kit / "plan.json"
+    path = kit / "kit.json"
     path.write_text(path.read_text().replace('"onnxruntime"', '"litert"'))
 
     with (

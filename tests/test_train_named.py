@@ -129,7 +129,7 @@ def test_killed_with_everything_on_it_ends_as_if_nothing_had_happened(
     assert top1[0] == top1[1]
 
 
-@pytest.mark.parametrize("epochs", [1, 3])
+@pytest.mark.parametrize("epochs", [1, pytest.param(3, marks=pytest.mark.full)])
 def test_fine_tuning_stopped_and_started_again_ends_alike(
     data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epochs: int
 ):

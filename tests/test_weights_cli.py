@@ -57,7 +57,10 @@ def test_a_network_goes_up_and_comes_down(hub: Hub, tmp_path: Path):  # noqa: F8
     assert (tmp_path / "there" / "model.safetensors").read_bytes() == file.read_bytes()
 
 
-@pytest.mark.parametrize("arguments", [["pull", "me/none"], ["push", "gone", "me/none"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["pull", "me/none"], pytest.param(["push", "gone", "me/none"], marks=pytest.mark.full)],
+)
 def test_what_cannot_be_is_one_sentence_and_status_1(
     arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -91,7 +91,7 @@ def serve(job: Serving, received: Callable[[str], object] = log.info) -> Iterato
             "runtime_version": _version(),
             "webgpu": "ort/ort.webgpu.min.mjs" in content,
         }
-        content["plan.json"] = Content(_KINDS[".json"], json.dumps(plan).encode())
+        content["kit.json"] = Content(_KINDS[".json"], json.dumps(plan).encode())
         inbox = Inbox(job.out, _version(), measured.plan, measured.served)
         with PageServer(host, job.port, content, _take(inbox, received)) as server:
             yield Page(server, measured.names)

@@ -85,12 +85,14 @@ def supervise(command: list[str], cache: Path) -> int:
     _remove_left_over(cache)
     folder = cache / f"{_SESSION}{os.getpid()}"
     worker = subprocess.Popen([*command, str(folder)], start_new_session=True)
-    for end in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(end, lambda *_: worker.kill())
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    before = [signal.signal(end, lambda *_: worker.kill()) for end in ends]
     try:
         code = worker.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        for end, handler in zip(ends, before, strict=True):
+            signal.signal(end, handler)
     return code if code >= 0 else 128 - code
 
 

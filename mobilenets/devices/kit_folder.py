@@ -1,4 +1,4 @@
-"""The files of a kit beside its networks: the worker, run.sh, README and plan.json."""
+"""The files of a kit beside its networks: the worker, run.sh, README and kit.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs on the other device: measures what a kit's plan.json tells, and writes results.json.
+"""Runs on the other device: measures what a kit's kit.json tells, and writes results.json.
 
 `python3 worker.pyz KIT`; the standard library, numpy and the runtime do.
 What was measured is kept in results.jsonl, a line each: killed, the same command goes on.

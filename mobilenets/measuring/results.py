@@ -1,4 +1,4 @@
-"""What a kit is to measure, plan.json, and what comes back from another device, results.json.
+"""What a kit is to measure, kit.json, and what comes back from another device, results.json.
 
 Results tell the whole plan, so that they are read without the kit. Those of a browser, which may
 leave it out, are of a plan that `keep_plan` has kept here.
@@ -19,7 +19,7 @@ from mobilenets.measuring.machine import Machine
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.shapes import Count, Range
 
-PLAN, RESULTS, JOURNAL = "plan.json", "results.json", "results.jsonl"
+PLAN, RESULTS, JOURNAL = "kit.json", "results.json", "results.jsonl"
 # A tenth of a microsecond to a quarter of an hour: no network takes less or more.
 Ms = Annotated[float, Range(1e-4, 1e6)]
 _Seconds = Annotated[float, Range(0, 1e9)]
@@ -48,7 +48,7 @@ class Artifact(TypedDict):
 
 
 class Plan(TypedDict):
-    """plan.json; the files lie beside it."""
+    """kit.json; the files lie beside it."""
 
     mobilenets_kit: Literal[1]
     runtime: str

@@ -1,4 +1,4 @@
-// The page: what it knows comes from plan.json, what it finds goes back as results.
+// The page: what it knows comes from kit.json, what it finds goes back as results.
 
 import { Network, measure, measureItems, median, quantile, tick } from "./timing.js";
 import { chances, decoded, planes, seen } from "./pictures.js";
@@ -376,7 +376,7 @@ function offerPictures() {
 }
 
 async function begin() {
-  state.plan = await (await fetched("plan.json")).json();
+  state.plan = await (await fetched("kit.json")).json();
   const { plan } = state, agent = navigator.userAgentData;
   state.model = (await agent?.getHighEntropyValues?.(["model"]).catch(() => null))?.model;
   const count = plan.networks.length, several = count > 1 ? "s" : "", table = plan.table.length;

@@ -112,7 +112,7 @@ def _next(following: Sequence[Step]) -> list[str]:
     """What to try next, where anything follows from the run."""
     if not following:
         return []
-    note = _note("DATA is the folder of your images. Add the other options of this run.")
+    note = _note("DATA is the folder of your images.")
     return [section("What to try next", note, steps(following))]
 
 

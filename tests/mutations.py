@@ -124,7 +124,7 @@ def no_children() -> Iterator[None]:
 
 def _measured(paths: Sequence[Path], *, runtime: Any = None, **_: Any) -> list[Latency]:
     found = []
-    for path, engine in zip(paths, latency._engines(list(paths), runtime), strict=True):
+    for path, engine in zip(paths, latency.engines_of(list(paths), runtime), strict=True):
         session = get_runtime(engine.runtime).load(Path(path), 1)
         session.run(np.zeros(session.input_shape, np.float32))
         precision = precision_of(session.metadata)

@@ -13,7 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from mobilenets.errors import FileError
 from mobilenets.shapes import shaped
@@ -114,6 +114,23 @@ def read_json_lines(path: Path, shape: Any) -> list[Any]:
         return [parse(line, shape) for line in lines]
     except ValueError as error:
         raise broken(path, error) from error
+
+
+def open_lines(path: Path, head: Any) -> TextIO:
+    """The file of a JSON value a line, open to add some: an empty one begins with `head`, and a
+    last line that was cut short is ended. Raises `FileError`."""
+    make_folder(path.parent)
+    before = read_bytes(path) if path.exists() else b""
+    try:
+        file = path.open("a", encoding="utf-8")
+    except OSError as error:
+        raise cannot("write", path, error) from error
+    if not before:
+        file.write(json.dumps(head) + "\n")
+    elif not before.endswith(b"\n"):
+        file.write("\n")
+    file.flush()
+    return file
 
 
 def broken(path: Path, why: object) -> FileError:

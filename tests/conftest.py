@@ -33,15 +33,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.fixture(autouse=True, scope="session")
 def converters_live_on() -> Iterator[None]:
-    """Of seven minutes of converting, five were a process's start and imports."""
+    """Starting a process and its imports takes longer than most networks do."""
     with living_converters():
         yield
 
 
 @pytest.fixture(autouse=True, scope="session")
 def measured_briefly() -> Iterator[None]:
-    """Half a second a network where it may take four: what it takes decides in no test but those
-    of measuring, which want it as it is (`test_measure`)."""
+    """Not for as long as it takes to know a median: that decides in no test but those of measuring,
+    which want it as it is (`test_measure`)."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loop, "SPAN_S", 0.1)
         patch.setattr(loop, "KNOWN", 1.0)

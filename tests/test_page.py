@@ -108,14 +108,20 @@ const pause = async () => {};
 """
 
 
+def measured(networks: str, *, seconds: float, tick: float, hot: float = 1e9) -> Any:
+    """What the page finds of these, beside a reference that takes 1 ms, on a phone that is half as
+    fast from `hot` ms on."""
+    return run_module(
+        "timing.js",
+        f"{FAKE} return page.measure([{networks}], [made(null, 1)], {{ seconds: {seconds}, "
+        "tickMs: given.tick, pause, told() {} })",
+        {"tick": tick, "hot": hot},
+    )
+
+
 @in_node
 def test_a_short_run_is_timed_with_others_so_that_the_clock_is_fine_enough():
-    (found,) = run_module(
-        "timing.js",
-        FAKE + "return page.measure([made(0, 0.5)], [made(null, 1)], { seconds: 1, tickMs: 0.1, "
-        "pause, told() {} })",
-        {"tick": 0.1, "hot": 1e9},
-    )
+    (found,) = measured("made(0, 0.5)", seconds=1, tick=0.1)
 
     assert found["group"] == 10  # 5 ms, 50 steps of the clock
     assert np.median(found["times_ms"]) == pytest.approx(0.5, rel=0.03)
@@ -127,12 +133,7 @@ def test_a_short_run_is_timed_with_others_so_that_the_clock_is_fine_enough():
 
 @in_node
 def test_a_long_run_is_timed_fifty_times_at_least():
-    found = run_module(
-        "timing.js",
-        FAKE + "return page.measure([made(0, 400), made(1, 3)], [made(null, 1)], { seconds: 5, "
-        "tickMs: 0.005, pause, told() {} })",
-        {"tick": 0.005, "hot": 1e9},
-    )
+    found = measured("made(0, 400), made(1, 3)", seconds=5, tick=0.005)
 
     assert [one["group"] for one in found] == [1, 1]
     assert 50 <= len(found[0]["times_ms"]) <= 52
@@ -142,12 +143,7 @@ def test_a_long_run_is_timed_fifty_times_at_least():
 
 @in_node
 def test_a_phone_that_gets_slower_is_seen_by_the_reference():
-    (found,) = run_module(
-        "timing.js",
-        FAKE + "return page.measure([made(0, 4)], [made(null, 1)], { seconds: 5, tickMs: 0.005, "
-        "pause, told() {} })",
-        {"tick": 0.005, "hot": 3500},
-    )
+    (found,) = measured("made(0, 4)", seconds=5, tick=0.005, hot=3500)
 
     assert found["drift"] == pytest.approx(2, rel=0.01)
 

@@ -22,7 +22,6 @@ What disturbs the times, and what is done about it:
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import shutil
@@ -50,7 +49,7 @@ from mobilenets.choosing.latency_table import (
     table_path,
 )
 from mobilenets.errors import ConversionError, MeasureError
-from mobilenets.files import cannot, make_folder, read_bytes, scratch
+from mobilenets.files import open_lines, scratch
 from mobilenets.measuring.bursts import File, Timing, in_chunks, time_files
 from mobilenets.measuring.device import current, option, subject
 from mobilenets.processes.child import usable_cores
@@ -158,21 +157,13 @@ class _Writer:
     """Adds lines to the file as they come."""
 
     def __init__(self, path: Path, table: Table):
-        make_folder(path.parent)
-        before = read_bytes(path) if path.exists() else b""
-        try:
-            self._file = path.open("a", encoding="utf-8")
-        except OSError as error:
-            raise cannot("write", path, error) from error
-        if not before:
-            self._write(json.dumps(table.conditions))
-        elif not before.endswith(b"\n"):
-            self._file.write("\n")  # after a line cut short
+        self._file = open_lines(path, table.conditions)
         self._mark = time.perf_counter()
 
     def add(self, item: Item, timing: Timing) -> None:
         now = time.perf_counter()
-        self._write(line_of(item.kind, item.arch, timing, now - self._mark))
+        self._file.write(line_of(item.kind, item.arch, timing, now - self._mark) + "\n")
+        self._file.flush()
         self._mark = now
 
     def __enter__(self) -> _Writer:
@@ -180,10 +171,6 @@ class _Writer:
 
     def __exit__(self, *_: object) -> None:
         self._file.close()
-
-    def _write(self, line: str) -> None:
-        self._file.write(line + "\n")
-        self._file.flush()
 
 
 def _measure(

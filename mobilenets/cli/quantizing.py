@@ -6,7 +6,7 @@ from typing import Any
 
 from mobilenets.archs.budget import describe
 from mobilenets.cli.show import show_table
-from mobilenets.measuring.device import LOCAL
+from mobilenets.measuring.device import LOCAL, device_in
 from mobilenets.tasks import figure, figure_with_interval
 
 
@@ -38,5 +38,5 @@ def show(record: dict[str, Any]) -> None:
 
 
 def _there(record: dict[str, Any]) -> str:
-    name = record.get("device", LOCAL.name)
+    name = device_in(record)
     return "" if name == LOCAL.name else f" on {name}"

@@ -9,7 +9,7 @@ from mobilenets.choosing.choice import Choice
 from mobilenets.choosing.choice import choose as choose_among
 from mobilenets.choosing.latency_table import load_tables
 from mobilenets.devices.registry import find_device
-from mobilenets.measuring.device import measuring_on
+from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.runtimes import DEFAULT, Engine
 
 
@@ -23,7 +23,7 @@ class Choosing:
     threads: int = 1
     classes: int = 1000
     image_size: int | None = None
-    device: str = "local"
+    device: str = LOCAL.name
 
 
 def choose(job: Choosing) -> Choice:

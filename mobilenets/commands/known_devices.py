@@ -59,10 +59,7 @@ def show_device(name: str) -> dict[str, Any]:
     if isinstance(device, Ssh):
         return _about(device)
     if device is LOCAL:
-        versions = {
-            name: None if known.missing_to_run else known.version()
-            for name, known in RUNTIMES.items()
-        }
+        versions = {name: known.version_to_run() for name, known in RUNTIMES.items()}
         return {"name": name, "kind": "local", "machine": device.machine(), "runtimes": versions}
     record = devices()[name]
     return {

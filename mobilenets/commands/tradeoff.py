@@ -11,7 +11,7 @@ from mobilenets.choosing.latency_table import load_tables
 from mobilenets.deliver.member_page import read_family, write_family
 from mobilenets.deliver.tradeoff_page import to_json, write_tradeoff
 from mobilenets.devices.registry import find_device
-from mobilenets.measuring.device import measuring_on
+from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.runs.layout import TRADEOFF
 from mobilenets.runtimes import DEFAULT, Engine
 
@@ -28,7 +28,7 @@ class Drawing:
     classes: int = 1000
     image_size: int | None = None
     out: Path | None = None
-    device: str = "local"
+    device: str = LOCAL.name
 
     @property
     def page(self) -> Path:

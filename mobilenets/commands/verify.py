@@ -18,7 +18,7 @@ from mobilenets.devices.imported import Imported
 from mobilenets.devices.registry import find_device
 from mobilenets.errors import FileError
 from mobilenets.files import read_json, sha256_of, write_json
-from mobilenets.measuring.device import LOCAL
+from mobilenets.measuring.device import LOCAL, device_in
 from mobilenets.measuring.latency import Latency
 from mobilenets.measuring.machine import described
 from mobilenets.measuring.results import read_results
@@ -48,7 +48,7 @@ def verify_run(folder: Path, path: Path) -> Run:
 
 
 def _device(folder: Path, summary: dict[str, Any]) -> Imported:
-    device = find_device(summary.get("device", LOCAL.name))
+    device = find_device(device_in(summary))
     if not isinstance(device, Imported):
         where = "this machine" if device is LOCAL else f"{device.name}, which ssh reaches"
         raise FileError(f"{folder} was measured on {where}: it waits for no results")

@@ -11,7 +11,7 @@ from mobilenets.choosing.halving import TRIALS, hurried
 from mobilenets.deliver.advice import advice
 from mobilenets.deliver.present import presenter_of
 from mobilenets.deliver.summary import summary as summarize
-from mobilenets.measuring.device import LOCAL
+from mobilenets.measuring.device import LOCAL, device_in
 from mobilenets.runs.layout import kit_folder
 from mobilenets.tasks import figure, figure_with_interval
 from mobilenets.text import counted
@@ -126,7 +126,7 @@ def _in_int8(latency: dict[str, Any]) -> str:
 
 def _there(summary: dict[str, Any]) -> str:
     """ " of pi", where it was measured on another device."""
-    name = summary.get("device", LOCAL.name)
+    name = device_in(summary)
     return "" if name == LOCAL.name else f" of {name}"
 
 

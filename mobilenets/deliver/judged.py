@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,11 @@ from mobilenets.archs.budget import LIMIT_NAMES, Use, describe
 from mobilenets.measuring.device import LOCAL, subject
 from mobilenets.measuring.latency import Latency, Predicted
 from mobilenets.measuring.sessions import too_noisy
+
+
+def not_yet_measured(verdict: Mapping[str, Any]) -> bool:
+    """Whether a verdict.json waits for results of its device."""
+    return "predicted" in verdict["latency"] and bool(verdict.get("undecided"))
 
 
 @dataclass(frozen=True)

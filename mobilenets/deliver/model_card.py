@@ -7,6 +7,7 @@ from typing import Any
 from mobilenets.archs import cost
 from mobilenets.archs.budget import describe
 from mobilenets.archs.published import family_name
+from mobilenets.deliver.judged import not_yet_measured
 from mobilenets.deliver.record import Record
 from mobilenets.deliver.summary import limit_text, summary
 from mobilenets.deliver.usage import commands, contract, library, needs_package, snippet
@@ -174,7 +175,7 @@ def _yes(value: bool) -> str:
 
 
 def _within(verdict: dict[str, Any]) -> str:
-    if "predicted" in verdict["latency"] and verdict.get("undecided"):
+    if not_yet_measured(verdict):
         return "not yet measured"
     return "undecided" if verdict.get("undecided") else _yes(verdict["within_budget"])
 

@@ -16,9 +16,10 @@ from mobilenets.choosing.candidate import file_bytes
 from mobilenets.choosing.choice import HEADROOM
 from mobilenets.data import BUILT_IN
 from mobilenets.deliver.advice import few_for_random_weights, uneven
+from mobilenets.deliver.judged import not_yet_measured
 from mobilenets.deliver.plots import price_of, priced_by
 from mobilenets.deliver.record import Record
-from mobilenets.measuring.device import LOCAL, option
+from mobilenets.measuring.device import device_in, option
 from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.text import counted
 
@@ -84,7 +85,7 @@ class _Words(NamedTuple):
 
     @property
     def device(self) -> str:
-        return option(self.record.verdict.get("device", LOCAL.name))
+        return option(device_in(self.record.verdict))
 
 
 def _typed(limit: str, value: float) -> str:
@@ -102,7 +103,7 @@ def _mend(record: Record, words: _Words) -> Iterator[Step]:
             "or for another runtime.",
             words.of_run("export", "--runtime auto"),
         )
-    if "predicted" in verdict["latency"] and verdict.get("undecided"):
+    if not_yet_measured(verdict):
         yield Step(
             f"Measure it on {verdict['latency']['predicted']}: copy the run's kit there, run "
             "sh run.sh, and give its results to this command.",

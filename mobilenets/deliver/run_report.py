@@ -28,6 +28,7 @@ from mobilenets.deliver.html_page import (
     subtitle,
     table,
 )
+from mobilenets.deliver.judged import not_yet_measured
 from mobilenets.deliver.model_card import card as model_card
 from mobilenets.deliver.model_card import (
     conditions,
@@ -40,7 +41,7 @@ from mobilenets.deliver.record import Record, read_run
 from mobilenets.deliver.summary import limit_text
 from mobilenets.deliver.usage import commands, contract, snippet
 from mobilenets.files import write_text
-from mobilenets.measuring.device import LOCAL, place
+from mobilenets.measuring.device import device_in, place
 from mobilenets.runs.layout import CARD, REPORT
 from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.tasks import Task, figure
@@ -96,7 +97,7 @@ def _verdict(record: Record) -> str:
     )
     limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
     missed = "Budget undecided" if verdict.get("undecided") else "Misses the budget"
-    if "predicted" in verdict["latency"] and verdict.get("undecided"):
+    if not_yet_measured(verdict):
         missed = "Not yet measured"
     budget = badge(verdict["within_budget"], "Within budget", missed, limits)
     told = [*filter(None, [verdict.get("unclear")]), *verdict["complaints"]]
@@ -149,7 +150,7 @@ def _tradeoff(record: Record) -> str:
     counts = Counter(one["runtime"] for one in measured)
     where = ", ".join(f"{count} in {runtime}" for runtime, count in counts.items()) or "none"
     by_latency = plots.priced_by(record.budget) == "latency_ms"
-    device = place(record.verdict.get("device", LOCAL.name))
+    device = place(device_in(record.verdict))
     drawn = "dashed line: the limit; " if record.budget.limits() else ""
     text = (
         f"The cost of {counted(record.chosen['considered'], 'network')} was computed; the latency "

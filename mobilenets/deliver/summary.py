@@ -7,7 +7,7 @@ from typing import Any
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.archs.published import family_name
 from mobilenets.deliver.present import Presenter
-from mobilenets.measuring.device import LOCAL, place
+from mobilenets.measuring.device import LOCAL, device_in, place
 from mobilenets.tasks import figure
 from mobilenets.tasks.confidence import FEW
 from mobilenets.text import counted
@@ -48,7 +48,7 @@ def _latency(found: dict[str, Any], limit_ms: float | None) -> str:
     limit = "" if limit_ms is None else f" ({_limit(found, limit_ms)})"
     int8 = " in int8" if latency["precision"] == "int8" else ""
     p50 = describe("latency_ms", latency["p50_ms"])
-    where = "on" if _device(found) == LOCAL.name else f"on {_device(found)}, in"
+    where = "on" if device_in(found) == LOCAL.name else f"on {device_in(found)}, in"
     return f"{about}{p50}{limit} {where} {latency['runtime']}{int8}"
 
 
@@ -61,15 +61,10 @@ def _predicted(latency: dict[str, Any], limit_ms: float | None) -> str:
     )
 
 
-def _device(found: dict[str, Any]) -> str:
-    """Its name; older runs are of this machine."""
-    return found.get("device", LOCAL.name)
-
-
 def _limit(found: dict[str, Any], limit_ms: float) -> str:
     limit = describe("latency_ms", limit_ms)
     if found.get("undecided"):
-        return f"limit {limit}: undecided, {place(_device(found))} was too noisy"
+        return f"limit {limit}: undecided, {place(device_in(found))} was too noisy"
     return f"over the limit of {limit}" if _is_late(found, limit_ms) else f"limit {limit}"
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
 import os
 import shutil
 import signal
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from mobilenets.errors import FileError
-from mobilenets.files import cannot, make_folder
+from mobilenets.files import cannot, make_folder, sha256_of
 from mobilenets.measuring.worker import Worker
 from mobilenets.processes.child import serve
 from mobilenets.runtimes import RUNTIMES
@@ -41,9 +40,7 @@ class FarWorker(Worker):
         return {
             "machine": self.machine(),
             "numpy": find_spec("numpy") is not None,
-            "runtimes": {
-                name: None if one.missing_to_run else one.version() for name, one in packed.items()
-            },
+            "runtimes": {name: one.version_to_run() for name, one in packed.items()},
         }
 
     def receive(self, name: str, data: str, sha256: str | None) -> str:
@@ -55,7 +52,7 @@ class FarWorker(Worker):
                 file.write(base64.b64decode(data))
         except OSError as error:
             raise cannot("write", path, error) from error
-        if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        if sha256 and sha256_of(path) != sha256:
             raise FileError(f"{path} came with another checksum; run the same command again")
         return str(path)
 

@@ -20,7 +20,7 @@ from typing import Any, TypedDict
 
 from mobilenets.archs.budget import Budget
 from mobilenets.errors import FileError, MobileNetsError
-from mobilenets.files import parse, read_bytes, sha256_of, write_text
+from mobilenets.files import open_lines, parse, read_bytes, sha256_of, write_text
 from mobilenets.measuring.bursts import File, in_chunks, time_files
 from mobilenets.measuring.device import LocalProcess, measuring_on
 from mobilenets.measuring.latency import Latency
@@ -112,11 +112,7 @@ class _Journal:
         }
         path = folder / JOURNAL
         self._read(path)
-        self._file = path.open("a", encoding="utf-8")
-        if path.stat().st_size == 0:
-            self._write(self._head)
-        elif not read_bytes(path).endswith(b"\n"):
-            self._file.write("\n")  # after a line cut short
+        self._file = open_lines(path, self._head)
 
     def quiet(self) -> Counter[int]:
         """The undisturbed timings of each item."""

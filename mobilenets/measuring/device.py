@@ -101,6 +101,11 @@ def device_words(device: Device) -> str:
     return name + described(device.machine())
 
 
+def device_in(record: Mapping[str, Any]) -> str:
+    """The name of the device that a run's record is of; older ones are of this machine."""
+    return str(record.get("device", LOCAL.name))
+
+
 def place(name: str) -> str:
     """The device of this name, in a sentence."""
     return "this machine" if name == LOCAL.name else name

@@ -17,7 +17,7 @@ from mobilenets.files import cache_folder, read_json, write_text
 from mobilenets.measuring.latency import Latency
 from mobilenets.measuring.machine import Machine
 from mobilenets.runtimes import RUNTIMES
-from mobilenets.shapes import Count, Range
+from mobilenets.shapes import Count, Range, shaped
 
 PLAN, RESULTS, JOURNAL = "kit.json", "results.json", "results.jsonl"
 # A tenth of a microsecond to a quarter of an hour: no network takes less or more.
@@ -125,7 +125,7 @@ def read_results(path: Path) -> Results:
             "device"
         )
     try:
-        results: Results = read_json(path, Results)
+        results: Results = shaped(record, Results)
         plan = results.get("plan") or _plan_of(results["kit"])
         _check(results, plan)
     except (ValueError, FileError) as error:

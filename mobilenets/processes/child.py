@@ -115,7 +115,8 @@ class Program:
 
     def _death(self) -> str:
         code = self.status()
-        said = f": {self.said()}" if self.said() else ""
+        last = self.said()
+        said = f": {last}" if last else ""
         if code == -signal.SIGKILL or lacks_memory(said):
             return (
                 "was killed, as happens where a machine lacks memory; close other programs, or "

@@ -100,6 +100,10 @@ class Known:
     def version(self) -> str:
         return version(self.distribution)
 
+    def version_to_run(self) -> str | None:
+        """None where it is not installed, or not enough of it to run files."""
+        return None if self.missing_to_run else self.version()
+
 
 def _not_installed(packages: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(package for package in packages if find_spec(package) is None)

@@ -22,8 +22,8 @@ _COLUMNS = 6
 class BoxLists:
     """The boxes of N images: `values` float32 (N, M, 6), a row a box.
 
-    A row is x1, y1, x2, y2, in parts (0 to 1) of the upright image's width and height; the number of its
-    class; and 1 where it is neither to be found nor a fault if it is (a crowd, or marked as
+    A row is x1, y1, x2, y2, in parts (0 to 1) of the upright image's width and height; the number
+    of its class; and 1 where it is neither to be found nor a fault if it is (a crowd, or marked as
     difficult), else 0. An image with fewer than M boxes has rows of class -1 behind them.
     """
 

@@ -53,6 +53,7 @@ class Description(TypedDict):
     std: list[_Scale]
     training: _Training
     task: NotRequired[str]
+    answers: NotRequired[dict[str, Number]]
     precision: NotRequired[Literal["fp32", "int8"]]
     outputs: NotRequired[dict[str, list[Positive]]]
 
@@ -67,7 +68,7 @@ def read_description(text: str) -> tuple[Arch, dict[str, Any]]:
         raise ValueError(str(error)) from error
     if max(arch.size) > _LARGEST:
         raise ValueError(f"its images have {max(arch.size):,} pixels a side, over {_LARGEST:,}")
-    for name, count in (("labels", arch.classes), ("mean", arch.in_channels),
+    for name, count in (("labels", arch.labels), ("mean", arch.in_channels),
                         ("std", arch.in_channels)):  # fmt: skip
         if count and len(about[name]) != count:  # a backbone has no classes to be named
             raise ValueError(f"it has {len(about[name])} {name} where the network has {count}")

@@ -11,7 +11,9 @@ import pytest
 
 from mobilenets.archs import Arch, Budget, get_arch, keep_resolution
 from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS
-from mobilenets.choosing.choice import choose
+from mobilenets.choosing.candidate import candidates
+from mobilenets.choosing.choice import choose_among
+from mobilenets.commands import fit
 from mobilenets.data import Images, load_images
 from mobilenets.data.source import Arrays
 from mobilenets.errors import FileError
@@ -203,7 +205,8 @@ def test_a_network_is_chosen_that_can_be_started_at_its_own_width():
     """Lite0 at fewer pixels, not a narrower one cut from it, nor one without weights."""
     how = How(at_hand=(LITE0,))
 
-    choice = choose(Budget(macs=100e6), classes=10, measure=FakeDevice(), lost=how.lost)
+    startable = fit._startable(candidates(10), how, None)
+    choice = choose_among(startable, Budget(macs=100e6), measure=FakeDevice())
 
     assert (choice.chosen.arch.name, choice.chosen.arch.width) == ("efficientnet_lite0", 1.0)
     assert {one.arch.name for one in choice.candidates} == {"efficientnet_lite0"}

@@ -229,7 +229,9 @@ def test_the_program_in_the_card_says_what_predict_says(
         network = load(artifact)
     photos = [sorted((data / f"digit {label}").glob("[0-9]*.png"))[-1] for label in (0, 1, 2)]
     photos += in_other_modes(photos[1], tmp_path)
-    (tmp_path / "program.py").write_text(snippet(network.preprocess, runtime, ClassPresenter()))
+    (tmp_path / "program.py").write_text(
+        snippet(network.preprocess, runtime, ClassPresenter(), ["logits"])
+    )
     without = "" if needs_package(runtime) else "sys.modules['mobilenets'] = None"
     each = f"""
 import shutil, sys

@@ -505,7 +505,7 @@ def test_a_broken_file_is_an_error_and_the_old_page_stays(tmp_path: Path):
 
 def prepared(preprocess: Preprocess) -> NDArray[np.float32]:
     """What the program in the card makes of photo.jpg, in the current folder."""
-    program = snippet(preprocess, "onnxruntime", ClassPresenter())
+    program = snippet(preprocess, "onnxruntime", ClassPresenter(), ["logits"])
     names: dict[str, Any] = {}
     exec(program[: program.index("session =")], names)
     return names["pixels"][0] * 255
@@ -684,7 +684,9 @@ def test_card_and_page_speak_of_the_artifact_that_was_made(
 
 def test_every_runtime_has_its_program_and_library():
     for runtime in RUNTIMES:
-        assert artifact_name(runtime) in snippet(Preprocess(28), runtime, ClassPresenter())
+        assert artifact_name(runtime) in snippet(
+            Preprocess(28), runtime, ClassPresenter(), ["logits"]
+        )
 
 
 def test_candidates_measured_in_several_runtimes_are_told_apart(tmp_path: Path):

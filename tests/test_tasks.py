@@ -2,7 +2,6 @@
 
 import ast
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,8 +85,8 @@ def test_corners_of_a_box_follow_a_crop_and_a_mirror():
 def test_a_task_asks_for_a_logit_of_each_label(task: Task):
     network = get_arch("mobilenet_v3_small")
 
-    assert replace(network, head=task.head(network)) == network.with_classes(len(task.labels))
+    assert task.network(network) == network.with_classes(len(task.labels))
     with pytest.raises(ArchError, match=r"gives logits and no logits an image; take a network"):
-        task.head(with_lraspp(network))
+        task.network(with_lraspp(network))
     with pytest.raises(ArchError, match=r"gives boxes, scores and no logits an image"):
-        task.head(with_ssdlite(network))
+        task.network(with_ssdlite(network))

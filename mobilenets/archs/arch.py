@@ -75,6 +75,11 @@ class Arch:
         return 0 if self.head is None else self.head.classes
 
     @property
+    def labels(self) -> int:
+        """The number of labels that its outputs tell of: the classes but for the background."""
+        return 0 if self.head is None else self.head.labels
+
+    @property
     def resolution(self) -> int | tuple[int, int]:
         """The size as it is written: one number for a square."""
         return self.size.written
@@ -107,6 +112,11 @@ class Arch:
         """The same network with another number of classes."""
         head = self.head
         return self if head is None else replace(self, head=head.with_classes(classes))
+
+    def with_labels(self, labels: int) -> Arch:
+        """The same network for another number of labels."""
+        head = self.head
+        return self if head is None else replace(self, head=head.with_labels(labels))
 
     def with_part(self, index: int, part: Row | Head) -> Arch:
         """Another row, or another head, in the place of one of `parts`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from math import inf
 from typing import Any, NamedTuple
 
@@ -110,6 +110,19 @@ class Budget:
     def fits(self, **spent: float) -> bool:
         """Whether everything given is within its limit."""
         return all(use.spent <= use.allowed for use in self.uses(**spent))
+
+    def for_graph(self, host_ms: float) -> Budget:
+        """What the graph alone may take where `host_ms` go to what follows it. Raises `BudgetError`
+        where nothing is left."""
+        if self.latency_ms is None or not host_ms:
+            return self
+        if host_ms >= self.latency_ms:
+            raise BudgetError(
+                f"latency may be {describe('latency_ms', self.latency_ms)}, and making answers of "
+                f"a network's outputs alone takes {describe('latency_ms', host_ms)}; raise "
+                "--latency"
+            )
+        return replace(self, latency_ms=self.latency_ms - host_ms)
 
     def label(self) -> str:
         """The limits as a part of a file's name: latency1.5ms-params2M."""

@@ -34,6 +34,11 @@ class Head(ABC):
     classes: int
 
     @property
+    def labels(self) -> int:
+        """The classes that have names: all, where none is the background."""
+        return self.classes
+
+    @property
     def taps(self) -> tuple[Tap, ...]:
         """What it reads, in the order that `layers` takes."""
         return (Tap(),)
@@ -57,6 +62,10 @@ class Head(ABC):
     def with_classes(self, classes: int) -> Head:
         """For another number of classes."""
         raise ArchError(f"a head {type(self).__name__} has no classes")
+
+    def with_labels(self, labels: int) -> Head:
+        """For another number of labels."""
+        return self.with_classes(labels)
 
     def with_channels(self, part: str, channels: int) -> Head:
         """With another number of channels made by its layer `part`; itself where that follows from

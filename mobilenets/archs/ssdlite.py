@@ -77,6 +77,14 @@ class SSDLite(Head):
     def with_classes(self, classes: int) -> SSDLite:
         return replace(self, classes=classes)
 
+    @property
+    def labels(self) -> int:
+        """The first class is the background."""
+        return self.classes - 1
+
+    def with_labels(self, labels: int) -> SSDLite:
+        return self.with_classes(labels + 1)
+
     def without_row(self, row: int) -> SSDLite:
         return replace(self, taps=taps_without(self.taps, row))
 

@@ -17,9 +17,12 @@ from mobilenets.archs import (
     get_arch,
     keep_resolution,
     widen,
+    with_head,
 )
+from mobilenets.archs.attach import HEADS
 from mobilenets.archs.budget import Use
 from mobilenets.archs.published import FAMILIES, INT8_LOSS, WIDTHS, Expected
+from mobilenets.archs.published_coco import expected_map
 from mobilenets.choosing.regress import features
 from mobilenets.errors import ArchError
 from mobilenets.measuring.latency import Latency
@@ -31,6 +34,8 @@ RESOLUTIONS = (
 )
 # fmt: on
 _SMALL, _FULL, _LARGEST = 96, 224, 256  # the papers' smallest, usual and largest
+# Of networks that look for several things in an image: the papers' detectors see 320 pixels.
+_MORE_RESOLUTIONS, _LARGEST_OF_SEVERAL = (288, 320, 352, 384, 448, 512), 512
 _MAP_4X4 = 128  # pixels at output stride 32 whose last feature map is 4 x 4
 # What a runtime's file has beside the weights, at most: bytes a layer, and bytes an output channel
 # (batch norm in ours, the other scales and zeros in int8).
@@ -45,6 +50,9 @@ _BYTES = {
     Engine("executorch"): (700, 0),
     Engine("ncnn"): (400, 0),
 }
+
+
+_PRIORS = {"ssdlite": expected_map}
 
 
 class Stated(NamedTuple):
@@ -71,7 +79,7 @@ class Candidate:
 
     `features` are what its latency depends on (`regress.features`); `latency` is measured,
     `predicted_ms` guessed from the networks that were; `stated` is of a device that cannot be
-    reached.
+    reached. `prior` is what is expected of it for its task, where that is not to classify.
     """
 
     arch: Arch
@@ -82,6 +90,12 @@ class Candidate:
     latency: Latency | None = None
     predicted_ms: float | None = None
     stated: Stated | None = None
+    prior: Expected | None = None
+
+    @property
+    def rank(self) -> float:
+        """The accuracy by which it is chosen."""
+        return self.expected.top1 if self.prior is None else self.prior.top1
 
     @property
     def macs(self) -> int:
@@ -109,8 +123,11 @@ class Candidate:
 
     def less(self, points: float) -> Candidate:
         """With so much less expected of it."""
+        if not points:
+            return self
         top1 = self.expected.top1 - points
-        return replace(self, expected=self.expected._replace(top1=top1)) if points else self
+        prior = self.prior and self.prior._replace(top1=self.prior.top1 * top1 / self.expected.top1)
+        return replace(self, expected=self.expected._replace(top1=top1), prior=prior)
 
     def spent(self) -> dict[str, float]:
         """What it spends on each limit of a `Budget`; latency only where it was measured, or
@@ -165,18 +182,26 @@ def describe_arch(arch: Arch) -> dict[str, Any]:
 
 
 @lru_cache(4)  # seconds for a thousand
-def candidates(classes: int, image_size: int | None = None) -> tuple[Candidate, ...]:
+def candidates(
+    classes: int, image_size: int | None = None, head: str = HEADS[0]
+) -> tuple[Candidate, ...]:
     """All candidates for `classes` and images of `image_size` pixels (their short side; None:
-    large enough for any resolution)."""
-    shapes = list(_shapes(image_size))
+    large enough for any resolution), with one of `archs.HEADS`."""
+    several = head != HEADS[0]
+    shapes = list(_shapes(image_size, several=several))
     return tuple(
-        price(keep_resolution(at_resolution(arch, resolution), output_stride))
+        price(_headed(keep_resolution(at_resolution(arch, resolution), stride), head), head)
         for arch in _widths(classes)
-        for resolution, output_stride in shapes
+        for resolution, stride in shapes
     )
 
 
-def price(arch: Arch) -> Candidate:
+def _headed(arch: Arch, head: str) -> Arch:
+    """With that head, for as many labels as `arch` has classes."""
+    return arch if head == HEADS[0] else with_head(arch, head).with_labels(arch.classes)
+
+
+def price(arch: Arch, head: str = HEADS[0]) -> Candidate:
     """`arch` with its costs by arithmetic; raises `ArchError` for one with nothing published."""
     expected = expected_top1(arch)
     if expected is None:
@@ -184,7 +209,8 @@ def price(arch: Arch) -> Candidate:
             f"no accuracy is published for {arch.name}; choose among {', '.join(FAMILIES)}"
         )
     costs = cost(arch)
-    return Candidate(arch=arch, expected=expected, costs=costs, features=features(costs))
+    prior = _PRIORS[head](arch) if head in _PRIORS else None
+    return Candidate(arch, expected, costs, features(costs), prior=prior)
 
 
 def file_bytes(costs: Cost, engine: Engine = DEFAULT) -> int:
@@ -203,21 +229,30 @@ def _widths(classes: int) -> Iterator[Arch]:
             yield widen(get_arch(name, classes=classes), width / 100)
 
 
-def _shapes(image_size: int | None) -> Iterator[tuple[int, int]]:
+def _shapes(image_size: int | None, *, several: bool = False) -> Iterator[tuple[int, int]]:
     """(resolution, output stride) worth trying.
 
     Images of 224 pixels and more are only ever scaled down. Smaller ones are also scaled up, or
     the network keeps their resolution for longer (its first strides become 1). A 32-pixel image at
     output stride 8 costs what a 128-pixel image costs at 32, and ends in the same 4 x 4 map. Where
     that map is 4 x 4, more than four times the image's own pixels add no information.
+
+    Where `several` things are looked for in an image, it may be larger, and no last map is smaller
+    than 4 x 4.
     """
-    size = min(image_size or _LARGEST, _LARGEST)
-    smallest, largest = min(size, _SMALL), size if size >= _FULL else _LARGEST
-    for resolution in sorted({*RESOLUTIONS, size}):
+    most = _LARGEST_OF_SEVERAL if several else _LARGEST
+    usual = (*RESOLUTIONS, *_MORE_RESOLUTIONS) if several else RESOLUTIONS
+    size = min(image_size or most, most)
+    smallest, largest = min(size, _SMALL), size if size >= _FULL else most
+    for resolution in sorted({*usual, size}):
         if not smallest <= resolution <= largest:
             continue
-        yield resolution, 32
+        if not several or resolution >= _MAP_4X4:
+            yield resolution, 32
         if size < _FULL and resolution <= 2 * size:
             for output_stride in (16, 8, 4, 2):
-                if resolution * 32 // output_stride <= min(max(4 * size, _MAP_4X4), _LARGEST):
+                seen_as = resolution * 32 // output_stride
+                if several and seen_as < _MAP_4X4:
+                    continue
+                if seen_as <= min(max(4 * size, _MAP_4X4), most):
                     yield resolution, output_stride

@@ -7,7 +7,7 @@ user; latency is measured here, whole networks, in the runtimes that may run the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.archs import Arch, Budget
+from mobilenets.archs.attach import HEADS
 from mobilenets.archs.budget import LIMIT_NAMES, describe
 from mobilenets.archs.published import kin
 from mobilenets.choosing.by_table import imported_tables, stated
@@ -79,26 +80,41 @@ def choose(
     *,
     classes: int = 1000,
     image_size: int | None = None,
+    head: str = HEADS[0],
     threads: int = 1,
     runtimes: Sequence[str | Engine] = (DEFAULT,),
     measure: Measure | None = None,
     tables: Mapping[Engine, Table] | None = None,
-    lost: Callable[[Arch], float | None] = lambda arch: 0.0,
 ) -> Choice:
     """The network and engine of the best expected accuracy that meet `budget` on this device.
 
+    `image_size` is the images' short side (None: large enough for any resolution), `head` one of
+    `archs.HEADS`. The rest is as in `choose_among`, and what is raised.
+    """
+    budget.check_limited()
+    everything = candidates(classes, image_size, head)
+    return choose_among(
+        everything, budget, threads=threads, runtimes=runtimes, measure=measure, tables=tables
+    )
+
+
+def choose_among(
+    everything: Sequence[Candidate],
+    budget: Budget,
+    *,
+    threads: int = 1,
+    runtimes: Sequence[str | Engine] = (DEFAULT,),
+    measure: Measure | None = None,
+    tables: Mapping[Engine, Table] | None = None,
+) -> Choice:
+    """The best of these candidates that meet `budget`.
+
     `measure` gives the latency of archs in an engine; None measures them. `tables` predict it
     where there is one for an engine. Of several `runtimes`, one whose converter fails is left out
-    with a warning. `lost` is what a network loses of its expected accuracy, None where it is not to
-    be considered. Raises `NoFitError`, which names the limit that binds and the nearest network,
+    with a warning. Raises `NoFitError`, which names the limit that binds and the nearest network,
     where nothing fits.
     """
     budget.check_limited()
-    everything = [
-        one.less(points)
-        for one in candidates(classes, image_size)
-        if (points := lost(one.arch)) is not None
-    ]
     engines = [Engine.parse(runtime) for runtime in runtimes]
     if isinstance(current(), Imported):
         return _choose(everything, budget, None, engines, imported_tables(engines, threads))
@@ -108,7 +124,7 @@ def choose(
 
 
 def _choose(
-    everything: list[Candidate],
+    everything: Sequence[Candidate],
     budget: Budget,
     measure: Measure | None,
     engines: Sequence[Engine],
@@ -387,7 +403,7 @@ def _measured(batch: list[Candidate], measure: Measure) -> list[Candidate]:
 def _promise(candidate: Candidate) -> tuple[float, float, float]:
     """What candidates are ranked by: expected accuracy, then cheapness, then speed."""
     ms = candidate.latency.p50_ms if candidate.latency else candidate.predicted_ms or 0
-    return candidate.expected.top1, -candidate.macs, -ms
+    return candidate.rank, -candidate.macs, -ms
 
 
 def _predict(pool: list[Candidate], features: NDArray[np.float64]) -> list[Candidate]:

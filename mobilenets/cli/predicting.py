@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from json import dumps
 
 from mobilenets.commands.predict import Found
+from mobilenets.deliver.predictor import Prediction
 
 
 def show(found: Iterable[Found], *, json: bool) -> bool:
@@ -16,11 +17,9 @@ def show(found: Iterable[Found], *, json: bool) -> bool:
     for one in found:
         for prediction in one.predictions:
             if json:
-                print("," if begun else "[", dumps(prediction._asdict()), flush=True)
+                print("," if begun else "[", dumps(prediction.to_json()), flush=True)
             else:
-                image, label, probability = prediction
-                head = "" if begun else "image  label  probability\n"
-                print(f"{head}{image}  {label}  {probability:.4g}", flush=True)
+                print("" if begun else _header(prediction), _line(prediction), sep="", flush=True)
             begun = True
         if one.wrong or one.note:
             print(f"mobilenets: {one.wrong or one.note}", file=sys.stderr, flush=True)
@@ -28,3 +27,13 @@ def show(found: Iterable[Found], *, json: bool) -> bool:
     if json:
         print("]" if begun else "[]")
     return whole
+
+
+def _header(prediction: Prediction) -> str:
+    return f"image  label  probability{'' if prediction.box is None else '  x1 y1 x2 y2'}\n"
+
+
+def _line(prediction: Prediction) -> str:
+    box = prediction.box
+    place = "" if box is None else f"  {' '.join(f'{one:.0f}' for one in box)}"
+    return f"{prediction.image}  {prediction.label}  {prediction.probability:.4g}{place}"

@@ -8,7 +8,7 @@ import typer
 
 from mobilenets.cli import options as asked
 from mobilenets.cli.ending import MISSED
-from mobilenets.cli.options import DATA, DEVICE, device_names, one_of, option, runtime_names
+from mobilenets.cli.options import DATA, DEVICE, OUTPUT, device_names, one_of, option, runtime_names
 from mobilenets.cli.show import show_json
 
 
@@ -58,9 +58,18 @@ def predict(
     images: Annotated[
         list[Path], typer.Argument(metavar="IMAGE", help="Image files, or folders of them.")
     ],
+    draw: Annotated[
+        Path | None,
+        option(
+            "--draw",
+            panel=OUTPUT,
+            metavar="FOLDER",
+            help="Also write copies of the images with what was found drawn into them.",
+        ),
+    ] = None,
     json: asked.Json = False,
 ) -> None:
-    """Print the most likely class of each image, or its attributes.
+    """Print the most likely class of each image, or its attributes, or the objects in it.
 
     A file that cannot be read is named on stderr; the exit status is then 1.
 
@@ -70,7 +79,8 @@ def predict(
     from mobilenets.commands.predict import Predicting
     from mobilenets.commands.predict import predict as predict_images
 
-    if not predicting.show(predict_images(Predicting(file, tuple(images))), json=json):
+    found = predict_images(Predicting(file, tuple(images), draw))
+    if not predicting.show(found, json=json):
         raise typer.Exit(1)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 
 from mobilenets.archs import Arch, Budget, expected_top1
 from mobilenets.archs.published import FAMILIES
-from mobilenets.choosing.candidate import Candidate, describe_arch
-from mobilenets.choosing.choice import Choice, choose, measured_once, shortlist
+from mobilenets.choosing.candidate import Candidate, candidates, describe_arch
+from mobilenets.choosing.choice import Choice, choose_among, measured_once, shortlist
 from mobilenets.choosing.chosen import CHOSEN, Chosen, keep
 from mobilenets.choosing.halving import (
     TRIALS,
@@ -31,6 +31,7 @@ from mobilenets.commands.kit import artifact_kit
 from mobilenets.data import Images, name_of
 from mobilenets.deliver.advice import circumstances
 from mobilenets.deliver.finished import Run
+from mobilenets.deliver.host import expected_host_ms
 from mobilenets.deliver.present import PRESENTERS
 from mobilenets.deliver.record import read_verdict
 from mobilenets.deliver.run_report import report
@@ -253,28 +254,31 @@ def _considered(
     with Exporter() as exporter:
         measure = measured_once(job.folder / LATENCIES, job.threads, exporter.export)
         asked = partial(
-            choose,
-            job.budget,
-            classes=len(images.task.labels),
-            image_size=images.native_size,
+            choose_among,
             threads=job.threads,
             runtimes=job.engines,
             measure=measure,
             tables=load_tables(job.engines, job.threads),
         )
-
-        def lost(arch: Arch) -> float | None:
-            named = families is None or arch.name in families
-            return job.how.lost(arch) if named else None
-
+        everything = candidates(len(images.task.labels), images.native_size, images.task.head)
+        largest = max(everything, key=lambda one: one.arch.size.area)
+        budget = job.budget.for_graph(expected_host_ms(images.task, largest.arch))
         try:
-            choice = asked(lost=lost)
+            choice = asked(_startable(everything, job.how, families), budget)
         except NoFitError as error:
             if not job.how.at_hand:
                 raise
             log.warning(f"of the networks with published weights: {error}; choosing among all")
-            choice = asked()
-        return choice, shortlist(choice, job.budget, measure, _trials(job, images))
+            choice = asked(everything, budget)
+        return choice, shortlist(choice, budget, measure, _trials(job, images))
+
+
+def _startable(
+    everything: Sequence[Candidate], how: How, families: Collection[str] | None
+) -> list[Candidate]:
+    """Those that can start as asked, with what that loses of their expected accuracy."""
+    named = (one for one in everything if families is None or one.arch.name in families)
+    return [one.less(points) for one in named if (points := how.lost(one.arch)) is not None]
 
 
 def _ending(images: Images, engine: Engine, latency_ms: float) -> float:
@@ -351,6 +355,7 @@ def _from_verdict(verdict: dict[str, Any], task: Task) -> dict[str, Any]:
 
 FROM_VERDICT = (
     "latency",
+    "host_ms",
     "size_bytes",
     "macs",
     "params",

@@ -10,16 +10,19 @@ from pathlib import Path
 
 from mobilenets.commands.origin import network_in
 from mobilenets.data.read import is_image_name
+from mobilenets.deliver.drawing import Drawings
 from mobilenets.deliver.predictor import Prediction, Predictor, load
 from mobilenets.errors import DataError, MobileNetsError
 
 
 @dataclass(frozen=True)
 class Predicting:
-    """Which network, a file or a run folder, and which images: files, and folders of them."""
+    """Which network, a file or a run folder, and which images: files, and folders of them. With
+    `draw` copies with what was found drawn into them are written to that folder."""
 
     network: Path
     images: tuple[Path, ...]
+    draw: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -36,21 +39,22 @@ def predict(job: Predicting) -> Iterator[Found]:
     """Of each image as soon as it is known, in the order given; a folder's by name, its folders'
     too. What cannot be read is told of, and the rest goes on."""
     network = load(network_in(job.network))
+    drawings = Drawings(job.draw) if job.draw else None
     for path in job.images:
         if path.is_dir():
-            yield from _in_folder(network, path)
+            yield from _in_folder(network, path, drawings)
         else:
-            yield _of_file(network, path)
+            yield _of_file(network, path, drawings)
 
 
-def _in_folder(network: Predictor, folder: Path) -> Iterator[Found]:
+def _in_folder(network: Predictor, folder: Path, drawings: Drawings | None) -> Iterator[Found]:
     others, seen = Counter[str](), 0
     for found in _walk(folder):
         if isinstance(found, Found):
             yield found
         elif is_image_name(found.name):
             seen += 1
-            yield _of_file(network, found)
+            yield _of_file(network, found, drawings)
         else:
             others[found.suffix.lower() or found.name] += 1
     if others:
@@ -76,11 +80,14 @@ def _unlisted(error: OSError) -> Found:
     return Found(wrong=f"{error.filename} cannot be listed: {error.strerror}")
 
 
-def _of_file(network: Predictor, path: Path) -> Found:
+def _of_file(network: Predictor, path: Path, drawings: Drawings | None) -> Found:
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is no file")
-        return Found(tuple(network.predict([path])))
+        predictions = tuple(network.predict([path]))
+        if drawings:
+            drawings.add(path, predictions, network.preprocess.grey_range)
+        return Found(predictions)
     except (MobileNetsError, OSError) as error:
         told = str(error)
         return Found(wrong=told if str(path) in told else f"{path}: {told}")

@@ -37,7 +37,7 @@ def verify_run(folder: Path, path: Path) -> Run:
     verdict, device = read_verdict(folder), _device(folder, summary)
     sessions = _sessions(path, device, Path(summary["artifact"]))
     uses = _uses(verdict, sessions[-1])
-    judged = Judged(sessions, uses, device=device.name)
+    judged = Judged(sessions, uses, device=device.name, host_ms=verdict.get("host_ms", 0.0))
     told = [one for one in verdict["complaints"] if one.startswith(OF_ANSWERS)]
     verdict |= judged.to_json() | {"complaints": [*judged.complaints(), *told]}
     write_json(folder / VERDICT, verdict)
@@ -82,6 +82,5 @@ def _uses(verdict: dict[str, Any], latency: Latency) -> tuple[Use, ...]:
     """The verdict's, with this latency."""
     fields = {option: field for field, option in LIMIT_NAMES.items()}
     uses = [Use(fields[one["limit"]], one["spent"], one["allowed"]) for one in verdict["limits"]]
-    return tuple(
-        one._replace(spent=latency.p50_ms) if one.limit == "latency_ms" else one for one in uses
-    )
+    spent = latency.p50_ms + verdict.get("host_ms", 0.0)
+    return tuple(one._replace(spent=spent) if one.limit == "latency_ms" else one for one in uses)

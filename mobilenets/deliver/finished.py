@@ -47,7 +47,7 @@ class Run:
             f"verified  {self._verified()}",
             f"budget    {_met(summary)}: {_guess(latency)}p50 {latency['p50_ms']:.3f} ms"
             f"{_limit(summary)} on {counted(latency['threads'], 'thread')}{_in_int8(latency)}"
-            f"{_there(summary)}, "
+            f"{_there(summary)}{_host(summary)}, "
             f"{describe('macs', summary['macs'])} MACs, "
             f"{describe('params', summary['params'])} parameters, "
             f"{describe('size_bytes', summary['size_bytes'])}",
@@ -128,6 +128,12 @@ def _there(summary: dict[str, Any]) -> str:
     """ " of pi", where it was measured on another device."""
     name = device_in(summary)
     return "" if name == LOCAL.name else f" of {name}"
+
+
+def _host(summary: dict[str, Any]) -> str:
+    """ " and 0.3 ms to pick boxes of its outputs", where answers take time."""
+    spent = summary.get("host_ms")
+    return f" and {describe('latency_ms', spent)} to make answers of its outputs" if spent else ""
 
 
 def _met(summary: dict[str, Any]) -> str:

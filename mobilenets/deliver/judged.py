@@ -21,12 +21,14 @@ def not_yet_measured(verdict: Mapping[str, Any]) -> bool:
 @dataclass(frozen=True)
 class Judged:
     """`sessions` are the artifact's latencies, the slowest last; none where its device cannot be
-    reached, and it was not yet measured there: what is `predicted` then stands for them."""
+    reached, and it was not yet measured there: what is `predicted` then stands for them. To each
+    comes `host_ms`, to make answers of what the graph gives."""
 
     sessions: tuple[Latency, ...]
     uses: tuple[Use, ...]
     predicted: Predicted | None = None
     device: str = LOCAL.name
+    host_ms: float = 0.0
 
     @property
     def latency(self) -> Latency | Predicted:
@@ -38,9 +40,9 @@ class Judged:
 
     @property
     def limit_ms(self) -> float:
-        """Infinite where the latency has none."""
+        """Of the graph alone; infinite where the latency has none."""
         limits = (use.allowed for use in self.uses if use.limit == "latency_ms")
-        return next(limits, math.inf)
+        return next(limits, math.inf) - self.host_ms
 
     @property
     def undecided(self) -> bool:
@@ -70,6 +72,7 @@ class Judged:
             "within_budget": self.within_budget,
             "undecided": self.undecided,
             "latency": self.latency.to_json(),
+            **({"host_ms": self.host_ms} if self.host_ms else {}),
             "limits": [
                 {**use._asdict(), "limit": LIMIT_NAMES[use.limit], "met": use.spent <= use.allowed}
                 for use in self.uses

@@ -60,7 +60,7 @@ for a budget, trained and verified by `mobilenets fit`. Plots and details: `repo
 {or_else(record.runtime)}
 
 ```python
-{snippet(record.preprocess, record.runtime, record.presenter)}
+{snippet(record.preprocess, record.runtime, record.presenter, list(record.arch.outputs))}
 ```
 
 ## Labels

@@ -23,6 +23,7 @@ from mobilenets.runtimes import get_runtime
 from mobilenets.runtimes.artifact import RUNTIME_OF, describe_file
 from mobilenets.tasks import Arrays, Score, Task, joined, task_in
 from mobilenets.tasks.targets import Indices
+from mobilenets.tasks.task import Box
 
 Floats = NDArray[np.float32]
 _BATCH = 256
@@ -31,11 +32,16 @@ _SENT = 4 << 20  # bytes of images that are sent to a device at once
 
 class Prediction(NamedTuple):
     """What a network sees in one image; `probability` is of `label`, a class or an attribute, 0 to
-    1."""
+    1. Where that has a place, `box` is x1, y1, x2, y2 in pixels of the upright image."""
 
     image: str
     label: str
     probability: float
+    box: Box | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """What `predict --json` prints."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,14 +62,18 @@ class Predictor:
         return task_in(self.about, self.labels)
 
     def predict(self, paths: Iterable[Path]) -> list[Prediction]:
-        """The most likely class of each image file, or each attribute; raises `DataError` for a
-        file that is no image."""
+        """The most likely class of each image file, or each attribute, or each object; raises
+        `DataError` for a file that is no image."""
         predictions = []
         for path in paths:
             image = read_image(path, grey_range=self.preprocess.grey_range)
             pixels = self.preprocess(image)
             outputs = {name: one[0] for name, one in self.outputs(pixels[None]).items()}
-            predictions += [Prediction(str(path), *one) for one in self.task.decode(outputs)]
+            height, width = image.shape[-2:]
+            predictions += [
+                Prediction(str(path), one.label, one.probability, _scaled(one.box, width, height))
+                for one in self.task.decode(outputs)
+            ]
         return predictions
 
     def outputs(self, pixels: torch.Tensor) -> Arrays:
@@ -79,6 +89,14 @@ class Predictor:
         """The outputs for these images of a data set, in order."""
         progress = partial(report, "decoding images")
         return self.outputs(decode(images, indices, self.preprocess, progress=progress))
+
+
+def _scaled(box: Box | None, width: int, height: int) -> Box | None:
+    """From parts of the image's sides to its pixels."""
+    if box is None:
+        return None
+    left, top, right, bottom = box
+    return left * width, top * height, right * width, bottom * height
 
 
 def load(path: str | Path, *, threads: int | None = None) -> Predictor:

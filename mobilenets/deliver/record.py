@@ -108,6 +108,7 @@ class VerdictRecord(TypedDict):
     agreement: Percent
     max_relative_error: float
     latency: LatencyRecord
+    host_ms: NotRequired[AboveZero]
     device: NotRequired[str]
     limits: list[_Limit]
     size_bytes: Count

@@ -293,7 +293,9 @@ def _use(record: Record) -> str:
         paragraph(contract(record.arch, record.preprocess, record.runtime)),
         code(commands(record.runtime)),
         paragraph(or_else(record.runtime).capitalize()),
-        code(snippet(record.preprocess, record.runtime, record.presenter)),
+        code(
+            snippet(record.preprocess, record.runtime, record.presenter, list(record.arch.outputs))
+        ),
     )
 
 

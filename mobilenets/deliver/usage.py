@@ -5,6 +5,7 @@ Each program is run by a test, on a photograph, without this package (but for Py
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mobilenets.archs import Arch
@@ -58,7 +59,7 @@ _ONNXRUNTIME = f"""import json, numpy, onnxruntime
 {_PHOTO}{_NCHW}
 session = onnxruntime.InferenceSession("model.onnx")
 about = json.loads(session.get_modelmeta().custom_metadata_map["mobilenets"])
-logits = session.run(None, {{"image": pixels}})[0]
+NAMES = session.run(None, {{"image": pixels}})
 {_PRINT}"""
 
 _OPENVINO = f"""import json, numpy, openvino
@@ -66,7 +67,7 @@ _OPENVINO = f"""import json, numpy, openvino
 model = openvino.Core().read_model("model.xml")
 about = json.loads(model.get_rt_info(["mobilenets"]).astype(str))
 network = openvino.compile_model(model, "CPU", {{"INFERENCE_PRECISION_HINT": "f32"}})
-logits = network(pixels)[0]
+NAMES = network(pixels).values()
 {_PRINT}"""
 
 _LITERT = f"""import json, numpy
@@ -83,7 +84,8 @@ network = Interpreter(model_content=content)
 network.allocate_tensors()
 network.set_tensor(network.get_input_details()[0]["index"], pixels)
 network.invoke()
-logits = network.get_tensor(network.get_output_details()[0]["index"])
+found = network.get_output_details()
+NAMES = (network.get_tensor(one["index"]) for one in found)
 {_PRINT}"""
 
 _EXECUTORCH = f"""import json, numpy, torch
@@ -92,7 +94,7 @@ from executorch.runtime import Runtime
 program = Runtime.get().load_program("model.pte")
 about = json.loads(program.load_method("mobilenets").execute([])[0])
 image = torch.from_numpy(numpy.ascontiguousarray(pixels))
-(logits,) = program.load_method("forward").execute([image])
+NAMES = program.load_method("forward").execute([image])
 {_PRINT}"""
 
 _NCNN = f"""import json, ncnn, numpy
@@ -105,7 +107,7 @@ network.load_param("model.ncnn.param")
 network.load_model("model.ncnn.bin")
 extractor = network.create_extractor()
 extractor.input(network.input_names()[0], ncnn.Mat(numpy.ascontiguousarray(pixels[0])))
-logits = numpy.array(extractor.extract(network.output_names()[0])[1])
+NAMES = (numpy.array(extractor.extract(name)[1]) for name in network.output_names())
 {_PRINT}"""
 
 _TORCH = """from pathlib import Path
@@ -148,8 +150,11 @@ def commands(runtime: str) -> str:
     )
 
 
-def snippet(preprocess: Preprocess, runtime: str, presenter: Presenter) -> str:
-    """A Python program that uses the artifact with its runtime alone."""
+def snippet(
+    preprocess: Preprocess, runtime: str, presenter: Presenter, outputs: Sequence[str]
+) -> str:
+    """A Python program that uses the artifact, which gives these outputs, with its runtime
+    alone."""
     rows, columns = preprocess.size
     tall, wide = preprocess.covered
     words = {
@@ -161,6 +166,7 @@ def snippet(preprocess: Preprocess, runtime: str, presenter: Presenter) -> str:
         "TALL": tall,
         "COLUMNS": columns,
         "ROWS": rows,
+        "NAMES": f"({outputs[0]},)" if len(outputs) == 1 else ", ".join(outputs),
         "MODE": preprocess.interpolation.upper(),
         _PRINT: presenter.prints,
         "FOUND": presenter.prints_found,
@@ -196,10 +202,17 @@ def contract(arch: Arch, preprocess: Preprocess, runtime: str) -> str:
     shape = f"1 x {side} x 3 (NHWC)" if runtime == "litert" else f"1 x 3 x {side} (NCHW)"
     where = _BESIDE.get(path.suffix)
     return (
-        f"{path.name}{together} takes an image, float32 RGB in [0, 1], {shape}, and gives logits, "
-        f"1 x {arch.classes}; normalization is inside the graph. {resizing(preprocess)} "
+        f"{path.name}{together} takes an image, float32 RGB in [0, 1], {shape}, and gives "
+        f"{_shapes(arch)}; normalization is inside the graph. {resizing(preprocess)} "
         f"{_reading(preprocess)} Labels, this rule and the architecture are in "
         f"{path.with_suffix(where).name if where else 'the metadata of the file'}."
+    )
+
+
+def _shapes(arch: Arch) -> str:
+    """Its outputs: "logits, 1 x 10"."""
+    return " and ".join(
+        f"{name}, {' x '.join(map(str, (1, *shape)))}" for name, shape in arch.outputs.items()
     )
 
 

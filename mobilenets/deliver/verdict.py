@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from mobilenets.archs import Budget, cost
 from mobilenets.archs.budget import Use
 from mobilenets.data import Images
+from mobilenets.deliver.host import host_ms
 from mobilenets.deliver.judged import Judged
 from mobilenets.deliver.predictor import Predictor, as_predictor, load
 from mobilenets.deliver.record import read_verdict
@@ -47,7 +48,8 @@ class Verdict:
     `outputs` are the artifact's, (N, ...) each; `agreement` is the percentage of images (of
     attributes) of which checkpoint and artifact say the same; `max_relative_error` is the largest
     difference of an output's number over its largest. `sessions` are the artifact's latencies, the
-    slowest last, on `device`.
+    slowest last, on `device`; to each comes `host_ms`, which this machine takes to make answers of
+    an image's outputs.
     """
 
     task: Task
@@ -66,11 +68,12 @@ class Verdict:
     max_loss: float
     predicted: Predicted | None = None
     device: str = LOCAL.name
+    host_ms: float = 0.0
 
     @property
     def judged(self) -> Judged:
         """Whether it meets the budget."""
-        return Judged(self.sessions, self.uses, self.predicted, self.device)
+        return Judged(self.sessions, self.uses, self.predicted, self.device, self.host_ms)
 
     @property
     def latency(self) -> Latency | Predicted:
@@ -169,8 +172,11 @@ def verify(
     both = _Both(as_predictor(checkpoint, artifact), load(artifact), images)
     outputs, reference = both.outputs(images.val)
     targets, task = images.targets.take(images.val), get_task(checkpoint.task, checkpoint.labels)
+    host = host_ms(task, outputs)
     sessions = (
-        () if predicted else time_artifact(artifact, budget, runtime=runtime, threads=threads)
+        ()
+        if predicted
+        else time_artifact(artifact, budget.for_graph(host), runtime=runtime, threads=threads)
     )
     latency = predicted or sessions[-1]
     lost = task.lost(outputs, reference, targets)
@@ -189,7 +195,7 @@ def verify(
         intact=is_intact(artifact),
         sessions=sessions,
         uses=budget.uses(
-            latency_ms=latency.p50_ms,
+            latency_ms=latency.p50_ms + host,
             macs=costs.macs,
             params=costs.params,
             size_bytes=size,
@@ -201,6 +207,7 @@ def verify(
         max_loss=max_loss,
         predicted=predicted,
         device=current().name,
+        host_ms=host,
     )
 
 

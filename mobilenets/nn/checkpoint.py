@@ -30,8 +30,9 @@ class Checkpoint:
     """A trained network as a value.
 
     `labels` are the classes or attributes in the order of the logits, as `task` has it (the names
-    of `mobilenets.tasks`), `preprocess` is `data.Preprocess` as JSON, `mean` and `std` (a number a
-    channel) normalize RGB in [0, 1], `training` says how the weights came about.
+    of `mobilenets.tasks`), and `answers` the task's numbers (`Task.answers`). `preprocess` is
+    `data.Preprocess` as JSON, `mean` and `std` (a number a channel) normalize RGB in [0, 1],
+    `training` says how the weights came about.
     """
 
     arch: Arch
@@ -42,6 +43,7 @@ class Checkpoint:
     std: tuple[float, ...]
     training: dict[str, Any] = field(default_factory=dict)
     task: str = "classification"
+    answers: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def fresh(cls, arch: Arch, *, seed: int = 0) -> Checkpoint:
@@ -52,7 +54,7 @@ class Checkpoint:
             torch.manual_seed(seed)
             weights = MobileNet(arch).state_dict()
             _randomise_(weights)
-        labels = tuple(str(index) for index in range(arch.classes))
+        labels = tuple(str(index) for index in range(arch.labels))
         preprocess = {"resolution": arch.resolution, "crop": 1.0}
         if arch.in_channels == 3:
             return cls(arch, weights, labels, preprocess, MEAN, STD)
@@ -69,6 +71,7 @@ class Checkpoint:
             "std": list(self.std),
             "training": self.training,
             "task": self.task,
+            **({"answers": dict(self.answers)} if self.answers else {}),
         }
 
     def network(self) -> MobileNet:
@@ -115,6 +118,7 @@ class Checkpoint:
             std=tuple(about["std"]),
             training=about["training"],
             task=about.get("task", "classification"),
+            answers=about.get("answers", {}),
         )
 
 

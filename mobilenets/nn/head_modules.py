@@ -36,6 +36,16 @@ def head_module(head: Head | None, channels: Sequence[int], convention: Conventi
             raise AssertionError(f"no module is built for {head}")
 
 
+def new_prefix(head: nn.Module) -> str:
+    """The names of the weights that other classes want anew begin so."""
+    return {ClassifyHead: "head.classifier.", SSDLiteHead: "head.scores."}.get(type(head), "head.")
+
+
+def new_part(network: nn.Module) -> nn.Module:
+    """The part of a network whose weights begin anew for other classes."""
+    return network.get_submodule(new_prefix(network.get_submodule("head")).removesuffix("."))
+
+
 class Features(nn.Module):
     """A backbone's own: "features" (N, C, H, W)."""
 

@@ -7,7 +7,7 @@ change for the better, and the sigmoids would not be probabilities any more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -19,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_average_precision
 
-from mobilenets.archs import Arch, Head
+from mobilenets.archs import Arch
 from mobilenets.errors import DataError
 from mobilenets.tasks.confidence import (
     CHANCE,
@@ -30,7 +30,7 @@ from mobilenets.tasks.confidence import (
 )
 from mobilenets.tasks.geometry import Geometry
 from mobilenets.tasks.targets import Indices, Strata, Targets
-from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, logits_head, percent
+from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, percent, with_logits
 from mobilenets.text import counted
 
 
@@ -140,14 +140,27 @@ class Attributes:
     metric: ClassVar[str] = "map"
     title: ClassVar[str] = "mean average precision"
     adapts: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+    fewest: ClassVar[int] = 2
+    head: ClassVar[str] = "classify"
+    answers: ClassVar[Mapping[str, float]] = {}
 
     @property
     def does(self) -> str:
         return f"a multi-label image classifier of {len(self.labels):,} attributes"
 
-    def head(self, backbone: Arch) -> Head:
-        """Its own, with a logit for each of the attributes."""
-        return logits_head(backbone, len(self.labels))
+    def recipe(self, *, started: bool) -> str | None:
+        return None
+
+    def network(self, backbone: Arch) -> Arch:
+        """With its own head, and a logit for each of the attributes."""
+        return with_logits(backbone, len(self.labels))
+
+    def for_network(self, arch: Arch) -> Attributes:
+        return self
+
+    def places(self, target: Tensor) -> None:
+        """Attributes are of the whole image."""
 
     def check(self, targets: Targets, *, taught: bool) -> None:
         unknown = np.isnan(targets.values).all(axis=0)
@@ -241,6 +254,13 @@ class Attributes:
         """Every attribute, in order."""
         chances = torch.from_numpy(outputs["logits"]).double().sigmoid().tolist()
         return [Answer(*one) for one in zip(self.labels, chances, strict=True)]
+
+    def busy(self, arch: Arch) -> None:
+        """Outputs are answers but for a sort."""
+
+    def tuned(self, outputs: Arrays, targets: Targets) -> dict[str, float]:
+        """Nothing is to be chosen."""
+        return {}
 
     def in_order(self, targets: Targets, names: tuple[str, ...]) -> AttributeTable:
         """What the data does not tell of is unknown."""

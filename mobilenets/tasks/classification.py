@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy, kl_div, log_softmax
 from torchmetrics import Metric
 from torchmetrics.classification import MulticlassAccuracy
 
-from mobilenets.archs import Arch, Head
+from mobilenets.archs import Arch
 from mobilenets.errors import DataError
 from mobilenets.tasks.confidence import (
     CHANCE,
@@ -26,7 +26,7 @@ from mobilenets.tasks.confidence import (
 )
 from mobilenets.tasks.geometry import Geometry
 from mobilenets.tasks.targets import Indices, Strata, Targets
-from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, logits_head, percent
+from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, percent, with_logits
 from mobilenets.text import counted
 
 
@@ -166,14 +166,27 @@ class Classification:
     metric: ClassVar[str] = "top1"
     title: ClassVar[str] = "top-1"
     adapts: ClassVar[bool] = True
+    whole: ClassVar[bool] = False
+    fewest: ClassVar[int] = 2
+    head: ClassVar[str] = "classify"
+    answers: ClassVar[Mapping[str, float]] = {}
 
     @property
     def does(self) -> str:
         return f"an image classifier of {len(self.labels):,} classes"
 
-    def head(self, backbone: Arch) -> Head:
-        """Its own, with a logit for each of the classes."""
-        return logits_head(backbone, len(self.labels))
+    def recipe(self, *, started: bool) -> str | None:
+        return None
+
+    def network(self, backbone: Arch) -> Arch:
+        """With its own head, and a logit for each of the classes."""
+        return with_logits(backbone, len(self.labels))
+
+    def for_network(self, arch: Arch) -> Classification:
+        return self
+
+    def places(self, target: Tensor) -> None:
+        """A class is of the whole image."""
 
     def check(self, targets: Targets, *, taught: bool) -> None:
         """Every image has its class."""
@@ -264,6 +277,13 @@ class Classification:
         chances = softmax(outputs["logits"][None])[0]
         best = int(chances.argmax())
         return [Answer(self.labels[best], float(chances[best]))]
+
+    def busy(self, arch: Arch) -> None:
+        """Outputs are answers but for a sort."""
+
+    def tuned(self, outputs: Arrays, targets: Targets) -> dict[str, float]:
+        """Nothing is to be chosen."""
+        return {}
 
     def in_order(self, targets: Targets, names: tuple[str, ...]) -> ClassNumbers:
         ours = {name: number for number, name in enumerate(self.labels)}

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from mobilenets.archs import Arch, Head
+from mobilenets.archs import Arch
 from mobilenets.errors import ArchError
 from mobilenets.tasks.confidence import Lost
-from mobilenets.tasks.geometry import Geometry
+from mobilenets.tasks.geometry import Geometry, Places
 from mobilenets.tasks.targets import Targets
 
 Floats = NDArray[np.float32]
@@ -27,11 +27,16 @@ def joined(parts: Sequence[Arrays]) -> dict[str, Floats]:
     return {name: np.concatenate([one[name] for one in parts]) for name in parts[0]}
 
 
+Box = tuple[float, float, float, float]
+
+
 class Answer(NamedTuple):
-    """What a network says of an image: `probability`, 0 to 1, is of `label`."""
+    """What a network says of an image: `probability`, 0 to 1, is of `label`; where it has a place,
+    in `box`: x1, y1, x2, y2 in parts of the image's width and height."""
 
     label: str
     probability: float
+    box: Box | None = None
 
 
 class Score(Protocol):
@@ -64,16 +69,15 @@ def percent(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.2f} %"
 
 
-def logits_head(backbone: Arch, count: int) -> Head:
-    """The network's own head with `count` logits an image; raises `ArchError` where it gives none
-    such."""
+def with_logits(backbone: Arch, count: int) -> Arch:
+    """The network with `count` logits an image; raises `ArchError` where it gives none such."""
     outputs = backbone.outputs
     if backbone.head is None or len(outputs.get("logits", ())) != 1:
         raise ArchError(
             f"{backbone.full_name} gives {', '.join(outputs)} and no logits an image; take a "
             "network that classifies"
         )
-    return backbone.head.with_classes(count)
+    return backbone.with_classes(count)
 
 
 class Task(Protocol):
@@ -110,9 +114,35 @@ class Task(Protocol):
     def adapts(self) -> bool:
         """Whether NetAdapt may cut networks for it."""
 
-    def head(self, backbone: Arch) -> Head:
-        """What to put on the rows of `backbone`, for as many outputs as there are labels; raises
-        `ArchError` for a network whose own head is for something else."""
+    @property
+    def whole(self) -> bool:
+        """Whether images are resized whole, so that nothing that is labelled is cut off."""
+
+    @property
+    def fewest(self) -> int:
+        """The least number of labels that can be learned."""
+
+    @property
+    def head(self) -> str:
+        """The head of its networks, one of `archs.HEADS`."""
+
+    @property
+    def answers(self) -> Mapping[str, float]:
+        """The numbers by which outputs become answers, kept in every file; may be none."""
+
+    def recipe(self, *, started: bool) -> str | None:
+        """The recipe for it where nobody says, from trained weights or not; None: by the images."""
+
+    def network(self, backbone: Arch) -> Arch:
+        """The rows of `backbone` with a head for these labels; raises `ArchError` for a network
+        whose own head is for something else."""
+
+    def for_network(self, arch: Arch) -> Task:
+        """The same for what a network of `arch` gives before its graph is exported: `loss`,
+        `imitation` and `meter` take these outputs; all others those of an artifact."""
+
+    def places(self, target: Tensor) -> Places | None:
+        """Where in its images the batch's target is; None where it is nowhere."""
 
     def check(self, targets: Targets, *, taught: bool) -> None:
         """Raise `DataError` where nothing can be learned from these targets of the training images;
@@ -158,6 +188,13 @@ class Task(Protocol):
 
     def decode(self, outputs: Arrays) -> list[Answer]:
         """What to print of one image's outputs."""
+
+    def busy(self, arch: Arch) -> Arrays | None:
+        """Outputs of `arch` for images (N, ...) that give `decode` much to do; None where that
+        takes no time."""
+
+    def tuned(self, outputs: Arrays, targets: Targets) -> dict[str, float]:
+        """The `answers` that suit these outputs for held-out images best."""
 
     def in_order(self, targets: Targets, names: tuple[str, ...]) -> Targets:
         """Targets of data whose classes or attributes are `names`, as this task numbers them."""

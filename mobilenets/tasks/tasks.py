@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mobilenets.errors import FileError
@@ -17,20 +18,21 @@ TASKS: dict[str, type[Classification] | type[Attributes]] = {
 }
 
 
-def get_task(name: str, labels: Sequence[str]) -> Task:
-    """The task of that name, for outputs of these labels; raises `FileError` for one nobody knows,
-    as only a file can name it."""
+def get_task(name: str, labels: Sequence[str], answers: Mapping[str, float] | None = None) -> Task:
+    """The task of that name, for outputs of these labels, which become answers by these numbers
+    (None: the usual); raises `FileError` for one nobody knows, as only a file can name it."""
     if name not in TASKS:
         raise FileError(
             f"the file is for the task {name!r}, and this version knows {', '.join(TASKS)}; "
             "use a newer one"
         )
-    return TASKS[name](tuple(labels))
+    task = TASKS[name](tuple(labels))
+    return replace(task, answers=task.answers | answers) if answers else task
 
 
 def task_in(record: dict[str, Any], labels: Sequence[str]) -> Task:
     """The task that the record of a file names; the oldest files name none, and are of classes."""
-    return get_task(record.get("task", Classification.name), labels)
+    return get_task(record.get("task", Classification.name), labels, record.get("answers"))
 
 
 # Which figures a record's interval is of.

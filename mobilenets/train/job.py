@@ -14,7 +14,7 @@ from mobilenets.data import AUTO_READING, Images, Reading, load_images, trained_
 from mobilenets.data.content import Digests
 from mobilenets.errors import FileError, MobileNetsError
 from mobilenets.files import broken, read_bytes, read_json, sha256_of, write_json
-from mobilenets.nn import Checkpoint
+from mobilenets.nn import Checkpoint, surgery
 from mobilenets.runs.layout import IMAGES, METRICS, TRAINED
 from mobilenets.runs.owner import check_data
 from mobilenets.runs.stages import Stage
@@ -26,6 +26,7 @@ from mobilenets.train.recipe import Limits, Recipe
 from mobilenets.train.recipes import get_recipe, recipe_with_weights, recipe_without_weights
 from mobilenets.train.start import families, starting_point
 from mobilenets.train.trainer import train
+from mobilenets.train.tuning import with_answers
 
 log = logging.getLogger(__name__)
 
@@ -167,8 +168,9 @@ class How:
         """The recipe that is named, for so many images, within the limits: a learning rate the user
         gives is the one that trains. `started` None is what the weights promise."""
         started = self.started if started is None else started
-        if self.recipe:
-            recipe = get_recipe(self.recipe, flip=images.flip)
+        named = self.recipe or images.task.recipe(started=started)
+        if named:
+            recipe = get_recipe(named, flip=images.flip)
         else:
             recipe = (recipe_with_weights if started else recipe_without_weights)(images)
         return recipe.for_images(len(images.train), started=started).limited(limits)
@@ -178,8 +180,9 @@ class How:
     ) -> TrainingJob:
         """The training of `arch`, with the conventions of `start`, on these images."""
         recipe = self.recipe_for(images, limits, started=start is not None)
-        arch = arch if start is None else start.arch
-        arch = replace(arch, head=images.task.head(arch))
+        arch = images.task.network(arch if start is None else start.arch)
+        if start is not None and start.arch.rows != arch.rows:
+            start = surgery(start, replace(start.arch, rows=arch.rows))
         file = self.teacher
         teacher = None if file is None else teacher_in(file, match=recipe.distill.match)
         return TrainingJob(arch, images, recipe, seed, start, teacher, self._before(start))
@@ -221,6 +224,7 @@ class TrainingJob:
             self.arch, self.images, self.recipe, folder=folder, seed=self.seed,
             start=self.start, teacher=self.teacher, minutes=minutes,
         )  # fmt: skip
+        checkpoint = with_answers(checkpoint, self.images)
         save_trained(checkpoint, folder, trained_on.learned_from(self.images, self.before))
 
 

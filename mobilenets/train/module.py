@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mobilenets.data import Batch, augment
-from mobilenets.errors import TrainingDiverged
+from mobilenets.errors import MobileNetsError, TrainingDiverged
 from mobilenets.nn import MobileNet
-from mobilenets.nn.head_modules import ClassifyHead
+from mobilenets.nn.head_modules import Classifier, ClassifyHead, new_part
 from mobilenets.tasks import Outputs, Targets, Task
 from mobilenets.tasks.classification import Classification
 from mobilenets.train.distill import Teacher, imitation_loss
@@ -61,7 +61,7 @@ class Learner(pl.LightningModule):
         # From a step on, where in the schedule it stands, and how fast the steps after it move on.
         self._paces: list[tuple[int, float, float]] = [(0, 0.0, 1.0)]
         self.generator = torch.Generator()
-        self.task = task or Classification()
+        self.task = (task or Classification()).for_network(network.arch)
         self.meter = self.task.meter(network.arch.classes)
         self.batch_norm: dict[str, Any] = {"statistics": recipe.batch_norm}
         self.mean: Tensor
@@ -77,8 +77,9 @@ class Learner(pl.LightningModule):
         quicken_(network)
         for norm in norms(network):
             norm.momentum = recipe.bn_momentum or norm.momentum
-        last = self.head.classifier
-        last.dropout = Dropout(last.rate if recipe.dropout is None else recipe.dropout)
+        for last in network.modules():
+            if isinstance(last, Classifier):
+                last.dropout = Dropout(last.rate if recipe.dropout is None else recipe.dropout)
 
     def _hear(self, teacher: Teacher) -> None:
         """Take `teacher`; where its embedding is to be matched and has another number of features,
@@ -86,13 +87,17 @@ class Learner(pl.LightningModule):
         self._teach = teacher.for_task(self.task)
         if self.recipe.distill.match == "embedding":
             theirs = teacher(torch.zeros(1, 3, *self.network.arch.size)).shape[1]
-            ours = self.head.classifier.linear.in_features
+            ours = self._embedding_head().classifier.linear.in_features
             if ours != theirs:
                 self.projection = nn.Linear(ours, theirs)
 
-    @property
-    def head(self) -> ClassifyHead:
-        assert isinstance(self.network.head, ClassifyHead)
+    def _embedding_head(self) -> ClassifyHead:
+        """The head, whose features are to be like a teacher's."""
+        if not isinstance(self.network.head, ClassifyHead):
+            raise MobileNetsError(
+                f"{self.network.arch.full_name} has no embedding for a teacher's; leave --teacher "
+                "out, or give a recipe that matches logits"
+            )
         return self.network.head
 
     def forward(self, images: Tensor) -> Outputs:
@@ -114,7 +119,7 @@ class Learner(pl.LightningModule):
         self.generator.manual_seed(seed)
         head_only = epoch < self.recipe.head_epochs
         self.network.requires_grad_(not head_only)
-        self.head.classifier.requires_grad_(True)
+        new_part(self.network).requires_grad_(True)
         if head_only or self.recipe.batch_norm == "frozen":
             freeze_(self.network)
         else:
@@ -134,8 +139,7 @@ class Learner(pl.LightningModule):
         """The training loss of a batch, augmented."""
         images, target = self._varied(images, target)
         recipe = self.recipe
-        features = self.head.embed(self.network.features(self.normalized(images)))
-        outputs = self.head.classify(features)
+        outputs = self._outputs(self.normalized(images))
         theirs = self._theirs(images)
         stands_in = theirs if recipe.distill.match == "logits" else None
         loss = self.task.loss(
@@ -144,16 +148,26 @@ class Learner(pl.LightningModule):
         )  # fmt: skip
         if theirs is None:
             return loss
-        ours = {**outputs, "embedding": self.projection(features)}
-        imitation = imitation_loss(ours, theirs, recipe.distill, self.task)
+        imitation = imitation_loss(outputs, theirs, recipe.distill, self.task)
         return (1 - recipe.distill.share) * loss + recipe.distill.share * imitation
+
+    def _outputs(self, images: Tensor) -> dict[str, Tensor]:
+        """The network's, of normalized images; and the embedding, where a teacher's is matched."""
+        if self._teach is None or self.recipe.distill.match != "embedding":
+            return self.network(images)
+        head = self._embedding_head()
+        features = head.embed(self.network.features(images))
+        return head.classify(features) | {"embedding": self.projection(features)}
 
     def _varied(self, images: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The images (N, 3, H, W) in [0, 1], and their target."""
         arch, recipe = self.network.arch, self.recipe
         if recipe.trivial_augment:
             images = trivial_augment(images)
-        images, geometry = augment(images, arch.size, recipe.augment, generator=self.generator)
+        images, geometry = augment(
+            images, arch.size, recipe.augment, generator=self.generator,
+            places=self.task.places(target),
+        )  # fmt: skip
         target = self.task.follow(target, geometry)
         return blend(images, target, recipe, classes=arch.classes)
 

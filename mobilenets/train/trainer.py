@@ -25,6 +25,7 @@ from mobilenets.archs import Arch, digest
 from mobilenets.data import Images, decode
 from mobilenets.errors import FileError, MobileNetsError, TrainingStopped
 from mobilenets.nn import Checkpoint, MobileNet
+from mobilenets.nn.head_modules import new_prefix
 from mobilenets.runs.layout import BEST, LAST, METRICS
 from mobilenets.tasks import Task
 from mobilenets.train import group
@@ -208,8 +209,10 @@ def _first_network(arch: Arch, start: Checkpoint | None, seed: int, task: Task) 
 
 
 def _without_classifier(network: MobileNet, start: Checkpoint) -> Mapping[str, Tensor]:
-    """The weights of `start` but for its classifier; raises `FileError` where shapes differ."""
-    last = "head.classifier."
+    """The weights of `start` but for its classifier, or its whole head where that is another kind;
+    raises `FileError` where shapes differ."""
+    same = type(network.arch.head) is type(start.arch.head)
+    last = new_prefix(network.head) if same else "head."
     ours = {k: v.shape for k, v in network.state_dict().items() if not k.startswith(last)}
     theirs = {k: v for k, v in start.weights.items() if k in ours}
     if {k: v.shape for k, v in theirs.items()} != ours:

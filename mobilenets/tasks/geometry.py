@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Places(NamedTuple):
+    """Where a batch's boxes are: `corners` (B, M, 4) are x1, y1, x2, y2 in parts (0 to 1) of the
+    image; the rows that are not `there` (B, M) are filling."""
+
+    corners: Tensor
+    there: Tensor
 
 
 @dataclass(frozen=True, slots=True, eq=False)

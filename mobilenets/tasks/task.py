@@ -28,10 +28,12 @@ def joined(parts: Sequence[Arrays]) -> dict[str, Floats]:
 
 
 class Answer(NamedTuple):
-    """What a network says of an image: `probability`, 0 to 1, is of `label`."""
+    """What a network says of an image: `probability`, 0 to 1, is of `label`. `box` says where: x1,
+    y1, x2, y2 in parts (0 to 1) of the image; None is all of it."""
 
     label: str
     probability: float
+    box: tuple[float, float, float, float] | None = None
 
 
 class Score(Protocol):

@@ -69,7 +69,12 @@ def coco_metric(**options: Any) -> MeanAveragePrecision:
             "mAP is computed by faster-coco-eval, which is not installed; "
             "pip install 'mobilenets[detection]'"
         )
-    metric = MeanAveragePrecision(backend="faster_coco_eval", **options)
+    metric = MeanAveragePrecision(
+        iou_thresholds=OVERLAPS.tolist(),  # its own are COCO's rounded to float32, which moves
+        rec_thresholds=_RECALLS.tolist(),  # recalls such as 3 of 10 below the threshold of 0.3
+        backend="faster_coco_eval",
+        **options,
+    )
     metric.warn_on_many_detections = False  # it takes the surest, as COCO does
     return metric
 

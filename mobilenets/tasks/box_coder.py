@@ -30,7 +30,7 @@ class BoxCoder(nn.Module):
     def __init__(self, arch: Arch):
         super().__init__()
         boxes = torch.tensor(default_boxes(arch))
-        centres, sizes = boxes.split(2, dim=1)
+        centres, sizes = boxes.chunk(2, dim=1)
         self.register_buffer("centres", centres.clone(), persistent=False)
         self.register_buffer("sizes", sizes.clone(), persistent=False)
         self.register_buffer("steps", sizes / _OF_CENTRE, persistent=False)
@@ -43,14 +43,14 @@ class BoxCoder(nn.Module):
 
     def forward(self, offsets: Tensor) -> Tensor:
         """Corners (N, A, 4) of offsets (N, A, 4), within the image: 0 to 1."""
-        moves, growths = offsets.split(2, dim=2)
+        moves, growths = offsets.chunk(2, dim=2)
         centres = self.centres + moves * self.steps
         halves = (growths / _OF_SIZE).clamp(max=_MOST).exp() * self.halves
         return torch.cat([centres - halves, centres + halves], 2).clamp(0, 1)
 
     def offsets(self, corners: Tensor) -> Tensor:
         """The offsets (..., A, 4) with which the default boxes are these (..., A, 4)."""
-        low, high = corners.split(2, dim=-1)
+        low, high = corners.chunk(2, dim=-1)
         moves = ((low + high) / 2 - self.centres) / self.sizes
         growths = ((high - low) / self.sizes).log()
         return torch.cat([_OF_CENTRE * moves, _OF_SIZE * growths], -1)

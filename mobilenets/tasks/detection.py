@@ -117,9 +117,10 @@ class Detection:
         (arXiv:1512.02325, 2.2) and that have a side of more than a pixel or so; of uncounted ones
         what is in it, so that nothing there becomes background. What goes is of class -1."""
         x1, y1, x2, y2 = (2 * target[..., CORNERS] - 1).unbind(-1)
-        corners = torch.stack([x1, y1, x2, y1, x1, y2, x2, y2], -1).unflatten(-1, (4, 2))
-        moved = (geometry.points(corners.flatten(1, 2)) + 1) / 2
-        low, high = moved.unflatten(1, corners.shape[1:3]).aminmax(dim=2)  # (B, M, 2)
+        images, rows = x1.shape
+        corners = torch.stack([x1, y1, x2, y1, x1, y2, x2, y2], -1)
+        moved = (geometry.points(corners.reshape(images, 4 * rows, 2)) + 1) / 2
+        low, high = moved.reshape(images, rows, 4, 2).aminmax(dim=2)  # (B, M, 2)
         centre = (low + high) / 2
         inside = ((centre > 0) & (centre < 1)).all(-1) | (target[..., UNCOUNTED] > 0)
         low, high = low.clamp(0, 1), high.clamp(0, 1)
@@ -226,9 +227,10 @@ class Detection:
 
     def decode(self, outputs: Arrays) -> list[Answer]:
         """The detections, the surest first."""
+        boxes, labels, chances = (one.tolist() for one in self._detections(outputs))
         return [
-            Answer(self.labels[label], float(chance), tuple(map(float, box)))
-            for box, label, chance in zip(*self._detections(outputs), strict=True)
+            Answer(self.labels[label], chance, (x1, y1, x2, y2))
+            for (x1, y1, x2, y2), label, chance in zip(boxes, labels, chances, strict=True)
         ]
 
     def in_order(self, targets: Targets, names: tuple[str, ...]) -> BoxLists:
@@ -245,7 +247,7 @@ class Detection:
             (one.values[..., CLASS] >= 0).any(axis=1)
             for one in (targets, self.in_order(targets, names))
         )
-        return ours | ~theirs
+        return np.logical_or(ours, ~theirs)
 
     @property
     def _answers(self) -> Mapping[str, float]:

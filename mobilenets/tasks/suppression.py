@@ -35,10 +35,10 @@ def detections(
         kept = likely[not_suppressed(boxes[likely], overlap)]
         rows.append(kept)
         labels.append(np.full(len(kept), label))
-    row, label = np.concatenate(rows), np.concatenate(labels)
-    chance = scores[row, label + 1]
+    row, number = np.concatenate(rows), np.concatenate(labels)
+    chance = scores[row, number + 1]
     order = np.argsort(-chance, kind="stable")[:most]
-    return boxes[row[order]], label[order], chance[order]
+    return boxes[row[order]], number[order], chance[order]
 
 
 def not_suppressed(boxes: Floats, overlap: float) -> NDArray[np.bool_]:

@@ -25,7 +25,7 @@ _HEADS: Mapping[str, type[Head]] = {
 }
 # Columns that came later are written only where they are set, so that files and digests written
 # before stay as they are.
-_LATER = {"skip": True, "se_act": "relu", "dilation": 1}
+_LATER = {"skip": True, "se_act": "relu", "dilation": 1, "scales": (0.2, 0.95)}
 Part = TypeVar("Part", Row, Head)
 
 

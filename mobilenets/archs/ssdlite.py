@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from mobilenets.archs.checks import check_count
+from mobilenets.archs.checks import check_count, check_number
 from mobilenets.archs.heads import Head, Tap, check_taps, taps_without
 from mobilenets.archs.op import FeatureMap, Op, collect, conv, depthwise, linear
 from mobilenets.archs.width import Width
@@ -22,14 +22,16 @@ class SSDLite(Head):
 
     The maps are the tapped ones, finest first, and behind the last of them one of each number of
     channels in `extras`, each half the size of the one before. `anchors` has a number for every
-    map. In A the anchors of a pixel come first, then columns, rows and maps. `classes` counts the
-    background where there is one.
+    map. In A the anchors of a pixel come first, then columns, rows and maps (`default_boxes` has
+    each one's place). `classes` counts the background, which is the first. `scales` are the sides
+    of the square default boxes of the first and the last map, in parts of the image's.
     """
 
     classes: int
     taps: tuple[Tap, ...] = field()
     anchors: tuple[int, ...]
     extras: tuple[int, ...] = (512, 256, 256, 128)
+    scales: tuple[float, float] = (0.2, 0.95)
 
     def layers(self, maps: Sequence[FeatureMap]) -> Iterator[Op]:
         found = list(maps)
@@ -69,6 +71,7 @@ class SSDLite(Head):
                 f"{where}: anchors must have one number for each of the {maps} maps (taps and "
                 f"extras), got {self.anchors!r}"
             )
+        _check_scales(f"{where}: scales", self.scales)
 
     def scaled(self, width: Width) -> SSDLite:
         """The tapped maps are as wide as the backbone makes them; the extras follow the width."""
@@ -98,6 +101,16 @@ class SSDLite(Head):
         for at in maps[:-1]:
             yield replace(self, taps=(Tap(),), anchors=(*islice(anchors, 1),), extras=()), at
         yield replace(self, taps=(Tap(),), anchors=tuple(anchors)), maps[-1]
+
+
+def _check_scales(what: str, scales: tuple[float, ...]) -> None:
+    """Two, the second at least as large."""
+    if not isinstance(scales, tuple) or len(scales) != 2:
+        raise ArchError(f"{what} must be two, of the first and the last map, got {scales!r}")
+    for scale in scales:
+        check_number(what, scale, above=0, below=1)
+    if scales[0] > scales[1]:
+        raise ArchError(f"{what} must rise from the first map to the last, got {scales!r}")
 
 
 def _extra(name: str, at: FeatureMap, channels: int) -> Iterator[Op]:

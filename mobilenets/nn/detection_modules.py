@@ -7,9 +7,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
+from mobilenets.archs import Arch
 from mobilenets.archs.rows import Conv
 from mobilenets.archs.ssdlite import SSDLite
 from mobilenets.nn.blocks import Convention, ConvNormAct, depthwise
+from mobilenets.tasks.box_coder import BoxCoder
 
 
 class SSDLiteHead(nn.Module):
@@ -74,3 +76,20 @@ class Predictor(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.predict(self.depthwise(x))
+
+
+class Decoded(nn.Module):
+    """What SSDLiteHead gives as an artifact gives it, in the same shapes: "boxes" (N, A, 4) are x1,
+    y1, x2, y2 in parts (0 to 1) of the image, "scores" (N, A, classes) probabilities that add up to
+    1, the background first. Suppression is left to the program that reads them.
+
+    For one network and size: the default boxes are constants. Raises `ArchError` for a network
+    without SSDLite.
+    """
+
+    def __init__(self, arch: Arch):
+        super().__init__()
+        self.coder = BoxCoder(arch)
+
+    def forward(self, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {"boxes": self.coder(outputs["boxes"]), "scores": outputs["scores"].softmax(dim=2)}

@@ -1,0 +1,58 @@
+"""From a detector's boxes and scores to its detections, with numpy alone.
+
+Every program that reads an artifact does this, this package's and those that a model card shows,
+which hold this source: so it imports nothing else, and is short.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+
+
+def detections(
+    boxes: Floats,
+    scores: Floats,
+    *,
+    threshold: float = 0.001,
+    overlap: float = 0.55,
+    most_of_class: int = 300,
+    most: int = 300,
+) -> tuple[Floats, NDArray[np.int64], Floats]:
+    """Boxes (K, 4), class numbers (K,) and probabilities (K,) of one image, the surest first.
+
+    Of `boxes` (A, 4), x1, y1, x2, y2, and `scores` (A, 1 + classes), of which column 0 is the
+    background, those above `threshold` are taken, of each class the `most_of_class` surest; one
+    that overlaps a surer one of its class by more than `overlap` (intersection over union) is left
+    out, and what is beyond the `most` surest of all classes. Class numbers begin with 0 for
+    column 1.
+    """
+    rows, labels = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for label in np.flatnonzero((scores[:, 1:] > threshold).any(axis=0)):
+        chances = scores[:, label + 1]
+        likely = np.flatnonzero(chances > threshold)
+        likely = likely[np.argsort(-chances[likely], kind="stable")][:most_of_class]
+        kept = likely[not_suppressed(boxes[likely], overlap)]
+        rows.append(kept)
+        labels.append(np.full(len(kept), label))
+    row, number = np.concatenate(rows), np.concatenate(labels)
+    chance = scores[row, number + 1]
+    order = np.argsort(-chance, kind="stable")[:most]
+    return boxes[row[order]], number[order], chance[order]
+
+
+def not_suppressed(boxes: Floats, overlap: float) -> NDArray[np.bool_]:
+    """Which of boxes (K, 4), the surest first, are left by non-maximum suppression."""
+    sides = np.minimum(boxes[:, None, 2:], boxes[:, 2:]) - np.maximum(
+        boxes[:, None, :2], boxes[:, :2]
+    )
+    shared = sides.clip(0).prod(axis=2)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    union = np.maximum(areas[:, None] + areas - shared, 1e-12)
+    covers = np.triu(shared / union > overlap, 1)  # a surer one, by row, another
+    kept = np.ones(len(boxes), bool)
+    while True:  # until none is left that only a suppressed one suppresses
+        now = ~covers[kept].any(axis=0)
+        if (now == kept).all():
+            return kept
+        kept = now

@@ -8,10 +8,12 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from mobilenets.nn.blocks import ConvNormAct
 from mobilenets.nn.checkpoint import Checkpoint
+from mobilenets.nn.head_modules import decoder
 
 
 class Deployed(nn.Module):
-    """Images in, named outputs out: (N, 3, H, W) float32 RGB in [0, 1] -> {"logits": (N, classes)}.
+    """Images in, named outputs out: (N, 3, H, W) float32 RGB in [0, 1] -> {"logits": (N, classes)};
+    of a detector boxes in parts of the image and probabilities.
 
     The mean is subtracted in the graph and the division by std sits in the first convolution's
     weights: one pass over the image instead of two, and the padding still adds zeros to the
@@ -21,6 +23,7 @@ class Deployed(nn.Module):
     def __init__(self, checkpoint: Checkpoint):
         super().__init__()
         self.network = checkpoint.network()
+        self.decoder = decoder(checkpoint.arch)
         mean = torch.tensor(checkpoint.mean).reshape(1, -1, 1, 1)
         self.mean: Tensor | None
         self.register_buffer("mean", mean if mean.any() else None)
@@ -32,7 +35,8 @@ class Deployed(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, image: Tensor) -> dict[str, Tensor]:
-        return self.network(image if self.mean is None else image - self.mean)
+        outputs = self.network(image if self.mean is None else image - self.mean)
+        return outputs if self.decoder is None else self.decoder(outputs)
 
     def _divide_by(self, std: Tensor) -> None:
         if (std == 1).all():

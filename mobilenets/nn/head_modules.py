@@ -6,12 +6,13 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from mobilenets.archs import Arch
 from mobilenets.archs.heads import Classify, Head, Pooled
 from mobilenets.archs.rows import Conv
 from mobilenets.archs.segmentation import LRASPP, RASPP, Pixelwise
 from mobilenets.archs.ssdlite import SSDLite
 from mobilenets.nn.blocks import Convention, ConvNormAct, activation
-from mobilenets.nn.detection_modules import SSDLiteHead
+from mobilenets.nn.detection_modules import Decoded, SSDLiteHead
 from mobilenets.nn.segmentation_modules import LRASPPHead, PixelwiseHead, RASPPHead
 
 
@@ -44,6 +45,12 @@ def new_prefix(head: nn.Module) -> str:
 def new_part(network: nn.Module) -> nn.Module:
     """The part of a network whose weights begin anew for other classes."""
     return network.get_submodule(new_prefix(network.get_submodule("head")).removesuffix("."))
+
+
+def decoder(arch: Arch) -> nn.Module | None:
+    """What follows a network of `arch` in an artifact, from its outputs to those that are given;
+    None where they are the same."""
+    return Decoded(arch) if isinstance(arch.head, SSDLite) else None
 
 
 class Features(nn.Module):

@@ -10,11 +10,14 @@ from mobilenets.errors import FileError
 from mobilenets.tasks.attributes import Attributes
 from mobilenets.tasks.classification import Classification
 from mobilenets.tasks.confidence import FEW
+from mobilenets.tasks.detection import Detection
 from mobilenets.tasks.task import Task, percent
 
-TASKS: dict[str, type[Classification] | type[Attributes]] = {
+_Kind = type[Classification] | type[Attributes] | type[Detection]
+TASKS: dict[str, _Kind] = {
     Classification.name: Classification,
     Attributes.name: Attributes,
+    Detection.name: Detection,
 }
 
 
@@ -55,5 +58,5 @@ def figure_with_interval(record: dict[str, Any], of: str = "") -> tuple[str, str
     return title, f"{value} (95 % interval {ends[0]:.1f} to {ends[1]:.1f} %)"
 
 
-def _task_of(record: dict[str, Any], of: str) -> type[Classification] | type[Attributes]:
+def _task_of(record: dict[str, Any], of: str) -> _Kind:
     return next(one for one in TASKS.values() if one.metric + of in record)

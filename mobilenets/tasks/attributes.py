@@ -140,6 +140,8 @@ class Attributes:
     metric: ClassVar[str] = "map"
     title: ClassVar[str] = "mean average precision"
     adapts: ClassVar[bool] = False
+    fewest: ClassVar[int] = 2
+    whole: ClassVar[bool] = False
 
     @property
     def does(self) -> str:

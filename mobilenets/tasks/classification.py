@@ -166,6 +166,8 @@ class Classification:
     metric: ClassVar[str] = "top1"
     title: ClassVar[str] = "top-1"
     adapts: ClassVar[bool] = True
+    fewest: ClassVar[int] = 2
+    whole: ClassVar[bool] = False
 
     @property
     def does(self) -> str:

@@ -16,3 +16,5 @@ class Detection:
     kinds: ClassVar[str] = "classes"
     metric: ClassVar[str] = "map50_95"
     title: ClassVar[str] = "mAP50-95"
+    fewest: ClassVar[int] = 1
+    whole: ClassVar[bool] = True

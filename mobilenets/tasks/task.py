@@ -110,6 +110,14 @@ class Task(Protocol):
     def adapts(self) -> bool:
         """Whether NetAdapt may cut networks for it."""
 
+    @property
+    def fewest(self) -> int:
+        """How many labels there must be at least."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether it needs all of an image, which is then resized whole (`Preprocess.resize`)."""
+
     def head(self, backbone: Arch) -> Head:
         """What to put on the rows of `backbone`, for as many outputs as there are labels; raises
         `ArchError` for a network whose own head is for something else."""

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
 from mobilenets.errors import DataError
@@ -161,25 +161,28 @@ def _orientation(image: Image.Image) -> int:
 def _exif(image: Image.Image) -> Image.Exif:
     """Of a PNG PIL would decode the pixels first, as EXIF may stand behind them: only where it
     does."""
-    if image.format == "PNG" and not _behind_pixels(image, b"eXIf", b"iTXt", b"tEXt", b"zTXt"):
+    late = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
+    if image.format == "PNG" and not any(kind in late for kind in _behind_pixels(image)):
         return Image.Image.getexif(image)
     return image.getexif()
 
 
-def _behind_pixels(image: Image.Image, *kinds: bytes) -> bool:
-    """Whether a PNG has chunks of these kinds behind its pixels; the file stays where it is."""
-    file = image.fp
-    assert file is not None
-    place, found = file.tell(), False
-    file.seek(8)
-    behind = False
-    while len(head := file.read(8)) == 8 and not found:
-        length, kind = int.from_bytes(head[:4]), head[4:]
-        behind = behind or kind == b"IDAT"
-        found = behind and kind in kinds
-        file.seek(length + 4, 1)
-    file.seek(place)
-    return found
+def _behind_pixels(image: Image.Image) -> Iterator[bytes]:
+    """The kinds of a PNG's chunks behind the first of its pixels; the file stays where it is."""
+    file = image.fp if isinstance(image, ImageFile.ImageFile) else None
+    if file is None:
+        return
+    place = file.tell()
+    try:
+        file.seek(len(b"\x89PNG\r\n\x1a\n"))
+        behind = False
+        while len(head := file.read(8)) == 8:
+            behind = behind or head[4:] == b"IDAT"
+            if behind:
+                yield head[4:]
+            file.seek(int.from_bytes(head[:4]) + 4, 1)  # its content, and a checksum
+    finally:
+        file.seek(place)
 
 
 def is_deep(data: str | Path | bytes) -> bool:

@@ -16,6 +16,7 @@ import typer
 from mobilenets.cli import (
     browser_verbs,
     compress_verbs,
+    data_verbs,
     device_verbs,
     kit_verbs,
     network_verbs,
@@ -48,6 +49,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "eval": use_verbs.evaluate,
     "predict": use_verbs.predict,
     "report": use_verbs.write_report,
+    "look": data_verbs.look,
     "list": network_verbs.list_networks,
     "cost": network_verbs.print_cost,
     "latency": network_verbs.latency,

@@ -70,7 +70,7 @@ Data = Annotated[
     typer.Argument(
         metavar="DATA",
         help="Images with labels: a folder with a folder for each class, a .csv file, WebDataset "
-        "shards, or a built-in set (digits, fashion-mnist).",
+        "shards, boxes (COCO, Pascal VOC, YOLO, .csv), or a built-in set (digits, fashion-mnist).",
         autocompletion=one_of(*BUILT_IN),
     ),
 ]
@@ -267,9 +267,9 @@ Task = Annotated[
         "--task",
         panel=DATA,
         metavar="NAME",
-        autocompletion=one_of("classification", "attributes"),
+        autocompletion=one_of("classification", "attributes", "detection"),
         help="classification: one class an image; attributes: several labels an image, each "
-        "present or absent.  [default: by the data]",
+        "present or absent; detection: boxes, each of a class.  [default: by the data]",
     ),
 ]
 GreyRange = Annotated[

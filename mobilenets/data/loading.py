@@ -12,6 +12,14 @@ import numpy as np
 from mobilenets.data.content import Contents, contents_of
 from mobilenets.data.copies import copies_said
 from mobilenets.data.formats.attribute_columns import CELEBA, list_celeba
+from mobilenets.data.formats.box_folders import (
+    BOX_KINDS,
+    BoxReading,
+    find_boxes,
+    list_box_file,
+    list_box_folder,
+)
+from mobilenets.data.formats.box_table import is_box_table, list_box_table
 from mobilenets.data.formats.builtin import BUILT_IN
 from mobilenets.data.formats.csv_table import (
     list_attribute_csv,
@@ -32,14 +40,14 @@ from mobilenets.data.pool import Progress
 from mobilenets.data.reading import AUTO_READING, Reading
 from mobilenets.data.split import Split, SplitRule, divide
 from mobilenets.errors import DataError
-from mobilenets.tasks import TASKS
 from mobilenets.tasks.attributes import Attributes
 from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.detection import Detection
 from mobilenets.tasks.targets import Indices
 
 _KINDS = (
     "a folder per class, a folder with train/ and val/, a folder of .tar shards, a .csv file of "
-    f"path,label or of path and attributes, or one of {', '.join(BUILT_IN)}"
+    f"path,label or of path and attributes, boxes ({BOX_KINDS}), or one of {', '.join(BUILT_IN)}"
 )
 
 
@@ -65,7 +73,9 @@ def load_images(
     - WebDataset shards: a folder of them or "folder/{000..011}.tar";
     - a CSV file of path,label and perhaps split;
     - attributes: a CSV file of path and several columns of 1, 0 (or -1) or nothing, CelebA's
-      list_attr_celeba.txt, or the folder with one of these.
+      list_attr_celeba.txt, or the folder with one of these;
+    - boxes: COCO's JSON, Pascal VOC's XML, YOLO's text files or data.yaml, a CSV file of
+      path,x1,y1,x2,y2,label, or the folder with one of these.
 
     `task`, a name of `mobilenets.tasks`, says which is meant; None looks. Where two readings of a
     folder are possible, both are named and none is taken. What was read is remembered in the cache
@@ -99,7 +109,7 @@ def find_images(
             f"none of the {len(contents.sides)} images can be read (the first, "
             f"{listing.source.name(0)}: {contents.reasons[0]}); replace them"
         )
-    return Found(data, listing, contents, reading)
+    return Found(data, listing, contents, _suited(reading, listing))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,18 +188,56 @@ class Found:
 
 
 def _check_task(task: str | None) -> None:
-    if task is not None and task not in TASKS:
-        raise DataError(f"no task is called {task!r}; there are {' and '.join(TASKS)}")
+    if task not in _READERS:
+        names = ", ".join(name for name in _READERS if name)
+        raise DataError(f"no task is called {task!r}; there are {names}")
+
+
+def _suited(reading: Reading, listing: Listing) -> Reading:
+    """How images are read for their task. Raises `DataError` where it is asked otherwise."""
+    if not listing.task.whole:
+        return reading
+    if reading.resize == "crop":
+        raise DataError(
+            f"{listing.task.name} needs whole images, as what is cut off cannot be found, and "
+            "--resize crop is given; leave it out"
+        )
+    return replace(reading, resize="stretch")
 
 
 @dataclass(frozen=True, slots=True)
 class _Readers:
     """How a table and a folder are read where their task is told; `found_in` says what else to
-    give."""
+    give where it `holds` none of what the task is about."""
 
     table: Callable[[Path], Listing]
     folder: Callable[[Path], Listing]
     found_in: str = _KINDS
+    holds: str = "classes"
+
+
+def _list_any_table(path: Path) -> Listing:
+    """A CSV file of boxes, of classes or of attributes."""
+    return list_box_table(path) if is_box_table(path) else list_csv(path)
+
+
+def _list_any_folder(path: Path) -> Listing:
+    """By its boxes, where it has some, or by the names of its folders or the table in there."""
+    boxes = find_boxes(path)
+    if boxes is None:
+        return _list_table_or_folder(path)
+    _check_only_boxes(path, boxes)
+    return boxes.read()
+
+
+def _check_only_boxes(path: Path, boxes: BoxReading) -> None:
+    folders = _classes_in(path)
+    if folders is not None:
+        raise DataError(
+            f"{path} can be read in two ways: it holds boxes ({boxes.format}, {boxes.first.name}), "
+            f"and folders of images called {few(folders.task.labels)}; give --task "
+            f"{Detection.name} for the first, --task {Classification.name} for the second"
+        )
 
 
 def _list_table_or_folder(path: Path) -> Listing:
@@ -226,18 +274,23 @@ def _list_attribute_folder(path: Path) -> Listing:
 
 # By the task that the user names; without one the data is looked at.
 _READERS: dict[str | None, _Readers] = {
-    None: _Readers(list_csv, _list_table_or_folder),
+    None: _Readers(_list_any_table, _list_any_folder),
     Classification.name: _Readers(list_class_csv, list_folder),
     Attributes.name: _Readers(
-        list_attribute_csv, _list_attribute_folder, "a .csv file of path and attributes"
+        list_attribute_csv,
+        _list_attribute_folder,
+        "a .csv file of path and attributes",
+        "attributes",
     ),
+    Detection.name: _Readers(list_box_table, list_box_folder, BOX_KINDS, "boxes"),
 }
 
 
 def _list(data: str | Path, task: str | None) -> Listing:
     listing = _found(data, _READERS[task])
     if task not in (None, listing.task.name):
-        raise DataError(f"{data} holds no {TASKS[task].kinds}; give {_READERS[task].found_in}")
+        readers = _READERS[task]
+        raise DataError(f"{data} holds no {readers.holds}; give {readers.found_in}")
     return listing
 
 
@@ -272,6 +325,9 @@ def _found_at(path: Path, readers: _Readers) -> Listing:
         raise DataError(f"there is nothing at {path}; give {_KINDS}")
     if path.name == CELEBA:
         return list_celeba(path)
+    boxes = list_box_file(path)
+    if boxes is not None:
+        return boxes
     if path.suffix.lower() != ".csv":
         raise DataError(f"{path} is neither a folder nor a .csv file; give {_KINDS}")
     return readers.table(path)

@@ -15,12 +15,12 @@ from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import ExifTags, Image, ImageFile, ImageOps, UnidentifiedImageError, features
 from torch import Tensor
 
 from mobilenets.errors import DataError
@@ -54,6 +54,7 @@ MAX_RATIO = 100
 MAX_FILE_BYTES = 2 * 10**9  # 16-bit RGBA of as many pixels as PIL decodes is 1.4 GB
 _LARGE_FILE = 2**26  # bytes; of such a file the header is looked at before the rest is read
 _LARGE = 2**25  # pixels; such images are decoded one at a time
+_TURNED = 5  # the first EXIF orientation that makes rows of columns
 
 
 @cache
@@ -119,6 +120,69 @@ def probe(data: str | Path | bytes, *, header_only: bool) -> int | str:
             return min(width, height)
     except Exception as error:
         return _reason(error, data)
+
+
+class Frame(NamedTuple):
+    """The pixels of an image as its file holds them, across and down, and how EXIF turns them: its
+    orientation, 1 (as stored) to 8."""
+
+    width: int
+    height: int
+    orientation: int = 1
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height once it is turned, as `read_image` gives it."""
+        turned = self.orientation >= _TURNED
+        return (self.height, self.width) if turned else (self.width, self.height)
+
+
+def frame(data: str | Path | bytes) -> Frame | str:
+    """What the header tells, the pixels left alone; or the reason why the file cannot be read."""
+    try:
+        with _image(data, header_only=True) as image:
+            width, height = image.size
+            orientation = _orientation(image)
+            if orientation >= _TURNED and image.format == "TIFF":  # PIL tells how it will be
+                width, height = height, width
+            return Frame(width, height, orientation)
+    except Exception as error:
+        return _reason(error, data)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 where there is none or it cannot be parsed: as `_upright` finds it."""
+    with suppress(Exception):
+        found = _exif(image).get(ExifTags.Base.Orientation, 1)
+        return found if found in range(1, 9) else 1
+    return 1
+
+
+def _exif(image: Image.Image) -> Image.Exif:
+    """Of a PNG PIL would decode the pixels first, as EXIF may stand behind them: only where it
+    does."""
+    late = (b"eXIf", b"iTXt", b"tEXt", b"zTXt")
+    if image.format == "PNG" and not any(kind in late for kind in _behind_pixels(image)):
+        return Image.Image.getexif(image)
+    return image.getexif()
+
+
+def _behind_pixels(image: Image.Image) -> Iterator[bytes]:
+    """The kinds of a PNG's chunks behind the first of its pixels; the file stays where it is."""
+    file = image.fp if isinstance(image, ImageFile.ImageFile) else None
+    if file is None:
+        return
+    place = file.tell()
+    try:
+        file.seek(len(b"\x89PNG\r\n\x1a\n"))
+        behind = False
+        while len(head := file.read(8)) == 8:
+            behind = behind or head[4:] == b"IDAT"
+            if behind:
+                yield head[4:]
+            file.seek(int.from_bytes(head[:4]) + 4, 1)  # its content, and a checksum
+    finally:
+        file.seek(place)
 
 
 def is_deep(data: str | Path | bytes) -> bool:

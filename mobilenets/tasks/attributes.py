@@ -29,7 +29,7 @@ from mobilenets.tasks.confidence import (
     resampled_precision,
 )
 from mobilenets.tasks.geometry import Geometry
-from mobilenets.tasks.targets import Indices, Strata, Targets
+from mobilenets.tasks.targets import Indices, Shown, Strata, Targets
 from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, percent, with_logits
 from mobilenets.text import counted
 
@@ -67,6 +67,13 @@ class AttributeTable:
                     f"training images and needs at least {needed} of each; add images, or "
                     "leave the column out"
                 )
+
+    def shown(self, index: int, names: Sequence[str]) -> Shown:
+        """Those that it has; and those that are not known, with a question mark."""
+        row = self.values[index]
+        has = [name for name, value in zip(names, row, strict=True) if value == 1]
+        unknown = [f"{name}?" for name, value in zip(names, row, strict=True) if np.isnan(value)]
+        return Shown(", ".join([*has, *unknown]) or "none")
 
 
 class AttributeScore(NamedTuple):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mobilenets.errors import DataError
-from mobilenets.tasks.targets import Indices, Strata
+from mobilenets.tasks.targets import Indices, Marked, Shown, Strata
 from mobilenets.text import counted
 
 # The columns of a row: corners, the number of its class, and whether it does not count.
@@ -85,3 +85,12 @@ class BoxLists:
                     f"no usable training image has a box of class {name!r}; add some, or leave "
                     "the class out"
                 )
+
+    def shown(self, index: int, names: Sequence[str]) -> Shown:
+        """The boxes, and how many there are."""
+        rows = self.values[index]
+        boxes = tuple(
+            Marked(names[int(row[CLASS])], tuple(row[CORNERS].tolist()), bool(row[UNCOUNTED]))
+            for row in rows[rows[:, CLASS] >= 0]
+        )
+        return Shown(f"{len(boxes):,} box{'' if len(boxes) == 1 else 'es'}", boxes)

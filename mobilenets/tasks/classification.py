@@ -25,7 +25,7 @@ from mobilenets.tasks.confidence import (
     interval_words,
 )
 from mobilenets.tasks.geometry import Geometry
-from mobilenets.tasks.targets import Indices, Strata, Targets
+from mobilenets.tasks.targets import Indices, Shown, Strata, Targets
 from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs, percent, with_logits
 from mobilenets.text import counted
 
@@ -59,6 +59,9 @@ class ClassNumbers:
                     f"{needed}, one each for {parts}; add images, or "
                     "move the class elsewhere"
                 )
+
+    def shown(self, index: int, names: Sequence[str]) -> Shown:
+        return Shown(names[self.values[index]])
 
 
 class Common(NamedTuple):

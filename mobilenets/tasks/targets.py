@@ -19,6 +19,22 @@ class Strata(NamedTuple):
     known: NDArray[np.bool_]
 
 
+class Marked(NamedTuple):
+    """A box that is drawn on an image: `corners` are x1, y1, x2, y2 in parts (0 to 1) of its width
+    and height; `uncounted` where it is neither trained nor scored."""
+
+    label: str
+    corners: tuple[float, float, float, float]
+    uncounted: bool = False
+
+
+class Shown(NamedTuple):
+    """What an image is labelled with, for a person: in words, and the boxes in it."""
+
+    words: str
+    boxes: tuple[Marked, ...] = ()
+
+
 class Targets(Protocol):
     """The targets of N images. `names` are the classes or attributes that they tell of."""
 
@@ -40,3 +56,6 @@ class Targets(Protocol):
     def check_enough(self, names: Sequence[str], *, needed: int) -> None:
         """Raise `DataError` where a name has too few of these images, of which `needed` parts are
         to be made: train and holdout, and perhaps val."""
+
+    def shown(self, index: int, names: Sequence[str]) -> Shown:
+        """What the image `index` is labelled with."""

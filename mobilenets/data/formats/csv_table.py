@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -110,7 +111,7 @@ def names_folders(table: Csv) -> bool:
 
 def read_csv(path: Path) -> Csv:
     """The rows and columns of a CSV file, separated by commas, or by semicolons or tabs."""
-    lines = _lines(path)
+    lines = read_lines(path)
     if lines and names_columns(lines[0]):
         return Csv(path, columns_named(lines[0], lines[1:]), lines[1:], headed=True)
     return Csv(path, columns_unnamed(lines), lines, headed=False)
@@ -162,18 +163,20 @@ def _row(line: Line, columns: Columns) -> Row:
     })  # fmt: skip
 
 
-def _lines(path: Path) -> list[Line]:
+def read_lines(path: Path, *, most: int | None = None) -> list[Line]:
+    """The lines of a CSV file that are not empty, at most so many. Raises `DataError`."""
     try:
         regular(path.stat())
         with path.open(newline="", encoding="utf-8-sig") as file:
             separator = _separator(file.readline())
             file.seek(0)
             reader = csv.reader(file, strict=True, delimiter=separator)
-            return [
+            lines = (
                 Line(f"{path} line {reader.line_num}", [cell.strip() for cell in cells])
                 for cells in reader
                 if any(cells)
-            ]
+            )
+            return list(islice(lines, most))
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(
             f"{path} cannot be read as CSV: {reason(error)}; save it as UTF-8 CSV"

@@ -45,7 +45,7 @@ class Listing:
     def check_classes(self, data: object) -> None:
         """Raise `DataError` for what a network cannot learn: a class that the training images lack,
         or one class alone."""
-        if len(self.task.labels) < 2:
+        if len(self.task.labels) < self.task.fewest:
             raise DataError(
                 f"{data} holds one class only, {self.task.labels[0]!r}; give the folder whose "
                 "sub-folders are the classes, two at least"

@@ -42,8 +42,8 @@ class ExpectedMap(NamedTuple):
 
 
 def expected_map(arch: Arch) -> ExpectedMap | None:
-    """The published mAP of SSDLite on the rows of `arch` at its width and resolution, or one derived
-    from it and from the expected ImageNet accuracy; None for a family with no published accuracy.
+    """The published mAP of SSDLite on the rows of `arch` at its width and resolution, or one that is
+    derived from it and from the expected ImageNet accuracy; None for a family with no published accuracy.
 
     320 pixels stand for ImageNet's 224. Between a family's published widths the distance to the
     line over top-1 is interpolated; a family without a published detector has the others' mean.

@@ -52,9 +52,6 @@ _BYTES = {
 }
 
 
-_PRIORS = {"ssdlite": expected_map}
-
-
 class Stated(NamedTuple):
     """What the table of a device that cannot be reached says: a latency, and how far its
     predictions are from what is measured, usually and at worst, in percent; None of a network that
@@ -79,7 +76,7 @@ class Candidate:
 
     `features` are what its latency depends on (`regress.features`); `latency` is measured,
     `predicted_ms` guessed from the networks that were; `stated` is of a device that cannot be
-    reached. `prior` is what is expected of it for its task, where that is not to classify.
+    reached. `prior` is the percentage expected of it where it does not classify.
     """
 
     arch: Arch
@@ -90,12 +87,12 @@ class Candidate:
     latency: Latency | None = None
     predicted_ms: float | None = None
     stated: Stated | None = None
-    prior: Expected | None = None
+    prior: float | None = None
 
     @property
     def rank(self) -> float:
         """The accuracy by which it is chosen."""
-        return self.expected.top1 if self.prior is None else self.prior.top1
+        return self.expected.top1 if self.prior is None else self.prior
 
     @property
     def macs(self) -> int:
@@ -126,7 +123,7 @@ class Candidate:
         if not points:
             return self
         top1 = self.expected.top1 - points
-        prior = self.prior and self.prior._replace(top1=self.prior.top1 * top1 / self.expected.top1)
+        prior = self.prior and self.prior * top1 / self.expected.top1
         return replace(self, expected=self.expected._replace(top1=top1), prior=prior)
 
     def spent(self) -> dict[str, float]:
@@ -159,6 +156,7 @@ class Candidate:
             "runtime": str(self.engine),
             "expected_imagenet_top1": round(self.expected.top1, 2),
             "expected_source": self.expected.source,
+            **({"expected_on_coco": round(self.prior, 2)} if self.prior else {}),
             "macs": self.macs,
             "params": self.params,
             "size_bytes": self.file_bytes,
@@ -209,8 +207,12 @@ def price(arch: Arch, head: str = HEADS[0]) -> Candidate:
             f"no accuracy is published for {arch.name}; choose among {', '.join(FAMILIES)}"
         )
     costs = cost(arch)
-    prior = _PRIORS[head](arch) if head in _PRIORS else None
-    return Candidate(arch, expected, costs, features(costs), prior=prior)
+    return Candidate(arch, expected, costs, features(costs), prior=_prior(arch, head))
+
+
+def _prior(arch: Arch, head: str) -> float | None:
+    found = expected_map(arch) if head == "ssdlite" else None
+    return found and found.map50_95
 
 
 def file_bytes(costs: Cost, engine: Engine = DEFAULT) -> int:
@@ -244,6 +246,7 @@ def _shapes(image_size: int | None, *, several: bool = False) -> Iterator[tuple[
     usual = (*RESOLUTIONS, *_MORE_RESOLUTIONS) if several else RESOLUTIONS
     size = min(image_size or most, most)
     smallest, largest = min(size, _SMALL), size if size >= _FULL else most
+    largest = min(largest, 2 * size) if several else largest
     for resolution in sorted({*usual, size}):
         if not smallest <= resolution <= largest:
             continue

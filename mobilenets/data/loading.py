@@ -280,7 +280,7 @@ _READERS: dict[str | None, _Readers] = {
         list_attribute_csv,
         _list_attribute_folder,
         "a .csv file of path and attributes",
-        "attributes",
+        Attributes.kinds,
     ),
     Detection.name: _Readers(list_box_table, list_box_folder, BOX_KINDS, "boxes"),
 }

@@ -25,6 +25,7 @@ from mobilenets.text import counted
 _SIDE = 320  # pixels of a picture's long side
 _SMALL = 64  # pixels: such images are kept as they are
 _COUNTED = 20_000  # images whose boxes are counted
+_FAR_RIGHT = 0.6  # of the width: from there on a label ends where its box does
 _LISTED = 300  # classes
 _COLOURS = ("orange", "sky", "green", "pink", "red", "blue")
 # Of a box, the square root of its share of the image's area.
@@ -95,7 +96,7 @@ def _head(look: Look) -> str:
 
 
 def _notes(notes: Sequence[str]) -> list[str]:
-    found = [paragraph(note, kind="complaint") for note in notes]
+    found = [paragraph(note) for note in notes]
     return [section("How it was read, and what is odd", *found)] if found else []
 
 
@@ -162,11 +163,11 @@ def _drawn(labels: Sequence[str], size: tuple[int, int], boxes: Sequence[Marked]
             f'width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"/>'
         )
     for box in boxes:
-        x1, y1, *_ = _in_pixels(box, size)
-        yield (
-            f'<text font-size="{font:.1f}" x="{x1 + font / 4:.1f}" y="{y1 + font:.1f}">'
-            f"{escape(box.label)}</text>"
-        )
+        x1, y1, x2, _ = _in_pixels(box, size)
+        place = f'x="{x1 + font / 4:.1f}"'
+        if x1 > _FAR_RIGHT * size[0]:
+            place = f'x="{x2 - font / 4:.1f}" text-anchor="end"'
+        yield f'<text font-size="{font:.1f}" {place} y="{y1 + font:.1f}">{escape(box.label)}</text>'
 
 
 def _in_pixels(box: Marked, size: tuple[int, int]) -> tuple[float, float, float, float]:

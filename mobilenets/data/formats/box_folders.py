@@ -27,7 +27,7 @@ _BY_SUFFIX: dict[str, Callable[[Path], Listing]] = {
 
 
 class BoxReading(NamedTuple):
-    """A way to read a folder: `first` is a file of it, which tells the format in a sentence."""
+    """A way to read a folder: `first` is a file or folder that it is read by."""
 
     format: str
     first: Path
@@ -40,14 +40,19 @@ def box_readings(folder: Path) -> list[BoxReading]:
     if json := coco_files(folder):
         found.append(BoxReading("COCO", json[0], partial(list_coco_folder, folder)))
     if xml := voc_file(folder):
-        found.append(BoxReading("Pascal VOC", xml, partial(list_voc, folder)))
+        found.append(BoxReading("Pascal VOC", xml.parent, partial(list_voc, folder)))
     if yaml := yaml_files(folder):
         found += [BoxReading("YOLO", one, partial(list_yolo, one)) for one in yaml]
     elif holds_labels(folder):
-        found.append(BoxReading("YOLO", folder / "labels", partial(list_yolo, folder)))
+        found.append(BoxReading("YOLO", _labels(folder), partial(list_yolo, folder)))
     if tables := box_tables(folder):
         found.append(BoxReading("CSV", tables[0], partial(list_box_tables, folder)))
     return found
+
+
+def _labels(folder: Path) -> Path:
+    inside = folder / "labels"
+    return inside if inside.is_dir() else folder
 
 
 def find_boxes(folder: Path) -> BoxReading | None:
@@ -56,7 +61,10 @@ def find_boxes(folder: Path) -> BoxReading | None:
     found = box_readings(folder)
     if len(found) > 1:
         ways = " or ".join(f"{one.format} by '{one.first}'" for one in found)
-        raise DataError(f"{folder} can be read in {len(found)} ways: as {ways}; give that file")
+        raise DataError(
+            f"{folder} can be read in {len(found)} ways: as {ways}; give one of these, "
+            "or move the others elsewhere"
+        )
     if found:
         return found[0]
     inside = [one for one in sorted(folder.glob("*/")) if not one.name.startswith(".")]

@@ -50,7 +50,9 @@ def yaml_files(folder: Path) -> list[Path]:
 
 def holds_labels(folder: Path) -> bool:
     """Whether there are labels/ with text files beside images/, here or in train/ and the like; or
-    text files beside images, and the names of the classes."""
+    text files beside images, and the names of the classes. Or this is labels/."""
+    if folder.name == _LABELS and (folder.parent / _IMAGES).is_dir() and _has_text(folder):
+        return True
     tops = [folder, *(one for one in folder.glob("*/") if is_split(one.name))]
     if any((top / _IMAGES).is_dir() and _has_text(top / _LABELS) for top in tops):
         return True

@@ -90,7 +90,7 @@ def test_boxes_that_do_not_count_are_dashed(tmp_path: Path):
 
     text, _ = seen(tmp_path / "data", count=20)
 
-    assert 'class="box c-sky uncounted"' in text
+    assert 'class="box c-sky dashed"' in text
     assert "boxes neither trained nor scored: marked as crowd" in text
 
 

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from html import escape
+from collections.abc import Sequence
 from itertools import cycle, pairwise
 from math import sqrt
 from pathlib import Path
@@ -17,6 +14,7 @@ from PIL import Image
 
 from mobilenets.data import Images
 from mobilenets.deliver.html_page import Share, heading, page, paragraph, section, table
+from mobilenets.deliver.pictures import PICTURES, Drawn, figure, gallery, url
 from mobilenets.errors import DataError
 from mobilenets.files import write_text
 from mobilenets.tasks.targets import Indices, Marked, Shown
@@ -25,24 +23,10 @@ from mobilenets.text import counted
 _SIDE = 320  # pixels of a picture's long side
 _SMALL = 64  # pixels: such images are kept as they are
 _COUNTED = 20_000  # images whose boxes are counted
-_FAR_RIGHT = 0.6  # of the width: from there on a label ends where its box does
 _LISTED = 300  # classes
 _COLOURS = ("orange", "sky", "green", "pink", "red", "blue")
 # Of a box, the square root of its share of the image's area.
 _SIDES = (0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1)
-_CSS = """<style>
-.looked { display: grid; gap: 18px 14px; margin: 12px 0;
-  grid-template-columns: repeat(auto-fill, minmax(220px, 1fr)); }
-.looked figure { margin: 0; font-size: .95rem; line-height: 1.3; }
-.looked svg { display: block; width: 100%; max-height: 320px; border-radius: 8px;
-  background: var(--panel); margin-bottom: 4px; }
-.looked image { image-rendering: auto; } .looked .small { image-rendering: pixelated; }
-.looked rect.box { fill: none; stroke: currentColor; stroke-width: 2.5;
-  vector-effect: non-scaling-stroke; }
-.looked rect.uncounted { stroke-dasharray: 6 4; }
-.looked text { fill: #fff; stroke: #000; stroke-width: .2em; paint-order: stroke;
-  font-weight: 600; }
-</style>"""
 
 
 class Look(NamedTuple):
@@ -59,7 +43,7 @@ def write_look(look: Look, path: Path, *, count: int) -> dict[str, Any]:
     shown = [images.targets.shown(int(at), images.task.labels) for at in _spread(look.indices)]
     record = _record(look, shown)
     parts = [
-        _CSS,
+        PICTURES,
         heading(images.name, _head(look)),
         *_notes(images.notes),
         _pictures(look, count),
@@ -114,13 +98,13 @@ def _record(look: Look, shown: list[Shown]) -> dict[str, Any]:
 
 def _pictures(look: Look, count: int) -> str:
     chosen = examples(look, count)
-    figures = "".join(_figure(look.images, int(at)) for at in chosen)
+    figures = [_figure(look.images, int(at)) for at in chosen]
     told = paragraph(
         f"{counted(len(chosen), f'{look.part} image')} as they are read, drawn at random from each "
         f"{look.images.task.kind}. A dashed box is neither trained nor scored.",
         kind="note",
     )
-    return section("Images with their labels", told, f'<div class="looked">{figures}</div>')
+    return section("Images with their labels", told, gallery(figures))
 
 
 def _figure(images: Images, index: int) -> str:
@@ -132,47 +116,13 @@ def _figure(images: Images, index: int) -> str:
     picture = Image.fromarray(pixels.permute(1, 2, 0).numpy())
     small = max(picture.size) <= _SMALL
     picture.thumbnail((_SIDE, _SIDE))
-    drawn = "".join(_drawn(images.task.labels, picture.size, shown.boxes))
-    width, height = picture.size
-    return (
-        f'<figure><svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(name)}">'
-        f"<title>{escape(name)}</title>"
-        f'<image{" class=small" * small} width="{width}" height="{height}" '
-        f'href="{_url(picture, small)}"/>{drawn}</svg>'
-        f'<figcaption>{escape(shown.words)}<br><span class="soft">{escape(name)}</span>'
-        "</figcaption></figure>"
-    )
+    boxes = _coloured(images.task.labels, shown.boxes)
+    return figure(name, url(picture, lossless=small), picture.size, boxes, caption=shown.words)
 
 
-def _url(picture: Image.Image, small: bool) -> str:
-    file = io.BytesIO()
-    kind = "png" if small else "jpeg"
-    picture.save(file, kind.upper(), quality=85)
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _drawn(labels: Sequence[str], size: tuple[int, int], boxes: Sequence[Marked]) -> Iterator[str]:
-    """Rectangles, then their labels over them."""
+def _coloured(labels: Sequence[str], boxes: Sequence[Marked]) -> list[Drawn]:
     colours = dict(zip(labels, cycle(_COLOURS), strict=False))
-    font = max(size) / 18
-    for box in boxes:
-        x1, y1, x2, y2 = _in_pixels(box, size)
-        kind = " uncounted" if box.uncounted else ""
-        yield (
-            f'<rect class="box c-{colours[box.label]}{kind}" x="{x1:.1f}" y="{y1:.1f}" '
-            f'width="{x2 - x1:.1f}" height="{y2 - y1:.1f}"/>'
-        )
-    for box in boxes:
-        x1, y1, x2, _ = _in_pixels(box, size)
-        place = f'x="{x1 + font / 4:.1f}"'
-        if x1 > _FAR_RIGHT * size[0]:
-            place = f'x="{x2 - font / 4:.1f}" text-anchor="end"'
-        yield f'<text font-size="{font:.1f}" {place} y="{y1 + font:.1f}">{escape(box.label)}</text>'
-
-
-def _in_pixels(box: Marked, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    (x1, y1, x2, y2), (width, height) = box.corners, size
-    return x1 * width, y1 * height, x2 * width, y2 * height
+    return [Drawn(one.corners, colours[one.label], one.label, one.uncounted) for one in boxes]
 
 
 # Figures

@@ -169,6 +169,16 @@ def confusion(classes: list[str], matrix: list[list[int]]) -> str:
     return heat_map([_short(name) for name in classes], cells)
 
 
+def precisions(curves: Sequence[dict[str, Any]]) -> str:
+    """Precision by recall, a line for each label's `points`."""
+    panel = Panel(linear("recall", [0, 1], zero=True), linear("precision", [0, 1], zero=True))
+    drawn = list(zip(curves, cycle(_RUNTIME_COLOURS)))
+    return figure(
+        legend((one["label"], "line", colour) for one, colour in drawn),
+        panel.draw([panel.line(one["points"], colour) for one, colour in drawn], height=300),
+    )
+
+
 def _heat(row: list[int], count: int) -> float:
     """The root of the share of a class's images, so that few mistakes show beside many images."""
     return (count / max(sum(row), 1)) ** 0.5

@@ -38,7 +38,7 @@ from mobilenets.tasks.confidence import CHANCE, FEW, Lost
 from mobilenets.tasks.detection_score import DetectionScore
 from mobilenets.tasks.geometry import Geometry, Places
 from mobilenets.tasks.matching import detection_loss, detector_imitation
-from mobilenets.tasks.suppression import detections
+from mobilenets.tasks.suppression import detections, overlaps
 from mobilenets.tasks.targets import Targets
 from mobilenets.tasks.task import Answer, Arrays, Floats, Outputs
 from mobilenets.text import counted
@@ -219,7 +219,7 @@ class Detection:
         """Of the detections that either would print those that the other would, too: of the same
         class, and overlapping by 0.9 (intersection over union). 100 where there are none."""
         shared = total = 0
-        for mine, other in zip(self._printed(ours), self._printed(theirs), strict=True):
+        for mine, other in zip(self.printed(ours), self.printed(theirs), strict=True):
             same = _same(mine, other)
             shared += int(same.any(axis=1).sum()) + int(same.any(axis=0).sum())
             total += sum(same.shape)
@@ -286,8 +286,8 @@ class Detection:
             overlap=self._answers["iou_threshold"],
         )
 
-    def _printed(self, outputs: Arrays) -> list[Found]:
-        """Of each image."""
+    def printed(self, outputs: Arrays) -> list[Found]:
+        """The detections of each image that `decode` names."""
         pairs = zip(outputs["boxes"], outputs["scores"], strict=True)
         return [self._detections({"boxes": boxes, "scores": scores}) for boxes, scores in pairs]
 
@@ -320,12 +320,7 @@ def _raw(outputs: Outputs) -> tuple[Tensor, Tensor]:
 
 def _same(mine: Found, other: Found) -> NDArray[np.bool_]:
     """Which detections (K, L) of two lists are one."""
-    low = np.maximum(mine[0][:, None, :2], other[0][:, :2])
-    high = np.minimum(mine[0][:, None, 2:], other[0][:, 2:])
-    shared = (high - low).clip(0).prod(axis=2)
-    ours, theirs = ((one[0][:, 2:] - one[0][:, :2]).prod(axis=1) for one in (mine, other))
-    union = np.maximum(ours[:, None] + theirs - shared, 1e-12)
-    return (mine[1][:, None] == other[1]) & (shared >= _SAME * union)
+    return (mine[1][:, None] == other[1]) & (overlaps(mine[0], other[0]) >= _SAME)
 
 
 def _middle(values: NDArray[np.float64]) -> tuple[float, float]:

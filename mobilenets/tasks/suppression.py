@@ -43,16 +43,18 @@ def detections(
 
 def not_suppressed(boxes: Floats, overlap: float) -> NDArray[np.bool_]:
     """Which of boxes (K, 4), the surest first, are left by non-maximum suppression."""
-    sides = np.minimum(boxes[:, None, 2:], boxes[:, 2:]) - np.maximum(
-        boxes[:, None, :2], boxes[:, :2]
-    )
-    shared = sides.clip(0).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    union = np.maximum(areas[:, None] + areas - shared, 1e-12)
-    covers = np.triu(shared / union > overlap, 1)  # a surer one, by row, another
+    covers = np.triu(overlaps(boxes, boxes) > overlap, 1)  # a surer one, by row, another
     kept = np.ones(len(boxes), bool)
     while True:  # until none is left that only a suppressed one suppresses
         now = ~covers[kept].any(axis=0)
         if (now == kept).all():
             return kept
         kept = now
+
+
+def overlaps(boxes: Floats, others: Floats) -> Floats:
+    """Intersection over union (K, L) of boxes (K, 4) and others (L, 4)."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    shared = (np.minimum(boxes[:, None, 2:], others[:, 2:]) - low).clip(0).prod(axis=2)
+    areas, theirs = ((one[:, 2:] - one[:, :2]).prod(axis=1) for one in (boxes, others))
+    return shared / np.maximum(areas[:, None] + theirs - shared, 1e-12)

@@ -4,15 +4,18 @@ from typing import Any
 
 from mobilenets.deliver.present.attributes import AttributePresenter
 from mobilenets.deliver.present.classification import ClassPresenter
+from mobilenets.deliver.present.detection import DetectionPresenter
 from mobilenets.deliver.present.presenter import Presenter as Presenter
 from mobilenets.tasks import TASKS
 from mobilenets.tasks.attributes import Attributes
 from mobilenets.tasks.classification import Classification
+from mobilenets.tasks.detection import Detection
 
 # By the task's name: each of `mobilenets.tasks.TASKS` has one.
 PRESENTERS: dict[str, Presenter] = {
     Classification.name: ClassPresenter(),
     Attributes.name: AttributePresenter(),
+    Detection.name: DetectionPresenter(),
 }
 
 

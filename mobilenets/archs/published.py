@@ -148,9 +148,9 @@ def expected_top1(arch: Arch) -> Expected | None:
     if as_published and (arch.width, resolution) in grid:
         return Expected(grid[arch.width, round(resolution)], "published")
     widths, resolutions, cells = _full_grid(arch.name)
-    curve = [_piecewise(resolutions, row, log(resolution)) for row in cells]
+    curve = [piecewise(resolutions, row, log(resolution)) for row in cells]
     below = max(resolutions[0] - log(resolution), 0.0)
-    logit = _piecewise(widths, curve, log(arch.width)) - _CURVATURE * below**2
+    logit = piecewise(widths, curve, log(arch.width)) - _CURVATURE * below**2
     inside = all(
         min(values) <= value <= max(values)
         for values, value in zip(zip(*grid, strict=True), (arch.width, resolution), strict=True)
@@ -184,7 +184,7 @@ def _beyond(grid: _Grid, like: _Grid, usual: int) -> _Grid:
     widths = [width for width, side in grid if side == usual]
     sides = sorted(side for width, side in like if width == 1.0)
     curve = [like[1.0, side] for side in sides]
-    like_usual = _piecewise([log(side) for side in sides], curve, log(usual))
+    like_usual = piecewise([log(side) for side in sides], curve, log(usual))
     found = {}
     for width, side in like:
         end = min(max(width, min(widths)), max(widths))
@@ -196,14 +196,15 @@ def _beyond(grid: _Grid, like: _Grid, usual: int) -> _Grid:
 
 
 def _logits(name: str) -> _Grid:
-    return {at: _logit(top1) for at, top1 in PUBLISHED_TOP1[name].items()}
+    return {at: log_odds(top1) for at, top1 in PUBLISHED_TOP1[name].items()}
 
 
-def _logit(percent: float) -> float:
+def log_odds(percent: float) -> float:
+    """The logit of a percentage."""
     return log(percent / (100 - percent))
 
 
-def _piecewise(xs: list[float], ys: list[float], x: float) -> float:
+def piecewise(xs: list[float], ys: list[float], x: float) -> float:
     """Linear between the points, the end segments continued."""
     right = min(max(bisect_right(xs, x), 1), len(xs) - 1)
     x0, x1, y0, y1 = xs[right - 1], xs[right], ys[right - 1], ys[right]

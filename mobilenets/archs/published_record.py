@@ -67,6 +67,11 @@ class Published:
         return f"{self.source}:{self.model}.{self.tag}"
 
     @property
+    def task(self) -> str:
+        """What it was trained for, by the name in `mobilenets.tasks`."""
+        return "classification" if self.head == "classify" else "detection"
+
+    @property
     def arch(self) -> Arch:
         """The network these weights are of."""
         known = VARIANTS.get(self.network)

@@ -114,7 +114,7 @@ def _convert(published: Published, state: Any, path: Path) -> Checkpoint:
             "file": path.name,
             "sha256": sha256_of(path),
         },
-        task="classification" if published.head == "classify" else "detection",
+        task=published.task,
     )
 
 

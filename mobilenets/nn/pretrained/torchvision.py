@@ -13,6 +13,11 @@ from mobilenets.archs.rows import Bottleneck
 from mobilenets.archs.ssdlite import SSDLite
 from mobilenets.nn.pretrained.names import rename
 
+_PREDICTORS = {
+    "boxes": "head.regression_head.module_list",
+    "scores": "head.classification_head.module_list",
+}
+
 
 def convention(arch: Arch) -> Arch:
     """`arch` with torchvision's batch norm constants; its width rule is `torchvision`."""
@@ -65,12 +70,11 @@ def _ssdlite(head: SSDLite) -> Iterator[tuple[str, str]]:
         for part, layer in enumerate(("squeeze", "depthwise", "pointwise")):
             yield f"head.extras.{index}.{layer}.conv", f"backbone.extra.{index}.{part}.0"
             yield f"head.extras.{index}.{layer}.norm", f"backbone.extra.{index}.{part}.1"
-    for ours, theirs in (("boxes", "regression_head"), ("scores", "classification_head")):
+    for ours, theirs in _PREDICTORS.items():
         for index in range(len(head.anchors)):
-            predictor = f"head.{theirs}.module_list.{index}"
-            yield f"head.{ours}.{index}.depthwise.conv", f"{predictor}.0.0"
-            yield f"head.{ours}.{index}.depthwise.norm", f"{predictor}.0.1"
-            yield f"head.{ours}.{index}.predict", f"{predictor}.1"
+            yield f"head.{ours}.{index}.depthwise.conv", f"{theirs}.{index}.0.0"
+            yield f"head.{ours}.{index}.depthwise.norm", f"{theirs}.{index}.0.1"
+            yield f"head.{ours}.{index}.predict", f"{theirs}.{index}.1"
 
 
 def _block_v2(ours: str, theirs: str, state: Mapping[str, Tensor]) -> Iterator[tuple[str, str]]:

@@ -325,6 +325,27 @@ def test_the_meter_scores_raw_outputs_batch_by_batch():
     assert meter.compute().isnan()
 
 
+def test_the_meter_gathers_the_images_of_several_processes():
+    _, targets = learned(6)
+    target = torch.from_numpy(targets.values)
+    count = ARCH.outputs["boxes"][0]
+    generator = torch.Generator().manual_seed(0)
+    raw = {
+        "boxes": torch.randn(6, count, 4, generator=generator),
+        "scores": 3 * torch.randn(6, count, 4, generator=generator),
+    }
+    mine, other, both = (TASK.for_network(ARCH).meter(3) for _ in range(3))
+    for meter, part in ((mine, slice(0, 4)), (other, slice(4, 6)), (both, slice(0, 6))):
+        meter.update({name: one[part] for name, one in raw.items()}, target[part])
+
+    theirs = {one.shape[1:]: one for one in (other.found[0], other.boxes[0])}
+    mine.distributed_available_fn = lambda: True
+    mine.dist_sync_fn = lambda one, group: [one, theirs[one.shape[1:]]]
+
+    assert mine.compute() == both.compute()
+    assert mine.compute() != other.compute()
+
+
 def test_without_faster_coco_eval_one_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(

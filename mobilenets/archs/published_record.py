@@ -7,6 +7,7 @@ from typing import Any
 
 from mobilenets.archs import ARCHS, RULES, at_resolution
 from mobilenets.archs.arch import Arch
+from mobilenets.archs.attach import with_ssdlite
 from mobilenets.archs.scale import widen
 from mobilenets.archs.variants import VARIANTS
 
@@ -26,6 +27,11 @@ class WeightsFile:
     package: str = ""
 
 
+# What a checkpoint has on its backbone: a classifier, or torchvision's SSDLite on the whole tail or
+# half of it (`archs.attach`).
+HEADS = ("classify", "ssdlite", "ssdlite_reduced")
+
+
 @dataclass(frozen=True, slots=True)
 class Published:
     """One published checkpoint.
@@ -33,7 +39,8 @@ class Published:
     `model` and `tag` are its publisher's names, `network` is ours. An image's short side is resized
     to `short_side` and the centre cut; `mean` and `std` normalize RGB in [0, 1]. `top1` is the
     publisher's, in percent at this resolution (None: trained on other classes); `files` hold the
-    same weights, the first is preferred.
+    same weights, the first is preferred. `head` is one of `HEADS`; of a detector `classes` counts
+    the background, and images are resized whole.
     """
 
     source: str
@@ -52,6 +59,7 @@ class Published:
     padding: str
     top1: float | None
     classes: int = 1000
+    head: str = "classify"
 
     @property
     def name(self) -> str:
@@ -59,11 +67,19 @@ class Published:
         return f"{self.source}:{self.model}.{self.tag}"
 
     @property
+    def task(self) -> str:
+        """What it was trained for, by the name in `mobilenets.tasks`."""
+        return "classification" if self.head == "classify" else "detection"
+
+    @property
     def arch(self) -> Arch:
         """The network these weights are of."""
         known = VARIANTS.get(self.network)
         rule = self.source if self.source in RULES else "paper"
         arch = widen(ARCHS[self.network], self.width, rule) if known is None else known
+        if self.head != "classify":
+            reduced = self.head == "ssdlite_reduced"
+            arch = with_ssdlite(arch, variant="torchvision", reduced=reduced)
         return replace(
             at_resolution(arch, self.resolution).with_classes(self.classes),
             bn_eps=self.bn_eps,

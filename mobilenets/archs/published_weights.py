@@ -1,5 +1,5 @@
-"""The published ImageNet checkpoints of torchvision, timm and Keras, and those in PyPI packages, as
-data. No torch here.
+"""The published ImageNet checkpoints of torchvision, timm and Keras, those in PyPI packages, and
+torchvision's COCO detector, as data. No torch here.
 
 Each brings the conventions that its numbers need (width rule, batch norm's eps, padding) and the
 preprocessing it was evaluated with. `nn.pretrained` downloads and reads them.
@@ -9,7 +9,7 @@ Covered: every V1, V2, V3, convolutional V4 and EfficientNet-Lite classifier of 
 and why:
 
 - torchvision's quantized V2 and V3-Large: their files hold int8 modules of torch.ao, not weights.
-- torchvision's detection and segmentation weights: other heads.
+- torchvision's other detectors and its segmentation weights: other heads.
 - Keras' V2 1.3 and 1.4 below 224 pixels: Keras makes up an address, and there is no file at it
   (keras-team/keras#16452). The 224 weights run at any resolution.
 - Keras' "no top" files: the same weights without the classifier.
@@ -113,6 +113,23 @@ def _keras_checkpoint(
 
 PUBLISHED_WEIGHTS: tuple[Published, ...] = (*_torchvision(), *timm(), *packages(), *_keras())
 
+# torchvision.models.detection.SSDLite320_MobileNet_V3_Large_Weights: 21.3 mAP on COCO val2017.
+_SSDLITE = "ssdlite320_mobilenet_v3_large_coco-a79551df.pth"
+PUBLISHED_DETECTORS: tuple[Published, ...] = (
+    Published(
+        source="torchvision", model="ssdlite320_mobilenet_v3_large", tag="COCO_V1", network=_V3L,
+        width=1.0, resolution=320,
+        files=(
+            WeightsFile(
+                f"https://download.pytorch.org/models/{_SSDLITE}", _SSDLITE, "sha256:a79551df"
+            ),
+        ),
+        short_side=320, interpolation="bilinear", mean=INCEPTION[0], std=INCEPTION[1],
+        bn_eps=1e-3, bn_momentum=0.03, padding="symmetric", top1=None, classes=91,
+        head="ssdlite_reduced",
+    ),
+)  # fmt: skip
+
 
 def find_weights(
     words: str,
@@ -125,10 +142,13 @@ def find_weights(
     or a checkpoint's whole name (`timm:mobilenetv2_110d.ra_in1k`), which needs no `network`.
 
     Of several, the one trained nearest to `resolution` (default: the network's own), then the one
-    of the best published accuracy. Raises `ArchError` where nothing such is published.
+    of the best published accuracy. A detector's are meant by their name, or by a `network` of the
+    same layers. Raises `ArchError` where nothing such is published.
     """
-    found = published_as(words)
-    if network is None:
+    found = _detectors(words, network) or published_as(words)
+    if found[0] in PUBLISHED_DETECTORS:
+        wanted = Size.of(resolution or 320).side
+    elif network is None:
         if len({(one.network, one.width) for one in found}) > 1:
             names = ", ".join(one.name for one in found[:5])
             raise ArchError(
@@ -138,6 +158,27 @@ def find_weights(
     else:
         found, wanted = _of_network(found, words, network, width, resolution)
     return min(found, key=lambda one: (abs(one.resolution - wanted), -(one.top1 or 0)))
+
+
+def _detectors(words: str, network: str | Arch | None) -> list[Published]:
+    """The detectors that `words` mean, for that arch or by that name."""
+    source, _, tag = words.strip().lower().partition(":")
+    found = [
+        one
+        for one in PUBLISHED_DETECTORS
+        if source == one.source and (not tag or _is_called(one, tag))
+    ]
+    if isinstance(network, Arch):
+        return [one for one in found if _has_layers(one.arch, network)]
+    return [one for one in found if network == one.model or tag.startswith(one.model)]
+
+
+def _has_layers(arch: Arch, network: Arch) -> bool:
+    """Whether a network is `arch` but for its resolution, conventions and number of classes."""
+    head = network.head
+    if head is None or network.outputs.keys() != arch.outputs.keys():
+        return False
+    return (arch.rows, arch.head) == (network.rows, head.with_classes(arch.classes))
 
 
 def published_as(words: str) -> list[Published]:

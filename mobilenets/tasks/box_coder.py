@@ -59,4 +59,5 @@ class BoxCoder(nn.Module):
 @lru_cache(maxsize=16)
 def box_coder(arch: Arch, device: torch.device) -> BoxCoder:
     """The coder of `arch` on a device, made once."""
-    return BoxCoder(arch).to(device)
+    with torch.inference_mode(False):  # training may use what an evaluation asked for first
+        return BoxCoder(arch).to(device)

@@ -25,6 +25,7 @@ from mobilenets.nn.pretrained.names import LEAVES
 # The first weights of a network, by whose names.
 MARKS = {
     "features.0.0.weight": "torchvision",
+    "backbone.features.0.0.0.weight": "torchvision",  # of its detector
     "conv_stem.weight": "timm",
     "_conv_stem.weight": "package",
 }

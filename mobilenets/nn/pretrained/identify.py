@@ -10,11 +10,17 @@ from dataclasses import replace
 from torch import Tensor
 
 from mobilenets.archs import Arch, ops
-from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, Published
+from mobilenets.archs.published_weights import (
+    PUBLISHED_DETECTORS,
+    PUBLISHED_WEIGHTS,
+    Published,
+)
 from mobilenets.archs.variants import VARIANTS
 from mobilenets.nn.pretrained.keras import Layers
 
 _WIDEST = 2.0
+_SCORES = "head.classification_head.module_list.0.1.bias"  # of torchvision's detector
+_ANCHORS = 6
 _CLASSIFIER = re.compile(r"(classifier(\.\d)?|_fc)\.bias")
 Shapes = Counter[tuple[int, ...]]
 
@@ -27,6 +33,9 @@ def identified(
 
     Conventions do not show in shapes: of two, TensorFlow's where `tensorflow` says so.
     """
+    if isinstance(state, Mapping) and _SCORES in state:
+        yield from _detectors(state)
+        return
     shapes, classes = _windows(state), _classes(state)
     like = [one for one in PUBLISHED_WEIGHTS if one.source == source]
     # V3-Large and timm's rw have the same windows; only the former's dense layer has a bias.
@@ -47,6 +56,15 @@ def identified(
             if _windows_of(found.arch) == shapes:
                 yield found
                 break
+
+
+def _detectors(state: Mapping[str, Tensor]) -> Iterator[Published]:
+    """Those of torchvision's, on whole and reduced tails, with as many classes as there are."""
+    for one in PUBLISHED_DETECTORS:
+        for head in ("ssdlite_reduced", "ssdlite"):
+            found = replace(one, head=head, classes=len(state[_SCORES]) // _ANCHORS)
+            if _windows_of(found.arch) == _windows(state):
+                yield found
 
 
 def _widths(known: list[Published]) -> list[float]:

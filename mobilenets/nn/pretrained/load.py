@@ -17,8 +17,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from mobilenets.archs import Arch, Resolution, at_resolution, get_arch, keep_resolution
-from mobilenets.archs.published_weights import PUBLISHED_WEIGHTS, SOURCES, Published, find_weights
+from mobilenets.archs import Arch, Resolution, at_resolution, get_arch, keep_resolution, ops
+from mobilenets.archs.published_weights import (
+    PUBLISHED_DETECTORS,
+    PUBLISHED_WEIGHTS,
+    SOURCES,
+    Published,
+    find_weights,
+)
 from mobilenets.archs.variants import VARIANTS
 from mobilenets.data import Preprocess
 from mobilenets.errors import ArchError, FileError
@@ -79,6 +85,14 @@ def imagenet_labels() -> tuple[str, ...]:
     return tuple(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
 
 
+def coco_labels() -> tuple[str, ...]:
+    """The names of COCO's 90 classes without the background, "N/A" where a number has none, in the
+    order of torchvision's scores."""
+    from torchvision.models.detection import SSDLite320_MobileNet_V3_Large_Weights
+
+    return tuple(SSDLite320_MobileNet_V3_Large_Weights.COCO_V1.meta["categories"][1:])
+
+
 def _convert(published: Published, state: Any, path: Path) -> Checkpoint:
     convert = {
         "torchvision": from_torchvision,
@@ -90,7 +104,7 @@ def _convert(published: Published, state: Any, path: Path) -> Checkpoint:
     return Checkpoint(
         arch=published.arch,
         weights=weights,
-        labels=imagenet_labels() if published.classes == 1000 else _numbers(published.classes),
+        labels=_labels(published),
         preprocess=_preprocess(published),
         mean=published.mean,
         std=published.std,
@@ -100,7 +114,17 @@ def _convert(published: Published, state: Any, path: Path) -> Checkpoint:
             "file": path.name,
             "sha256": sha256_of(path),
         },
+        task=published.task,
     )
+
+
+def _labels(published: Published, *, named: bool = True) -> tuple[str, ...]:
+    """Those it was published with; numbers where it is of other classes, or not `named`."""
+    detects = published.head != "classify"
+    classes = published.classes - detects  # without the background
+    if named and classes == (90 if detects else 1000):
+        return coco_labels() if detects else imagenet_labels()
+    return _numbers(classes)
 
 
 def _preprocess(published: Published) -> dict[str, Any]:
@@ -138,12 +162,13 @@ def _with_new_classifier(checkpoint: Checkpoint, classes: int) -> Checkpoint:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         fresh = MobileNet(arch).state_dict()
-    new = {name: tensor for name, tensor in fresh.items() if name.startswith("head.classifier.")}
+    layers = tuple(f"{op.name}." for op in ops(arch) if op.role == "classifier")
+    new = {name: tensor for name, tensor in fresh.items() if name.startswith(layers)}
     weights = {**checkpoint.weights, **new}
     training = {**checkpoint.training, "classifier": "new"}
-    return replace(
-        checkpoint, arch=arch, weights=weights, labels=_numbers(classes), training=training
-    )
+    background = checkpoint.arch.classes - len(checkpoint.labels)
+    labels = _numbers(classes - background)
+    return replace(checkpoint, arch=arch, weights=weights, labels=labels, training=training)
 
 
 def _from_file(
@@ -158,7 +183,7 @@ def _from_file(
         checkpoint = Checkpoint.load(path)
         _check_is(checkpoint, network, width, str(path))
         return checkpoint
-    for published in PUBLISHED_WEIGHTS:
+    for published in (*PUBLISHED_WEIGHTS, *PUBLISHED_DETECTORS):
         for file in published.files:
             if file.name == path.name:
                 return read_published(published, verified(file, path))
@@ -179,7 +204,7 @@ def _from_foreign(path: Path, network: str | Arch | None) -> Checkpoint:
         except FileError as latest:
             error = error or latest
             continue
-        labels = _numbers(published.classes)
+        labels = _labels(published, named=False)
         return replace(checkpoint, labels=labels, training={"file": path.name})
     raise error or FileError(
         f"{path} has {source}'s names, and the shapes of none of our networks at any width; "

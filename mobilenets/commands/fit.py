@@ -323,7 +323,7 @@ def _verify(
         limit_ms, kit = job.budget.latency_ms, kit_folder(job.folder)
         artifact_kit(kit, artifact, engine, threads=job.threads, limit_ms=limit_ms)
         log.info(f"{kit} measures it on {job.device}")
-    predictions = PRESENTERS[images.task.name].predictions(verdict.outputs, images)
+    predictions = PRESENTERS[images.task.name].predictions(verdict.outputs, images, verdict.task)
     write_json(job.folder / PREDICTIONS, predictions)
     write_json(job.folder / VERDICT, verdict.to_json())
 

@@ -53,17 +53,19 @@ class Drawings:
 def drawn(photo: Image.Image, predictions: Sequence[Prediction]) -> Image.Image:
     """A copy with each box and its label; what has no place is written at the top."""
     scale = min(1.0, _LARGEST / max(photo.size))
-    photo = photo.convert("RGB").resize(tuple(max(1, round(one * scale)) for one in photo.size))
+    width, height = (max(1, round(side * scale)) for side in photo.size)
+    photo = photo.convert("RGB").resize((width, height))
     pen = ImageDraw.Draw(photo)
-    font = ImageFont.load_default(max(10, max(photo.size) // _TEXT))
+    tall = max(10, max(photo.size) // _TEXT)
+    font = ImageFont.load_default(tall)
     for at, one in enumerate(predictions):
         words = f"{one.label} {one.probability:.2f}"
         if one.box is None:
-            _write(pen, (0, at * font.size * 1.3), words, colour_of(one.label), font)
+            _write(pen, (0, at * tall * 1.3), words, colour_of(one.label), font)
             continue
         box = [side * scale for side in one.box]
         pen.rectangle(box, outline=colour_of(one.label), width=max(2, max(photo.size) // 200))
-        top = max(0.0, box[1] - font.size * 1.3)
+        top = max(0.0, box[1] - tall * 1.3)
         _write(pen, (box[0], top), words, colour_of(one.label), font)
     return photo
 

@@ -26,7 +26,7 @@ from mobilenets.nn import Checkpoint
 from mobilenets.runs.layout import REPORT, VERDICT
 from mobilenets.runtimes import Engine
 from mobilenets.runtimes.artifact import is_intact, size_of
-from mobilenets.tasks import Arrays, Score, Task, get_task, joined, percent
+from mobilenets.tasks import Arrays, Score, Task, joined, percent
 from mobilenets.tasks.confidence import Lost
 from mobilenets.tasks.targets import Indices
 from mobilenets.text import counted
@@ -171,7 +171,7 @@ def verify(
         checkpoint = Checkpoint.load(Path(checkpoint))
     both = _Both(as_predictor(checkpoint, artifact), load(artifact), images)
     outputs, reference = both.outputs(images.val)
-    targets, task = images.targets.take(images.val), get_task(checkpoint.task, checkpoint.labels)
+    targets, task = images.targets.take(images.val), both.checkpoint.task
     host = host_ms(task, outputs)
     sessions = (
         ()

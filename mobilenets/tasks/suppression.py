@@ -46,7 +46,7 @@ def not_suppressed(boxes: Floats, overlap: float) -> NDArray[np.bool_]:
     covers = np.triu(overlaps(boxes, boxes) > overlap, 1)  # a surer one, by row, another
     kept = np.ones(len(boxes), bool)
     while True:  # until none is left that only a suppressed one suppresses
-        now = ~covers[kept].any(axis=0)
+        now: NDArray[np.bool_] = np.logical_not(covers[kept].any(axis=0))
         if (now == kept).all():
             return kept
         kept = now

@@ -30,7 +30,7 @@ def get_task(name: str, labels: Sequence[str], answers: Mapping[str, float] | No
             "use a newer one"
         )
     task = TASKS[name](tuple(labels))
-    return replace(task, answers=task.answers | answers) if answers else task
+    return replace(task, answers={**task.answers, **answers}) if answers else task
 
 
 def task_in(record: dict[str, Any], labels: Sequence[str]) -> Task:

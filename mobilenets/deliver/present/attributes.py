@@ -9,7 +9,7 @@ from mobilenets.data import Images
 from mobilenets.deliver.html_page import Share, paragraph, section, table
 from mobilenets.deliver.present.presenter import sentences
 from mobilenets.shapes import Count, Percent
-from mobilenets.tasks import Arrays, percent
+from mobilenets.tasks import Arrays, Task, percent
 from mobilenets.text import counted
 
 _SHOWN = 100  # in the card
@@ -43,7 +43,7 @@ class AttributePresenter:
     print(label, 1 / (1 + numpy.exp(-logit)))"""
     prints_found: ClassVar[str] = "found.label, found.probability"
 
-    def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
+    def predictions(self, outputs: Arrays, images: Images, task: Task) -> dict[str, Any]:
         return {}
 
     def says(self, verdict: dict[str, Any]) -> str:

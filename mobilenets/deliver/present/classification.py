@@ -16,7 +16,7 @@ from mobilenets.deliver import plots
 from mobilenets.deliver.html_page import Share, paragraph, picture, section, subtitle, table
 from mobilenets.deliver.present.presenter import sentences
 from mobilenets.shapes import Count, Number, Percent
-from mobilenets.tasks import Arrays
+from mobilenets.tasks import Arrays, Task
 from mobilenets.tasks.classification import softmax
 from mobilenets.tasks.confidence import interval
 from mobilenets.text import counted
@@ -65,7 +65,7 @@ class ClassPresenter:
     prints: ClassVar[str] = """print(about["labels"][logits.argmax()])"""
     prints_found: ClassVar[str] = "found.label"
 
-    def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
+    def predictions(self, outputs: Arrays, images: Images, task: Task) -> dict[str, Any]:
         labels = images.targets.take(images.val).values
         chances = softmax(outputs["logits"])
         found = chances.argmax(axis=1)

@@ -19,7 +19,7 @@ from mobilenets.deliver.html_page import Share, card, paragraph, section, subtit
 from mobilenets.deliver.pictures import PICTURES, Drawn, figure, gallery, url
 from mobilenets.deliver.present.presenter import sentences
 from mobilenets.shapes import Count, Number, Percent
-from mobilenets.tasks import Arrays, percent, suppression
+from mobilenets.tasks import Arrays, Task, percent, suppression
 from mobilenets.tasks.average_precision import Found, matched
 from mobilenets.tasks.boxes import CLASS, CORNERS, UNCOUNTED
 from mobilenets.tasks.detection import ANSWERS, Detection, found_in
@@ -106,9 +106,9 @@ class DetectionPresenter:
     prints: ClassVar[str] = _program()
     prints_found: ClassVar[str] = "found.label, found.probability, found.box"
 
-    def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
+    def predictions(self, outputs: Arrays, images: Images, task: Task) -> dict[str, Any]:
         targets, labels = images.targets.take(images.val), images.task.labels
-        task = Detection(labels)
+        assert isinstance(task, Detection)
         judged = [
             _Judged.of(found, rows)
             for found, rows in zip(task.printed(outputs), targets.values, strict=True)

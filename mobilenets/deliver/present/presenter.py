@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from mobilenets.data import Images
-from mobilenets.tasks import Arrays
+from mobilenets.tasks import Arrays, Task
 
 
 class Presenter(Protocol):
@@ -40,8 +40,8 @@ class Presenter(Protocol):
     def prints_found(self) -> str:
         """The arguments of `print` for `found`, a `Prediction`."""
 
-    def predictions(self, outputs: Arrays, images: Images) -> dict[str, Any]:
-        """What to keep of an artifact's outputs for all validation images."""
+    def predictions(self, outputs: Arrays, images: Images, task: Task) -> dict[str, Any]:
+        """What to keep of an artifact's outputs for all validation images; `task` is its own."""
 
     def says(self, verdict: dict[str, Any]) -> str:
         """How good the artifact is, after "This MobileNetV3-Small"."""

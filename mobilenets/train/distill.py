@@ -127,5 +127,12 @@ def imitation_loss(
 
 
 def teacher_in(path: Path, *, match: str = "logits") -> Teacher:
-    """The teacher in a checkpoint of ours; raises `FileError` for any other file."""
-    return Teacher.of(Checkpoint.load(path), match=match)
+    """The teacher in a checkpoint of ours; raises `FileError` for any other file, and for a network
+    of several outputs."""
+    checkpoint = Checkpoint.load(path)
+    if len(checkpoint.arch.outputs) > 1:
+        raise FileError(
+            f"{path} gives {' and '.join(checkpoint.arch.outputs)}, and a teacher gives one output; "
+            "give a network that classifies, or leave --teacher out"
+        )
+    return Teacher.of(checkpoint, match=match)

@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import kl_div, smooth_l1_loss
 from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
@@ -150,6 +151,17 @@ def test_detections_are_torchvisions():
         np.testing.assert_allclose(boxes * PIXELS, one["boxes"], rtol=1e-4, atol=1e-3)
 
 
+def test_sizes_end_where_torchvisions_do():
+    """62.5 times a default box, which does not reach the image from very far outside."""
+    generator = torch.Generator().manual_seed(0)
+    offsets = torch.randn(1, SMALL.outputs["boxes"][0], 4, generator=generator)
+    offsets *= torch.tensor([1000, 1000, 50, 50])
+    ssd, anchors = torchvisions(SMALL)
+    expected = ssd.box_coder.decode_single(offsets[0], anchors).clamp(0, PIXELS)
+
+    torch.testing.assert_close(PIXELS * BoxCoder(SMALL)(offsets)[0], expected, rtol=1e-4, atol=1e-3)
+
+
 def test_decoded_outputs_have_the_shapes_of_raw_ones_and_lie_in_the_image():
     outputs = raw(SMALL)
     outputs["boxes"][:, 0] = 1e4  # a size of e^2000 must not be infinite
@@ -192,6 +204,16 @@ def test_a_box_is_only_suppressed_by_one_that_stays():
     boxes = np.array([[0, 0, 10, 10], [3, 0, 13, 10], [6, 0, 16, 10]], np.float32) / 20
 
     assert not_suppressed(boxes, 0.5).tolist() == [True, False, True]
+
+
+def test_only_the_surest_of_a_class_are_looked_at():
+    places = np.array([0, 0.01, 0.5, 0.7], np.float32)  # the second falls to the first
+    boxes = np.column_stack([places, places, places + 0.2, places + 0.2])
+    scores = np.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]], np.float32)
+
+    assert len(detections(boxes, scores)[1]) == 3
+    assert len(detections(boxes, scores, most_of_class=2)[1]) == 1
+    assert len(detections(boxes, scores, most=2)[1]) == 2
 
 
 def test_nothing_above_the_threshold_is_no_detection():
@@ -348,6 +370,19 @@ def test_imitation_of_a_sure_background_takes_three_default_boxes_an_image():
     )
 
     assert found.item() == pytest.approx(background.topk(3).values.sum().item(), rel=1e-4)
+
+
+def test_where_the_teacher_sees_objects_it_is_kl_divergence_and_smooth_l1():
+    ours, theirs = raw(SMALL), raw(SMALL, seed=1)
+    theirs["scores"][..., 0] -= 100
+    mine, other = ((one["scores"] / 2).log_softmax(2) for one in (ours, theirs))
+    count = mine.shape[0] * mine.shape[1]
+    classes = 4 * kl_div(mine, other, reduction="sum", log_target=True) / count
+    boxes = 4 * smooth_l1_loss(ours["boxes"], theirs["boxes"])
+
+    found = Detection(("a", "b", "c")).imitation(ours, theirs, temperature=2.0)
+
+    torch.testing.assert_close(found, classes + boxes)
 
 
 def test_a_teacher_with_other_default_boxes_is_refused():

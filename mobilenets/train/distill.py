@@ -132,7 +132,7 @@ def teacher_in(path: Path, *, match: str = "logits") -> Teacher:
     checkpoint = Checkpoint.load(path)
     if len(checkpoint.arch.outputs) > 1:
         raise FileError(
-            f"{path} gives {' and '.join(checkpoint.arch.outputs)}, and a teacher gives one output; "
-            "give a network that classifies, or leave --teacher out"
+            f"{path} gives {' and '.join(checkpoint.arch.outputs)}, and a teacher gives one "
+            "output; give a network that classifies, or leave --teacher out"
         )
     return Teacher.of(checkpoint, match=match)

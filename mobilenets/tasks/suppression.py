@@ -43,13 +43,12 @@ def detections(
 
 def not_suppressed(boxes: Floats, overlap: float) -> NDArray[np.bool_]:
     """Which of boxes (K, 4), the surest first, are left by non-maximum suppression."""
-    sides = np.minimum(boxes[:, None, 2:], boxes[:, 2:]) - np.maximum(
-        boxes[:, None, :2], boxes[:, :2]
-    )
-    shared = sides.clip(0).prod(axis=2)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    union = np.maximum(areas[:, None] + areas - shared, 1e-12)
-    covers = np.triu(shared / union > overlap, 1)  # a surer one, by row, another
+    x1, y1, x2, y2 = boxes.T
+    width = np.minimum(x2[:, None], x2) - np.maximum(x1[:, None], x1)
+    height = np.minimum(y2[:, None], y2) - np.maximum(y1[:, None], y1)
+    shared = width.clip(0) * height.clip(0)
+    areas = (x2 - x1) * (y2 - y1)
+    covers = np.triu(shared > overlap * (areas[:, None] + areas - shared), 1)  # a surer one, by row
     kept = np.ones(len(boxes), bool)
     while True:  # until none is left that only a suppressed one suppresses
         now = ~covers[kept].any(axis=0)

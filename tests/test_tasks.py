@@ -26,6 +26,7 @@ MEANT = {
     ("deliver/architecture.py", "map"),
     ("cli/options.py", "classification"),
     ("cli/options.py", "attributes"),
+    ("cli/options.py", "detection"),
 }
 WORDS = "|".join(word for task in TASKS.values() for word in (task.name, task.metric))
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from mobilenets.archs import Arch
 from mobilenets.archs.arch import backbone, tapped
 from mobilenets.nn.blocks import Convention, row_module
+from mobilenets.nn.detection_modules import Predictor
 from mobilenets.nn.head_modules import head_module
 
 
@@ -51,11 +52,14 @@ class MobileNet(nn.Module):
 
 
 def _init(module: nn.Module) -> None:
-    """Convolutions: normal, variance 2 / fan-out; linear layers: normal, deviation 0.01; biases 0;
-    batch norm 1 and 0. Torchvision's, which its recipes were tuned with."""
+    """Convolutions: normal, variance 2 / fan-out; linear layers: normal, deviation 0.01; a
+    detector's last layers: 0.03; biases 0; batch norm 1 and 0. Torchvision's, which its recipes
+    were tuned with."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out")
     if isinstance(module, nn.Linear):
         nn.init.normal_(module.weight, 0.0, 0.01)
     if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+    if isinstance(module, Predictor):  # after its convolutions
+        nn.init.normal_(module.predict.weight, 0.0, 0.03)

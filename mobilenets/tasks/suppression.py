@@ -54,7 +54,9 @@ def not_suppressed(boxes: Floats, overlap: float) -> NDArray[np.bool_]:
 
 def overlaps(boxes: Floats, others: Floats) -> Floats:
     """Intersection over union (K, L) of boxes (K, 4) and others (L, 4)."""
-    low = np.maximum(boxes[:, None, :2], others[:, :2])
-    shared = (np.minimum(boxes[:, None, 2:], others[:, 2:]) - low).clip(0).prod(axis=2)
-    areas, theirs = ((one[:, 2:] - one[:, :2]).prod(axis=1) for one in (boxes, others))
-    return shared / np.maximum(areas[:, None] + theirs - shared, 1e-12)
+    (x1, y1, x2, y2), (left, top, right, bottom) = boxes.T[:, :, None], others.T
+    width = np.minimum(x2, right) - np.maximum(x1, left)
+    height = np.minimum(y2, bottom) - np.maximum(y1, top)
+    shared = width.clip(0) * height.clip(0)
+    areas = (x2 - x1) * (y2 - y1) + (right - left) * (bottom - top)
+    return shared / np.maximum(areas - shared, 1e-12)

@@ -131,7 +131,8 @@ def many(count: int = 12) -> list[Drawing]:
 
 
 def test_images_are_split_fairly_and_resized_whole(tmp_path: Path):
-    write_voc(tmp_path, many(20))
+    square = [one._replace(size=(32, 32)) for one in many(20)]  # which others would be cut
+    write_voc(tmp_path, square)
 
     images = load_images(tmp_path, task="detection")
 
@@ -355,6 +356,7 @@ NAN, INF = float("nan"), float("inf")
         ((-8, 24, 16, 36), [0, 0.5, 0.25, 0.75], "1 box clipped: beyond the edge of the image"),
         ((70, 4, 90, 20), None, "1 box left out: outside the image"),
         ((4, -30, 20, -2), None, "1 box left out: outside the image"),
+        ((4, 50, 20, 60), None, "1 box left out: outside the image"),
         ((NAN, 4, 9, 9), None, "left out: a coordinate is no finite number"),
         ((4, 4, INF, 9), None, "box left out: "),
         ((4, 6, 20, 30), "twice", "1 box left out: the same box and class twice in an image"),

@@ -20,6 +20,7 @@ from mobilenets.archs import (
     with_head,
 )
 from mobilenets.archs.attach import HEADS
+from mobilenets.archs.checks import check_choice
 from mobilenets.archs.budget import Use
 from mobilenets.archs.published import FAMILIES, INT8_LOSS, WIDTHS, Expected
 from mobilenets.archs.published_coco import expected_map
@@ -33,6 +34,8 @@ RESOLUTIONS = (
     16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224, 240, 256,
 )
 # fmt: on
+# Heads that something is expected of, of `archs.attach.HEADS`.
+CHOSEN_HEADS = ("classify", "ssdlite")
 _SMALL, _FULL, _LARGEST = 96, 224, 256  # the papers' smallest, usual and largest
 # Of networks that look for several things in an image: the papers' detectors see 320 pixels.
 _MORE_RESOLUTIONS, _LARGEST_OF_SEVERAL = (288, 320, 352, 384, 448, 512), 512
@@ -184,7 +187,8 @@ def candidates(
     classes: int, image_size: int | None = None, head: str = HEADS[0]
 ) -> tuple[Candidate, ...]:
     """All candidates for `classes` and images of `image_size` pixels (their short side; None:
-    large enough for any resolution), with one of `archs.HEADS`."""
+    large enough for any resolution), with one of `CHOSEN_HEADS`."""
+    check_choice("head", head, CHOSEN_HEADS)
     several = head != HEADS[0]
     shapes = list(_shapes(image_size, several=several))
     return tuple(

@@ -89,7 +89,7 @@ def choose(
     """The network and engine of the best expected accuracy that meet `budget` on this device.
 
     `image_size` is the images' short side (None: large enough for any resolution), `head` one of
-    `archs.HEADS`. The rest is as in `choose_among`, and what is raised.
+    `CHOSEN_HEADS`. The rest is as in `choose_among`, and what is raised.
     """
     budget.check_limited()
     everything = candidates(classes, image_size, head)

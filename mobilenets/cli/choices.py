@@ -10,10 +10,11 @@ from mobilenets.cli.show import show_table
 
 def show(choice: Choice) -> None:
     """The measured candidates, best expected first, and the outcome."""
-    header = ["network", "runtime", "expected top-1", "p50 ms", "MACs", "params", "file bytes"]
+    of = "mAP" if choice.chosen.prior is not None else "top-1"
+    header = ["network", "runtime", f"expected {of}", "p50 ms", "MACs", "params", "file bytes"]
     rows = [
         [
-            one.arch.full_name, str(one.engine), one.expected.top1,
+            one.arch.full_name, str(one.engine), one.rank,
             _known_ms(one), one.macs, one.params, one.file_bytes,
         ]
         for one in choice.shortlist()

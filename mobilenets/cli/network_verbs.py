@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mobilenets.cli import options as asked
-from mobilenets.cli.options import OUTPUT, network_names, one_of, option
+from mobilenets.cli.options import DATA, OUTPUT, network_names, one_of, option
 from mobilenets.cli.show import show_json, show_table
 
 if TYPE_CHECKING:
@@ -198,6 +198,16 @@ def choose(
     device: asked.Device = "local",
     classes: asked.Classes = 1000,
     image_size: asked.ImageSize = None,
+    head: Annotated[
+        str,
+        option(
+            "--head",
+            panel=DATA,
+            metavar="NAME",
+            autocompletion=one_of("classify", "ssdlite"),
+            help="classify, or ssdlite: a detector of as many classes.",
+        ),
+    ] = "classify",
     json: asked.Json = False,
 ) -> None:
     """Choose the network with the best expected accuracy in a budget.
@@ -216,7 +226,8 @@ def choose(
     with measuring_on(find_device(device)):
         engines = _engines(runtime, int8=int8)
         check_limits(budget, "mobilenets choose", engines[0], threads)
-    choice = choose_network(Choosing(budget, engines, threads, classes, image_size, device))
+    job = Choosing(budget, engines, threads, classes, image_size, head, device)
+    choice = choose_network(job)
     return show_json(choice.to_json()) if json else choices.show(choice)
 
 

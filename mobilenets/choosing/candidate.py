@@ -20,8 +20,8 @@ from mobilenets.archs import (
     with_head,
 )
 from mobilenets.archs.attach import HEADS
-from mobilenets.archs.checks import check_choice
 from mobilenets.archs.budget import Use
+from mobilenets.archs.checks import check_choice
 from mobilenets.archs.published import FAMILIES, INT8_LOSS, WIDTHS, Expected
 from mobilenets.archs.published_coco import expected_map
 from mobilenets.choosing.regress import features

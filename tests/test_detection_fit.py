@@ -10,12 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from mobilenets.archs import Budget, get_arch, with_head
 from mobilenets.cli.app import app
 from mobilenets.commands.fit import Fitting, fit
+from mobilenets.data import load_images
 from mobilenets.deliver.finished import Run
 from mobilenets.deliver.predictor import as_predictor, load
 from mobilenets.deliver.present import PRESENTERS
@@ -26,9 +28,9 @@ from mobilenets.nn import Checkpoint
 from mobilenets.runtimes import RUNTIMES
 from mobilenets.runtimes.artifact import artifact_name
 from mobilenets.runtimes.isolated import Job, export_isolated
-from mobilenets.tasks import Task
 from mobilenets.tasks.detection import Detection
 from mobilenets.train import How, Limits
+from mobilenets.train.trainer import _first_network
 from tests.boxed_images import LABELS, SIDE, write_boxed_images
 
 
@@ -220,16 +222,21 @@ def test_images_are_squares_of_the_side_they_have(run: Run):
     assert read_json(run.folder / "images.json", dict)["native_size"] == SIDE  # type: ignore[arg-type]
 
 
-def test_a_detector_starts_from_a_classifiers_rows(data: Path, tmp_path: Path):
-    arch = get_arch("mobilenet_v3_small", width=0.35, resolution=48, classes=5)
-    start = Checkpoint.fresh(arch)
+@pytest.mark.parametrize("width", [0.35, 0.5])
+def test_a_detector_starts_from_a_classifiers_rows(data: Path, tmp_path: Path, width: float):
+    """V2's last layer is thinner in detectors; of another width the largest filters stay."""
+    start = Checkpoint.fresh(get_arch("mobilenet_v2", width=0.5, resolution=48, classes=5))
     start.save(tmp_path / "start.safetensors")
+    how, images = How(weights=str(tmp_path / "start.safetensors")), load_images(data)
+    chosen = images.task.network(get_arch("mobilenet_v2", width=width, resolution=64))
 
-    job = How(weights=str(tmp_path / "start.safetensors"))
-    task: Task = Detection(LABELS)
-    begun = job.start(task.network(arch.with_classes(1000)), tmp_path)
+    begun = how.start(chosen, tmp_path)
+    job = how.job(chosen, images, begun, limits=Limits(epochs=1), seed=0)
 
-    assert begun is not None
-    name = next(iter(start.weights))
-    assert (begun.weights[name] == start.weights[name]).all()
-    assert task.network(begun.arch).outputs["scores"][1] == len(LABELS) + 1
+    assert job.arch.outputs == chosen.outputs
+    assert job.arch.rows == chosen.rows
+    network = _first_network(job.arch, job.start, 0, images.task)
+    if width == 0.5:
+        name = "rows.1.depthwise.conv.weight"
+        assert torch.equal(network.state_dict()[name], start.weights[name])
+    assert network.eval()(torch.zeros(1, 3, 64, 64))["boxes"].shape[2] == 4

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from mobilenets.archs import Arch, at_width
+from mobilenets.archs import Arch, Classify, at_width
 from mobilenets.archs.published_weights import (
     PUBLISHED_WEIGHTS,
     SOURCES,
@@ -24,10 +24,14 @@ def starting_point(words: str | Path, arch: Arch) -> Checkpoint:
     Its classes stay the weights', and so do the conventions: batch norm's constants, padding and,
     where the weights are of this width, the width rule. Where nothing is published for this width,
     or a file is of another, the nearest wider one is carried over by `surgery` (of narrower ones
-    the widest); of the channels those with the largest filters stay. Raises `ArchError` for weights
-    of another network.
+    the widest); of the channels those with the largest filters stay. Of a classifier only the rows
+    are meant where `arch` has another head: its own head stays. Raises `ArchError` for weights of
+    another network.
     """
-    found = _named(_load(words, arch), str(words))
+    classifying = arch if isinstance(arch.head, Classify) else at_width(arch, arch.width)
+    found = _named(_load(words, classifying), str(words))
+    if isinstance(found.arch.head, Classify):  # else it is of the same kind as `arch`
+        arch = classifying
     if found.arch.name != arch.name:
         raise ArchError(
             f"{words} holds weights of {found.arch.name}, not of {arch.name}; name it or "

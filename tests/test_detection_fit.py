@@ -16,16 +16,26 @@ from typer.testing import CliRunner
 
 from mobilenets.archs import Budget, get_arch, with_head
 from mobilenets.cli.app import app
+from mobilenets.commands.adapt import Adaptation, adapt
 from mobilenets.commands.fit import Fitting, fit
+from mobilenets.commands.quantize import Quantization, quantize
 from mobilenets.data import load_images
 from mobilenets.deliver.finished import Run
 from mobilenets.deliver.predictor import as_predictor, load
 from mobilenets.deliver.present import PRESENTERS
+from mobilenets.deliver.tried import can_try
 from mobilenets.deliver.usage import snippet
-from mobilenets.errors import BudgetError, DataError, FileError, MobileNetsError, NoFitError
+from mobilenets.errors import (
+    ArchError,
+    BudgetError,
+    DataError,
+    FileError,
+    MobileNetsError,
+    NoFitError,
+)
 from mobilenets.files import read_json
 from mobilenets.nn import Checkpoint
-from mobilenets.runtimes import RUNTIMES
+from mobilenets.runtimes import RUNTIMES, Engine
 from mobilenets.runtimes.artifact import artifact_name
 from mobilenets.runtimes.isolated import Job, export_isolated
 from mobilenets.tasks.detection import Detection
@@ -240,3 +250,22 @@ def test_a_detector_starts_from_a_classifiers_rows(data: Path, tmp_path: Path, w
         name = "rows.1.depthwise.conv.weight"
         assert torch.equal(network.state_dict()[name], start.weights[name])
     assert network.eval()(torch.zeros(1, 3, 64, 64))["boxes"].shape[2] == 4
+
+
+def test_a_detector_is_not_written_in_int8(data: Path, run: Run, tmp_path: Path):
+    refused = r"gives boxes and scores, and int8 is written for networks that classify"
+
+    with pytest.raises(ArchError, match=refused):
+        quantize(Quantization(run.folder, data, out=tmp_path / "int8"))
+    with pytest.raises(ArchError, match=refused):
+        fit(replace(fitting(data, tmp_path / "run"), engines=(Engine("onnxruntime", "int8"),)))
+
+
+def test_a_detector_is_not_pruned(data: Path, run: Run, tmp_path: Path):
+    with pytest.raises(DataError, match="only classifiers are adapted"):
+        adapt(Adaptation(run.folder, data, Budget(macs=2e6), out=tmp_path / "adapted"))
+
+
+def test_a_page_times_a_detector_and_does_not_try_it(run: Run, caplog: pytest.LogCaptureFixture):
+    assert not can_try(run.artifact)
+    assert "gives boxes and scores: the page times it, and no more" in caplog.text

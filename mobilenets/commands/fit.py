@@ -42,7 +42,13 @@ from mobilenets.errors import ArchError, NoFitError
 from mobilenets.files import write_json
 from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.nn import Checkpoint
-from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
+from mobilenets.quantize.precisions import (
+    MAX_DROP,
+    both,
+    check_int8,
+    hand_over,
+    write_both,
+)
 from mobilenets.runs.layout import (
     BUDGET,
     CARD,
@@ -262,6 +268,8 @@ def _considered(
         )
         everything = candidates(len(images.task.labels), images.native_size, images.task.head)
         largest = max(everything, key=lambda one: one.arch.size.area)
+        if any(engine.is_int8 for engine in job.engines):
+            check_int8(largest.arch)
         budget = job.budget.for_graph(expected_host_ms(images.task, largest.arch))
         try:
             choice = asked(_startable(everything, job.how, families), budget)

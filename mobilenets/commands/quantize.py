@@ -25,7 +25,7 @@ from mobilenets.files import read_json, write_json
 from mobilenets.measuring.device import LOCAL, measuring_on
 from mobilenets.measuring.latency import LatencyRecord, compare, measure
 from mobilenets.nn import Checkpoint
-from mobilenets.quantize.precisions import MAX_DROP, both, hand_over, write_both
+from mobilenets.quantize.precisions import MAX_DROP, both, check_int8, hand_over, write_both
 from mobilenets.runs.layout import ASKED, KEPT, SUMMARY, VERDICT
 from mobilenets.runs.owner import claim
 from mobilenets.runs.stages import Stage, Stages
@@ -112,6 +112,7 @@ def quantize(job: Quantization) -> dict[str, Any]:
 def _quantize(job: Quantization) -> dict[str, Any]:
     source, folder, runtime = trained_in(job.source), job.folder, job.engine.runtime
     checkpoint, stage, budget = Checkpoint.load(source), both(runtime), budget_of(job.source)
+    check_int8(checkpoint.arch)
     stages = Stages(folder, first=stage.name)
     claim(folder, ASKED, {"network": checkpoint.digest()}, dear=(KEPT, VERDICT))
     images = images_of(job.data, checkpoint, folder, file=source)

@@ -16,7 +16,7 @@ from mobilenets.archs import Arch, get_arch, to_json
 from mobilenets.choosing.table_build import REFERENCES
 from mobilenets.commands.kit import Kitting, kit
 from mobilenets.commands.origin import network_in, trained_in
-from mobilenets.deliver.tried import to_try
+from mobilenets.deliver.tried import can_try, to_try
 from mobilenets.devices.browser_results import Inbox, Served, told
 from mobilenets.devices.serving import Content, PageServer, lan_address
 from mobilenets.errors import FileError, MeasureError, RuntimeMissing
@@ -196,7 +196,7 @@ def _of_networks(
     content = dict(zip(addresses, (Content(_ANY, path) for path in own), strict=True))
     content |= {f"reference{at}.onnx": Content(_ANY, path) for at, path in enumerate(references)}
     for line, name, path in zip(lines, names, own, strict=True):
-        if Path(name).is_dir():
+        if Path(name).is_dir() and can_try(path):
             line["classifier"], pixels = to_try(Path(name), path)
             line["pixels"] = f"{line['file']}.pixels"
             content[line["pixels"]] = Content(_ANY, pixels)

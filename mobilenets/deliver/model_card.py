@@ -65,7 +65,7 @@ for a budget, trained and verified by `mobilenets fit`. Plots and details: `repo
 
 ## Labels
 
-In the order of the logits: {"; ".join(labels)}.
+In the order of the outputs: {"; ".join(labels)}.
 
 ## Training
 

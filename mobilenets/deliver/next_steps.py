@@ -116,7 +116,7 @@ def _mend(record: Record, words: _Words) -> Iterator[Step]:
             words.fit(here=True),
         )
     elif limit is not None and latency > limit:
-        if latency <= _ADAPTABLE * limit:
+        if latency <= _ADAPTABLE * limit and record.task.adapts:
             yield Step(
                 f"Prune this network to the limit by NetAdapt: {_less(latency, limit)} of its "
                 "latency has to go. It trains in every step: often longer than this run.",
@@ -270,6 +270,8 @@ def _rounded_up(value: float) -> float:
 def _int8(record: Record, words: _Words) -> Iterator[Step]:
     engine = record.engine
     if engine.is_int8 or "int8" not in RUNTIMES[engine.runtime].precisions:
+        return
+    if list(record.arch.outputs) != ["logits"]:
         return
     size = describe("size_bytes", file_bytes(cost(record.arch), Engine(engine.runtime, "int8")))
     lost = INT8_LOSS.get(record.arch.name)

@@ -93,7 +93,7 @@ def _verdict(record: Record) -> str:
         "Not verified",
         f"{record.artifact} and the trained network agree on {verdict['agreement']:.4g} % of "
         f"{record.presenter.agreed_on}{images:,} validation images. Largest relative difference "
-        f"of logits: {verdict['max_relative_error']:.1e}",
+        f"of outputs: {verdict['max_relative_error']:.1e}",
     )
     limits = "; ".join(limit_text(limit) for limit in verdict["limits"]) or "no limit was set"
     missed = "Budget undecided" if verdict.get("undecided") else "Misses the budget"

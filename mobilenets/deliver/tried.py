@@ -23,6 +23,14 @@ _COMPARED = 10
 log = logging.getLogger(__name__)
 
 
+def can_try(artifact: Path) -> bool:
+    """Whether the page can show the network's answers: of others it tells the time alone."""
+    outputs = load(artifact, threads=1).arch.outputs
+    if list(outputs) != ["logits"]:
+        log.warning(f"{artifact} gives {' and '.join(outputs)}: the page times it, and no more")
+    return list(outputs) == ["logits"]
+
+
 def to_try(run: Path, artifact: Path) -> tuple[dict[str, Any], bytes]:
     """The labels, the rule for images and the logits of some, as JSON; and the pixels of these
     images, (N, 3, rows, columns), a byte each."""

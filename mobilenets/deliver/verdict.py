@@ -124,7 +124,7 @@ class Verdict:
             return (
                 f"{self.lost.words}, {scores} in float, and int8 may lose {self.max_loss:g} points"
             )
-        return f"{scores}, logits by up to {self.max_relative_error:.1e} of the largest"
+        return f"{scores}, outputs by up to {self.max_relative_error:.1e} of the largest"
 
     def to_json(self) -> dict[str, Any]:
         return {

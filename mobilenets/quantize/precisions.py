@@ -13,8 +13,10 @@ import onnx
 import torch
 from torch import Tensor
 
+from mobilenets.archs import Arch
 from mobilenets.data import Images, Preprocess, decode
 from mobilenets.deliver.predictor import load
+from mobilenets.errors import ArchError
 from mobilenets.files import (
     broken,
     make_folder,
@@ -42,6 +44,15 @@ MAX_DROP = 1.0
 # Training images that the numbers are taken from.
 CALIBRATION = 256
 log = logging.getLogger(__name__)
+
+
+def check_int8(arch: Arch) -> None:
+    """Raise `ArchError` for a network that cannot be written in int8."""
+    if list(arch.outputs) != ["logits"]:
+        raise ArchError(
+            f"{arch.full_name} gives {' and '.join(arch.outputs)}, and int8 is written for "
+            "networks that classify; leave int8 out"
+        )
 
 
 def both(runtime: str) -> Stage[dict[str, Any]]:
@@ -77,6 +88,7 @@ def write_both(folder: Path, trained: Path, images: Images, runtime: str) -> Non
     one loses against float on the holdout and the validation images together (`Lost`): either
     alone is often too few to tell a point."""
     checkpoint = Checkpoint.load(trained)
+    check_int8(checkpoint.arch)
     float_file = folder / "fp32" / artifact_name(runtime)
     export_isolated([Job(trained, float_file)], runtime)
     held_out = _HeldOut(checkpoint, images)

@@ -178,6 +178,10 @@ class Classification:
     def does(self) -> str:
         return f"an image classifier of {len(self.labels):,} classes"
 
+    def with_answers(self, answers: Mapping[str, float]) -> Classification:
+        """It has none."""
+        return self
+
     def recipe(self, *, started: bool) -> str | None:
         return None
 

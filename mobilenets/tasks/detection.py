@@ -95,6 +95,9 @@ class Detection:
             )
         return with_ssdlite(backbone, classes=classes)
 
+    def with_answers(self, answers: Mapping[str, float]) -> Detection:
+        return replace(self, answers={**self.answers, **answers})
+
     def recipe(self, *, started: bool) -> str:
         return "detector_from_weights" if started else "detector"
 

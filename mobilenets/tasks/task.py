@@ -130,6 +130,9 @@ class Task(Protocol):
     def answers(self) -> Mapping[str, float]:
         """The numbers by which outputs become answers, kept in every file; may be none."""
 
+    def with_answers(self, answers: Mapping[str, float]) -> Task:
+        """With these of the `answers`."""
+
     def recipe(self, *, started: bool) -> str | None:
         """The recipe for it where nobody says, from trained weights or not; None: by the images."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from mobilenets.errors import FileError
@@ -29,8 +28,8 @@ def get_task(name: str, labels: Sequence[str], answers: Mapping[str, float] | No
             f"the file is for the task {name!r}, and this version knows {', '.join(TASKS)}; "
             "use a newer one"
         )
-    task = TASKS[name](tuple(labels))
-    return replace(task, answers={**task.answers, **answers}) if answers else task
+    task: Task = TASKS[name](tuple(labels))
+    return task.with_answers(answers) if answers else task
 
 
 def task_in(record: dict[str, Any], labels: Sequence[str]) -> Task:

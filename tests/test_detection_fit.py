@@ -116,7 +116,8 @@ def test_predict_names_boxes_in_pixels_and_draws_them(run: Run, tmp_path: Path):
         0 <= x1 <= x2 <= 300 and 0 <= y1 <= y2 <= 100
         for x1, y1, x2, y2 in (one["box"] for one in found)
     )
-    assert Image.open(tmp_path / "out" / "wide.jpg").size == (300, 100)
+    with Image.open(tmp_path / "out" / "wide.jpg") as drawing:
+        assert drawing.size == (300, 100)
 
 
 def test_eval_scores_a_detector_on_what_it_has_not_seen(run: Run, data: Path):

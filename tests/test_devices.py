@@ -219,7 +219,7 @@ def test_a_choice_is_made_on_the_device_that_is_named(monkeypatch: pytest.Monkey
     seen: list[str] = []
     monkeypatch.setattr(choosing, "find_device", Stub)
     monkeypatch.setattr(choosing, "load_tables", lambda engines, threads: {})
-    monkeypatch.setattr(choosing, "choose_among", lambda *_, **__: seen.append(current().name))
+    monkeypatch.setattr(choosing, "choose_network", lambda *_, **__: seen.append(current().name))
 
     choosing.choose(choosing.Choosing(mobilenets.Budget(latency_ms=5), device="pi"))
 

@@ -247,9 +247,9 @@ def detector(*, flip: bool = True) -> Recipe:
     shrink, and colours that turn (arXiv:1512.02325, section 2.2); averaged weights; no smoothing,
     as nine anchors of ten are background.
 
-        mobilenets train mobilenet_v3_small boxes/ --task detection
+        mobilenets train mobilenet_v3_small boxes/ --recipe detector
 
-    Hours: half of one, unless limited otherwise.
+    Hours: half of one, unless limited otherwise. Result: not run at full scale here.
     """
     return Recipe(
         name="detector",
@@ -270,9 +270,9 @@ def detector(*, flip: bool = True) -> Recipe:
 def detector_from_weights(*, flip: bool = True) -> Recipe:
     """`detector` whose backbone is trained already: the earlier the row the slower.
 
-        mobilenets train mobilenet_v2 boxes/ --task detection --weights torchvision
+        mobilenets train mobilenet_v2 boxes/ --weights torchvision --recipe detector_from_weights
 
-    Hours: half of one, unless limited otherwise.
+    Hours: half of one, unless limited otherwise. Result: not run at full scale here.
     """
     return replace(
         detector(flip=flip), name="detector_from_weights", learning_rate=2e-3, layer_decay=0.95

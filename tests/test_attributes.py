@@ -159,7 +159,11 @@ def test_a_table_that_cannot_be_meant_is_refused(
     ("data", "task", "message"),
     [
         ("digits", "attributes", "digits holds no attributes; give a .csv file"),
-        ("digits", "smiles", "no task is called 'smiles'; there are classification, attributes, detection"),
+        (
+            "digits",
+            "smiles",
+            "no task is called 'smiles'; there are classification, attributes, detection",
+        ),
     ],
 )
 def test_another_task_than_the_data_is_for_is_refused(data: str, task: str, message: str):

@@ -23,6 +23,7 @@ from mobilenets.data import load_images
 from mobilenets.deliver.finished import Run
 from mobilenets.deliver.predictor import as_predictor, load
 from mobilenets.deliver.present import PRESENTERS
+from mobilenets.deliver.present.detection import _curves
 from mobilenets.deliver.tried import can_try
 from mobilenets.deliver.usage import snippet
 from mobilenets.errors import (
@@ -270,3 +271,17 @@ def test_a_detector_is_not_pruned(data: Path, run: Run, tmp_path: Path):
 def test_a_page_times_a_detector_and_does_not_try_it(run: Run, caplog: pytest.LogCaptureFixture):
     assert not can_try(run.artifact)
     assert "gives boxes and scores: the page times it, and no more" in caplog.text
+
+
+def test_precision_is_drawn_where_recall_rises():
+    """Two boxes of a class, found third and second surest; no box of the other class."""
+    boxes = np.array([[[0.0, 0.0, 0.4, 0.4, 0, 0], [0.5, 0.5, 0.9, 0.9, 0, 0]]], np.float32)
+    corners = np.array([[[0, 0.6, 0.3, 0.9], [0.5, 0.5, 0.9, 0.9], [0, 0, 0.4, 0.4]]], np.float32)
+    scores = np.zeros((1, 3, 3), np.float32)
+    scores[0, :, 1] = 0.9, 0.8, 0.7
+    outputs = {"boxes": corners, "scores": scores}
+
+    (curve,) = _curves(outputs, boxes, LABELS)
+
+    assert curve["label"] == LABELS[0]
+    assert curve["points"] == [(0.0, 0.0), (0.5, 0.5), (1.0, pytest.approx(2 / 3))]

@@ -255,8 +255,9 @@ def _curves(
         mine = (of.labels == label) & ~of.ignored[0]
         hits = of.hits[0, mine].cumsum()
         precision, recall = hits / np.arange(1, len(hits) + 1), hits / wanted[label]
-        points = np.unique(np.linspace(0, max(len(hits) - 1, 0), _POINTS).astype(int))
-        places = [(float(recall[at]), float(precision[at])) for at in points if len(hits)]
+        evenly = np.searchsorted(recall, np.linspace(0, recall.max(initial=0), _POINTS))
+        points = np.unique(evenly[evenly < len(hits)])
+        places = [(float(recall[at]), float(precision[at])) for at in points]
         found.append({"label": labels[label], "points": places})
     return found
 
@@ -291,9 +292,9 @@ def _missed(one: _Judged, labels: Sequence[str]) -> Iterator[dict[str, Any]]:
 
 
 def _precisions(verdict: dict[str, Any]) -> str:
-    sizes = (("small", "32 x 32"), ("medium", "96 x 96"), ("large", "more"))
+    sizes = (("small", "up to 32 x 32"), ("medium", "up to 96 x 96"), ("large", "above 96 x 96"))
     cards = [("mAP50", "map50_artifact", "right from an overlap of 0.5")]
-    cards += [(f"{name} boxes", f"map_{name}_artifact", f"up to {size} of 640 x 640 pixels")
+    cards += [(f"{name} boxes", f"map_{name}_artifact", f"{size} of 640 x 640 pixels")
               for name, size in sizes]  # fmt: skip
     rows = [
         [one["class"], _part(one["average_precision"]), _part(one["average_precision_50"]),

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from mobilenets.data import Reading, load_images, read_image
+from mobilenets.data.formats import box_folders
 from mobilenets.data.formats.listing import Listing
 from mobilenets.data.loading import _list, find_images
 from mobilenets.data.read import Frame, frame
@@ -955,3 +956,25 @@ def test_an_image_that_cannot_be_read_is_skipped_and_named(
 
 def test_yolo_text_is_written_as_it_is_read_here():
     assert yolo_text(THREE[1]) == "1 0.125 0.125 0.25 0.25\n"
+
+
+def test_a_folder_that_may_not_be_listed_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """lost+found beside class folders, for a user who is not root."""
+    for label in ("a", "b"):
+        for number in range(3):
+            path = tmp_path / "set" / label / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (8, 8), (number, 9, 9)).save(path)
+    (tmp_path / "set" / "lost+found").mkdir()
+    real = box_folders.coco_files
+
+    def denied(folder: Path) -> list[Path]:
+        if folder.name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(folder))
+        return real(folder)
+
+    monkeypatch.setattr(box_folders, "coco_files", denied)
+
+    assert find_images(tmp_path / "set").listing.task.labels == ("a", "b")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -68,11 +69,18 @@ def find_boxes(folder: Path) -> BoxReading | None:
     if found:
         return found[0]
     inside = [one for one in sorted(folder.glob("*/")) if not one.name.startswith(".")]
-    full = [one for one in inside[:_MOST_FOLDERS] if box_readings(one)]
+    full = [one for one in inside[:_MOST_FOLDERS] if _holds_boxes(one)]
     if len(full) > 1:
         names = few([one.name for one in full])
         raise DataError(f"{folder} holds several sets of boxes, {names}; give one of them")
     return _inside(full[0]) if full else None
+
+
+def _holds_boxes(folder: Path) -> bool:
+    """Not one that may not be listed, such as lost+found."""
+    with suppress(PermissionError):
+        return bool(box_readings(folder))
+    return False
 
 
 def _inside(folder: Path) -> BoxReading:

@@ -80,6 +80,11 @@ class Arch:
         return 0 if self.head is None else self.head.labels
 
     @property
+    def classifies(self) -> bool:
+        """Whether it gives a logit of each class for an image, and nothing else."""
+        return self.outputs == {"logits": (self.classes,)}
+
+    @property
     def resolution(self) -> int | tuple[int, int]:
         """The size as it is written: one number for a square."""
         return self.size.written

@@ -77,7 +77,7 @@ def show(arch: Arch, *, per_layer: bool, splits: int | None = None) -> None:
 
 def _outputs(arch: Arch) -> str:
     """The named outputs, where they are more than the logits of the classes."""
-    if arch.outputs == {"logits": (arch.classes,)}:
+    if arch.classifies:
         return ""
     shapes = (f"{name} {'x'.join(map(str, shape))}" for name, shape in arch.outputs.items())
     return f": {', '.join(shapes)}"

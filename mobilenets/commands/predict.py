@@ -84,9 +84,10 @@ def _of_file(network: Predictor, path: Path, drawings: Drawings | None) -> Found
     try:
         if path.exists() and not path.is_file():
             raise DataError(f"{path} is no file")
-        predictions = tuple(network.predict([path]))
+        image = network.read(path)
+        predictions = tuple(network.seen(path, image))
         if drawings:
-            drawings.add(path, predictions, network.preprocess.grey_range)
+            drawings.add(path, image, predictions)
         return Found(predictions)
     except (MobileNetsError, OSError) as error:
         told = str(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from mobilenets.tasks.geometry import Places
+from mobilenets.tasks.geometry import Places, area, shared_area
 
 # Of so many crops that are drawn for an image, the first that suits is taken.
 _TRIED = 16
@@ -61,20 +61,12 @@ def _sees(crops: Tensor, places: Places, least: Tensor) -> Tensor:
     if places.corners.shape[1] == 0:
         return torch.ones(crops.shape[:2], dtype=torch.bool, device=crops.device)
     crop, box = crops[:, :, None], places.corners[:, None]  # (B, K, 1, 4), (B, 1, M, 4)
-    low, high = (
-        torch.maximum(crop[..., :2], box[..., :2]),
-        torch.minimum(crop[..., 2:], box[..., 2:]),
-    )
-    shared = (high - low).clamp(min=0).prod(dim=-1)
-    union = _area(crop) + _area(box) - shared
+    shared = shared_area(crop, box)
+    union = area(crop) + area(box) - shared
     centre = (box[..., :2] + box[..., 2:]) / 2
     inside = ((centre > crop[..., :2]) & (centre < crop[..., 2:])).all(dim=-1)
     good = inside & (shared / union >= least[..., None]) & places.there[:, None]
     return good.any(dim=-1) | ~places.there.any(dim=1)[:, None]
-
-
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)
 
 
 def _zoomed_out(draws: Tensor, zoom: float) -> Tensor:

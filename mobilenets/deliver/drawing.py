@@ -10,10 +10,9 @@ from pathlib import Path
 from zlib import crc32
 
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 from torchvision.transforms.v2.functional import to_pil_image
 
-from mobilenets.data import read_image
-from mobilenets.data.read import GreyRange
 from mobilenets.deliver.predictor import Prediction
 from mobilenets.files import make_folder, write_bytes
 
@@ -29,14 +28,11 @@ class Drawings:
     folder: Path
     _taken: set[str] = field(default_factory=set)
 
-    def add(
-        self, path: Path, predictions: Sequence[Prediction], grey_range: GreyRange | None
-    ) -> Path:
-        """Draw what was found in the image file at `path`, and where it was written. Raises
-        `FileError`."""
-        photo = to_pil_image(read_image(path, grey_range=grey_range))
+    def add(self, path: Path, image: Tensor, predictions: Sequence[Prediction]) -> Path:
+        """Draw what was found in `image`, uint8 (3, H, W), of the file at `path`; where it was
+        written. Raises `FileError`."""
         file = BytesIO()
-        drawn(photo, predictions).save(file, "JPEG", quality=90)
+        drawn(to_pil_image(image), predictions).save(file, "JPEG", quality=90)
         make_folder(self.folder)
         out = self.folder / self._name(path.stem)
         write_bytes(out, file.getvalue())

@@ -271,7 +271,7 @@ def _int8(record: Record, words: _Words) -> Iterator[Step]:
     engine = record.engine
     if engine.is_int8 or "int8" not in RUNTIMES[engine.runtime].precisions:
         return
-    if list(record.arch.outputs) != ["logits"]:
+    if not record.arch.classifies:
         return
     size = describe("size_bytes", file_bytes(cost(record.arch), Engine(engine.runtime, "int8")))
     lost = INT8_LOSS.get(record.arch.name)

@@ -64,17 +64,21 @@ class Predictor:
     def predict(self, paths: Iterable[Path]) -> list[Prediction]:
         """The most likely class of each image file, or each attribute, or each object; raises
         `DataError` for a file that is no image."""
-        predictions = []
-        for path in paths:
-            image = read_image(path, grey_range=self.preprocess.grey_range)
-            pixels = self.preprocess(image)
-            outputs = {name: one[0] for name, one in self.outputs(pixels[None]).items()}
-            height, width = image.shape[-2:]
-            predictions += [
-                Prediction(str(path), one.label, one.probability, _scaled(one.box, width, height))
-                for one in self.task.decode(outputs)
-            ]
-        return predictions
+        return [one for path in paths for one in self.seen(path, self.read(path))]
+
+    def read(self, path: Path) -> torch.Tensor:
+        """The image in a file, uint8 (3, H, W), upright; raises `DataError`."""
+        return read_image(path, grey_range=self.preprocess.grey_range)
+
+    def seen(self, path: Path, image: torch.Tensor) -> list[Prediction]:
+        """What it sees in `image`, which `read` gave of `path`."""
+        pixels = self.preprocess(image)
+        outputs = {name: one[0] for name, one in self.outputs(pixels[None]).items()}
+        height, width = image.shape[-2:]
+        return [
+            Prediction(str(path), one.label, one.probability, _scaled(one.box, width, height))
+            for one in self.task.decode(outputs)
+        ]
 
     def outputs(self, pixels: torch.Tensor) -> Arrays:
         """What the network gives, by name, for uint8 images (N, 3, R, R)."""

@@ -25,10 +25,11 @@ log = logging.getLogger(__name__)
 
 def can_try(artifact: Path) -> bool:
     """Whether the page can show the network's answers: of others it tells the time alone."""
-    outputs = load(artifact, threads=1).arch.outputs
-    if list(outputs) != ["logits"]:
-        log.warning(f"{artifact} gives {' and '.join(outputs)}: the page times it, and no more")
-    return list(outputs) == ["logits"]
+    arch = load(artifact, threads=1).arch
+    if not arch.classifies:
+        gives = " and ".join(arch.outputs)
+        log.warning(f"{artifact} gives {gives}: the page times it, and no more")
+    return arch.classifies
 
 
 def to_try(run: Path, artifact: Path) -> tuple[dict[str, Any], bytes]:

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 
 def check_int8(arch: Arch) -> None:
     """Raise `ArchError` for a network that cannot be written in int8."""
-    if list(arch.outputs) != ["logits"]:
+    if not arch.classifies:
         raise ArchError(
             f"{arch.full_name} gives {' and '.join(arch.outputs)}, and int8 is written for "
             "networks that classify; leave int8 out"

@@ -26,6 +26,8 @@ from mobilenets.tasks.confidence import (
     FEW,
     Lost,
     chance_of_ranking,
+    lost_on_average,
+    middle,
     resampled_precision,
 )
 from mobilenets.tasks.geometry import Geometry
@@ -240,7 +242,7 @@ class Attributes:
             images=len(table),
             attributes=found,
             learned=min(tried) < CHANCE / len(tried) if tried else None,  # Bonferroni's correction
-            interval=_middle(resampled_precision(logits, table)) if few else None,
+            interval=middle(resampled_precision(logits, table)) if few else None,
         )
 
     def lost(self, ours: Arrays, theirs: Arrays, targets: Targets) -> Lost:
@@ -248,14 +250,7 @@ class Attributes:
         table = targets.values
         points = _map(theirs["logits"], table) - _map(ours["logits"], table)
         mine, other = (resampled_precision(one["logits"], table) for one in (ours, theirs))
-        direction = "lower" if points >= 0 else "higher"
-        return Lost(
-            points=points,
-            at_least=float(np.quantile(other - mine, CHANCE)) if len(mine) else 0.0,
-            images=len(table),
-            words=f"{self.title} {abs(points):.2f} points {direction} on "
-            f"{counted(len(table), 'image')}",
-        )
+        return lost_on_average(self.title, points, other - mine, images=len(table))
 
     def agreement(self, ours: Arrays, theirs: Arrays) -> float:
         """Of the attributes of all images."""
@@ -344,14 +339,6 @@ def _one(name: str, precision: float, logits: Floats, labels: NDArray[Any]) -> d
 def _share(one: dict[str, Any]) -> float:
     """The percentage that has it: the average precision of guesses."""
     return 100 * one["present"] / one["known"]
-
-
-def _middle(values: NDArray[np.float64]) -> tuple[float, float] | None:
-    """The ends of 95 % of the values."""
-    if not len(values):
-        return None
-    low, high = np.quantile(values, (0.025, 0.975))
-    return float(low), float(high)
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import betaincinv
 from scipy.stats import binomtest, mannwhitneyu
 
+from mobilenets.text import counted
+
 # Below so many images a percentage is printed with its interval.
 FEW = 500
 # A difference counts where chance alone gives it less often than this.
@@ -68,6 +70,26 @@ def fewer_right(ours: NDArray[np.bool_], theirs: NDArray[np.bool_]) -> Lost:
         images=count,
         words=f"{abs(fewer):,} {'fewer' if fewer >= 0 else 'more'} right of {count:,}",
     )
+
+
+def lost_on_average(title: str, points: float, drawn: NDArray[np.float64], *, images: int) -> Lost:
+    """What is lost of a metric of all images together, called `title`: `points` as seen, `drawn`
+    where images are drawn with replacement (bootstrap), the same for both networks."""
+    direction = "lower" if points >= 0 else "higher"
+    return Lost(
+        points=points,
+        at_least=float(np.nanquantile(drawn, CHANCE)) if len(drawn) else 0.0,
+        images=images,
+        words=f"{title} {abs(points):.2f} points {direction} on {counted(images, 'image')}",
+    )
+
+
+def middle(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The ends of 95 % of the values that are known; None for no values."""
+    if not len(values):
+        return None
+    low, high = np.nanquantile(values, (0.025, 0.975))
+    return float(low), float(high)
 
 
 def by_chance(gained: int, lost: int) -> float:

@@ -34,7 +34,7 @@ from mobilenets.tasks.average_precision import (
 )
 from mobilenets.tasks.box_coder import BoxCoder, box_coder
 from mobilenets.tasks.boxes import CLASS, CORNERS, NO_BOX, UNCOUNTED, BoxLists
-from mobilenets.tasks.confidence import CHANCE, FEW, Lost
+from mobilenets.tasks.confidence import FEW, Lost, lost_on_average, middle
 from mobilenets.tasks.detection_score import DetectionScore
 from mobilenets.tasks.geometry import Geometry, Places
 from mobilenets.tasks.matching import detection_loss, detector_imitation
@@ -84,16 +84,15 @@ class Detection:
     def network(self, backbone: Arch) -> Arch:
         """`backbone` with SSDLite as the papers have it; its own SSDLite is kept. Raises
         `ArchError` for a network whose head is for pixels."""
-        classes = len(self.labels) + 1
         outputs = backbone.outputs
         if outputs.keys() == {"boxes", "scores"}:
-            return backbone.with_classes(classes)
+            return backbone.with_labels(len(self.labels))
         if len(outputs.get("logits", ())) > 1:
             raise ArchError(
                 f"{backbone.full_name} gives logits of every pixel and no boxes; take a network "
                 "that classifies, or a detector"
             )
-        return with_ssdlite(backbone, classes=classes)
+        return with_ssdlite(backbone).with_labels(len(self.labels))
 
     def with_answers(self, answers: Mapping[str, float]) -> Detection:
         return replace(self, answers={**self.answers, **answers})
@@ -199,7 +198,7 @@ class Detection:
             ],
             learned=None if chances is None else bool(chances[0] > chances[1:].max()),
             guessed=None if chances is None else float(chances[1:].mean()),
-            interval=_middle(resampled(of)) if of.boxes.any() and len(found) < FEW else None,
+            interval=middle(resampled(of)) if of.boxes.any() and len(found) < FEW else None,
         )
 
     def lost(self, ours: Arrays, theirs: Arrays, targets: Targets) -> Lost:
@@ -208,15 +207,8 @@ class Detection:
             matched(found_in(one), targets.values, len(self.labels)) for one in (ours, theirs)
         )
         points = mean_precision(other) - mean_precision(mine)
-        more = resampled(other) - resampled(mine) if other.boxes.any() else np.zeros(1)
-        direction = "lower" if points >= 0 else "higher"
-        return Lost(
-            points=points,
-            at_least=float(np.nanquantile(more, CHANCE)),
-            images=len(targets),
-            words=f"{self.title} {abs(points):.2f} points {direction} on "
-            f"{counted(len(targets), 'image')}",
-        )
+        drawn = resampled(other) - resampled(mine) if other.boxes.any() else np.zeros(0)
+        return lost_on_average(self.title, points, drawn, images=len(targets))
 
     def agreement(self, ours: Arrays, theirs: Arrays) -> float:
         """Of the detections that either would print those that the other would, too: of the same
@@ -324,12 +316,6 @@ def _raw(outputs: Outputs) -> tuple[Tensor, Tensor]:
 def _same(mine: Found, other: Found) -> NDArray[np.bool_]:
     """Which detections (K, L) of two lists are one."""
     return (mine[1][:, None] == other[1]) & (overlaps(mine[0], other[0]) >= _SAME)
-
-
-def _middle(values: NDArray[np.float64]) -> tuple[float, float]:
-    """The ends of 95 % of the values that are known."""
-    low, high = np.nanquantile(values, (0.025, 0.975))
-    return float(low), float(high)
 
 
 class _MeanPrecision(Metric):

@@ -17,6 +17,18 @@ class Places(NamedTuple):
     there: Tensor
 
 
+def area(boxes: Tensor) -> Tensor:
+    """Of boxes (..., 4) x1, y1, x2, y2: (...)."""
+    return (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)
+
+
+def shared_area(boxes: Tensor, others: Tensor) -> Tensor:
+    """What boxes (..., 4) share with others, broadcast."""
+    low = torch.maximum(boxes[..., :2], others[..., :2])
+    high = torch.minimum(boxes[..., 2:], others[..., 2:])
+    return (high - low).clamp(min=0).prod(dim=-1)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Geometry:
     """What was done to the places of a batch: `maps` (B, 2, 3) are affine, from a place in the

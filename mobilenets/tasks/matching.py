@@ -15,6 +15,7 @@ from torch.nn.functional import cross_entropy, smooth_l1_loss
 
 from mobilenets.tasks.box_coder import BoxCoder
 from mobilenets.tasks.boxes import CLASS, CORNERS, UNCOUNTED
+from mobilenets.tasks.geometry import area, shared_area
 
 # A default box is for a box that it overlaps (intersection over union) by as much.
 _OVERLAP = 0.5
@@ -69,11 +70,7 @@ def matched(target: Tensor, corners: Tensor) -> Matches:
 def _areas(boxes: Tensor, corners: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of each box (B, M, 4) and default box (A, 4) what they share (B, M, A), and the areas of
     either, (B, M, 1) and (A,)."""
-    low = torch.maximum(boxes[:, :, None, :2], corners[:, :2])
-    high = torch.minimum(boxes[:, :, None, 2:], corners[:, 2:])
-    shared = (high - low).clamp(min=0).prod(dim=-1)
-    ours = (boxes[..., 2:] - boxes[..., :2]).prod(dim=-1)[..., None]
-    return shared, ours, (corners[:, 2:] - corners[:, :2]).prod(dim=-1)
+    return shared_area(boxes[:, :, None], corners), area(boxes)[..., None], area(corners)
 
 
 def _best_of_each(overlaps: Tensor) -> Tensor:

@@ -71,11 +71,10 @@ def percent(value: float | None) -> str:
 
 def with_logits(backbone: Arch, count: int) -> Arch:
     """The network with `count` logits an image; raises `ArchError` where it gives none such."""
-    outputs = backbone.outputs
-    if backbone.head is None or len(outputs.get("logits", ())) != 1:
+    if not backbone.classifies:
         raise ArchError(
-            f"{backbone.full_name} gives {', '.join(outputs)} and no logits an image; take a "
-            "network that classifies"
+            f"{backbone.full_name} gives {', '.join(backbone.outputs)} and no logits an image; "
+            "take a network that classifies"
         )
     return backbone.with_classes(count)
 

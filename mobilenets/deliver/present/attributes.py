@@ -6,8 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NotRequired, TypedDict, final
 
 from mobilenets.data import Images
-from mobilenets.deliver.html_page import Share, paragraph, section, table
-from mobilenets.deliver.present.presenter import sentences
+from mobilenets.deliver.html_page import paragraph, section, table
+from mobilenets.deliver.present.presenter import (
+    interval_figure,
+    interval_sentence,
+    part,
+    sentences,
+)
 from mobilenets.shapes import Count, Percent
 from mobilenets.tasks import Arrays, Task, percent
 from mobilenets.text import counted
@@ -72,17 +77,14 @@ class AttributePresenter:
         return verdict.get("map_interval")
 
     def how_sure(self, verdict: dict[str, Any], artifact: str) -> str:
-        ends = verdict.get("map_interval")
-        sure = f"Its 95 % interval is {ends[0]:.1f} to {ends[1]:.1f} %. " if ends else ""
+        sure = interval_sentence(self.interval(verdict))
         return (
             f"Mean average precision is the mean over the attributes that any image has. {sure}"
             f"{sentences(verdict)}"
         )
 
     def figures(self, verdict: dict[str, Any]) -> list[tuple[str, str]]:
-        ends = verdict.get("map_interval")
-        sure = [("its 95 % interval", f"{ends[0]:.1f} to {ends[1]:.1f} %")] if ends else []
-        return sure + [
+        return interval_figure(self.interval(verdict)) + [
             (f"average precision, {one['attribute']}", percent(one["average_precision"]))
             for one in verdict["attributes"][:_SHOWN]
         ]
@@ -95,7 +97,7 @@ def _attributes(found: list[dict[str, Any]]) -> str:
     """Of each attribute how well the artifact ranks the validation images by it, and how often it
     is right at a probability of one half."""
     rows = [
-        [one["attribute"], _part(one["average_precision"]), _part(one["accuracy"]),
+        [one["attribute"], part(one["average_precision"]), part(one["accuracy"]),
          one["present"], one["known"]]
         for one in found
     ]  # fmt: skip
@@ -107,7 +109,3 @@ def _attributes(found: list[dict[str, Any]]) -> str:
     )
     header = ["attribute", "average precision", "right", "images with it", "images labelled"]
     return section("Each attribute", note, table(header, rows))
-
-
-def _part(percentage: float | None) -> Share:
-    return Share(percent(percentage), (percentage or 0) / 100)

@@ -15,9 +15,14 @@ from torchvision.transforms.v2.functional import to_pil_image
 
 from mobilenets.data import Images
 from mobilenets.deliver import plots
-from mobilenets.deliver.html_page import Share, card, paragraph, section, subtitle, table
+from mobilenets.deliver.html_page import card, paragraph, section, subtitle, table
 from mobilenets.deliver.pictures import PICTURES, Drawn, figure, gallery, url
-from mobilenets.deliver.present.presenter import sentences
+from mobilenets.deliver.present.presenter import (
+    interval_figure,
+    interval_sentence,
+    part,
+    sentences,
+)
 from mobilenets.shapes import Count, Number, Percent
 from mobilenets.tasks import Arrays, Task, percent, suppression
 from mobilenets.tasks.average_precision import Found, matched
@@ -36,12 +41,16 @@ _NOTHING = "(nothing)"
 _KINDS = {"right": "green", "confused": "pink", "false": "red", "missed": "orange"}
 
 
-class _Class(TypedDict):
-    """Of one class."""
-
-    average_precision: Percent | None
-    average_precision_50: Percent | None
-    boxes: Count
+# Of one class; "class" is no name that a class could have.
+_Class = TypedDict(
+    "_Class",
+    {
+        "class": str,
+        "average_precision": Percent | None,
+        "average_precision_50": Percent | None,
+        "boxes": Count,
+    },
+)
 
 
 class _Drawn(TypedDict):
@@ -91,7 +100,7 @@ class DetectionPresenter:
         "map50_artifact": Percent | None, "map75_artifact": Percent | None,
         "map_small_artifact": Percent | None, "map_medium_artifact": Percent | None,
         "map_large_artifact": Percent | None, "boxes": Count, "score_threshold": Number,
-        "precision": Percent | None, "recall": Percent | None, "classes": list[dict[str, Any]],
+        "precision": Percent | None, "recall": Percent | None, "classes": list[_Class],
         "map50_95_interval": NotRequired[list[Percent] | None],
     }  # fmt: skip
     in_predictions: ClassVar[Mapping[str, Any]] = {
@@ -103,8 +112,11 @@ class DetectionPresenter:
     any_image: ClassVar[str] = (
         "Boxes may be found in any image, also in one that shows none of the classes"
     )
-    prints: ClassVar[str] = _program()
     prints_found: ClassVar[str] = "found.label, found.probability, found.box"
+
+    @property
+    def prints(self) -> str:
+        return _program()
 
     def predictions(self, outputs: Arrays, images: Images, task: Task) -> dict[str, Any]:
         targets, labels = images.targets.take(images.val), images.task.labels
@@ -151,18 +163,15 @@ class DetectionPresenter:
         return verdict.get("map50_95_interval")
 
     def how_sure(self, verdict: dict[str, Any], artifact: str) -> str:
-        ends = verdict.get("map50_95_interval")
-        sure = f"Its 95 % interval is {ends[0]:.1f} to {ends[1]:.1f} %. " if ends else ""
+        sure = interval_sentence(self.interval(verdict))
         return (
             "mAP50-95 is COCO's: the mean over the classes, and over overlaps (intersection over "
             f"union) of 0.50 to 0.95 from which a box is right. {sure}{sentences(verdict)}"
         )
 
     def figures(self, verdict: dict[str, Any]) -> list[tuple[str, str]]:
-        ends = verdict.get("map50_95_interval")
-        sure = [("its 95 % interval", f"{ends[0]:.1f} to {ends[1]:.1f} %")] if ends else []
         return [
-            *sure,
+            *interval_figure(self.interval(verdict)),
             ("mAP50, artifact", percent(verdict["map50_artifact"])),
             ("mAP75, artifact", percent(verdict["map75_artifact"])),
             ("score threshold", f"{verdict['score_threshold']:.2f}"),
@@ -297,7 +306,7 @@ def _precisions(verdict: dict[str, Any]) -> str:
     cards += [(f"{name} boxes", f"map_{name}_artifact", f"{size} of 640 x 640 pixels")
               for name, size in sizes]  # fmt: skip
     rows = [
-        [one["class"], _part(one["average_precision"]), _part(one["average_precision_50"]),
+        [one["class"], part(one["average_precision"]), part(one["average_precision_50"]),
          one["boxes"]]
         for one in verdict["classes"]
     ]  # fmt: skip
@@ -310,10 +319,6 @@ def _precisions(verdict: dict[str, Any]) -> str:
 
 def _card(verdict: dict[str, Any], name: str, key: str, meaning: str) -> str:
     return card(percent(verdict[key]), f"{name}: {meaning}")
-
-
-def _part(percentage: float | None) -> Share:
-    return Share(percent(percentage), (percentage or 0) / 100)
 
 
 def _confused(labels: list[str], matrix: list[list[int]]) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from mobilenets.data import Images
-from mobilenets.tasks import Arrays, Task
+from mobilenets.deliver.html_page import Share
+from mobilenets.tasks import Arrays, Task, percent
 
 
 class Presenter(Protocol):
@@ -61,6 +62,21 @@ class Presenter(Protocol):
 
     def sections(self, verdict: dict[str, Any], predictions: dict[str, Any]) -> list[str]:
         """The report's sections on the answers, as HTML."""
+
+
+def interval_sentence(ends: Sequence[float] | None) -> str:
+    """The ends of a metric's interval as a sentence that ends with a space; nothing for none."""
+    return f"Its 95 % interval is {ends[0]:.1f} to {ends[1]:.1f} %. " if ends else ""
+
+
+def interval_figure(ends: Sequence[float] | None) -> list[tuple[str, str]]:
+    """The same for the card."""
+    return [("its 95 % interval", f"{ends[0]:.1f} to {ends[1]:.1f} %")] if ends else []
+
+
+def part(percentage: float | None) -> Share:
+    """A table's cell with a bar as long as the percentage."""
+    return Share(percent(percentage), (percentage or 0) / 100)
 
 
 def sentences(verdict: dict[str, Any]) -> str:
